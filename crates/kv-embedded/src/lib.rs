@@ -1,0 +1,1 @@
+//! The embedded engine: one directory, optimistic serializable transactions, group commit.

@@ -1,0 +1,1 @@
+//! A wrapper that injects faults under any engine.
