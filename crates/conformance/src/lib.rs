@@ -1,0 +1,1 @@
+//! Transcripts and outside clients against a running server.

@@ -1,0 +1,1 @@
+//! The change feed: tails each partition's log and wakes who subscribed.

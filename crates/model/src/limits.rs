@@ -1,0 +1,63 @@
+//! Every bound of the system, with its unit, its reason and who sees it.
+//!
+//! The engine's own limits stand in `kv::limits`; relations between both are asserted where both are seen.
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+// --- names and identities ------------------------------------------------------------------------------------
+
+/// Longest CPM address, bytes of its text. Seen by who creates an account or logs in.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Longest folder name, bytes of UTF-8 over all levels; keeps keys far below the engine's limit.
+pub const FOLDER_NAME_BYTES_MAX: usize = 1_000;
+/// Most levels of a folder name.
+pub const FOLDER_DEPTH_MAX: usize = 32;
+/// Most folders of an account; beyond it CREATE answers `NO [LIMIT]`. Bounds LIST and the folder tree in memory.
+pub const FOLDERS_PER_ACCOUNT_MAX: usize = 20_000;
+/// Longest keyword, bytes.
+pub const KEYWORD_BYTES_MAX: usize = 128;
+/// Most keywords in use in one folder: what fits beside the system flags in 64 bits. Beyond it STORE and APPEND
+/// answer `NO [LIMIT]`, and PERMANENTFLAGS loses `\*`.
+pub const KEYWORDS_PER_FOLDER_MAX: usize = 56;
+/// Longest password, bytes; bounds the work of a password check.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+// --- messages --------------------------------------------------------------------------------------------------
+
+/// Largest message, octets. Advertised as APPENDLIMIT (RFC 7889).
+pub const APPEND_BYTES_MAX: u64 = 128 * MIB;
+/// Octets of a body stored under one key.
+pub const BODY_CHUNK_BYTES: usize = 32 * 1024;
+/// Bodies up to this size are written in the transaction that makes their message visible; larger ones are
+/// staged ahead.
+pub const BODY_INLINE_BYTES_MAX: usize = 256 * 1024;
+/// How long a staged body may wait to become a message, seconds; then it is swept.
+pub const STAGED_SECONDS_MAX: u64 = 3_600;
+/// Most messages of one folder.
+pub const MESSAGES_PER_FOLDER_MAX: u64 = 10_000_000;
+/// Most messages in one MULTIAPPEND, REPLACE or CATENATE command.
+pub const MULTIAPPEND_MESSAGES_MAX: usize = 2_000;
+/// Most messages that one transaction changes; longer commands are paged.
+pub const TRANSACTION_MESSAGES_MAX: usize = 20_000;
+/// UIDs of a block of message rows under one key: row of UID u stands in block u / this.
+pub const BLOCK_UIDS: u32 = 128;
+
+// --- requests --------------------------------------------------------------------------------------------------
+
+/// Most messages asked for in one request for message facts.
+pub const INFOS_PER_REQUEST_MAX: usize = 1_000;
+/// Longest text of a SEARCH string, bytes.
+pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
+/// Deepest nesting of a SEARCH program.
+pub const SEARCH_DEPTH_MAX: usize = 32;
+/// Most keys of a SEARCH program.
+pub const SEARCH_KEYS_MAX: usize = 256;
+/// Octets a piece of a streamed body holds at most.
+pub const BODY_PIECE_BYTES: usize = 64 * 1024;
+
+const _: () = assert!(KEYWORDS_PER_FOLDER_MAX + 8 <= 64);
+const _: () = assert!(BODY_CHUNK_BYTES <= BODY_PIECE_BYTES);
+const _: () = assert!(BODY_CHUNK_BYTES < BODY_INLINE_BYTES_MAX);
+const _: () = assert!(APPEND_BYTES_MAX < u32::MAX as u64);
+const _: () = assert!(BLOCK_UIDS.is_power_of_two());

@@ -1,0 +1,1 @@
+//! What a front end may ask of the storage tier: one trait, its requests and answers.

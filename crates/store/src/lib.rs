@@ -1,0 +1,1 @@
+//! The message store: accounts, folders, messages and bodies as keys and transactions.
