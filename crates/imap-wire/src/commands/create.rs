@@ -1,0 +1,84 @@
+//! `CREATE`.
+//!
+//! ```abnf
+//! create       = "CREATE" SP mailbox [SP "(" create-param *(SP create-param) ")"]
+//! create-param = "USE" SP "(" [use-attr *(SP use-attr)] ")"
+//! use-attr     = "\All" / "\Archive" / "\Drafts" / "\Flagged" / "\Junk" / "\Sent" / "\Trash" /
+//!                "\" atom
+//! ```
+//!
+//! Source: RFC 9051 §9, RFC 4466 §2.2, RFC 6154 §6.
+
+use bytes::Bytes;
+
+use crate::command::Command;
+use crate::cursor::Cursor;
+use crate::error::{Fail, Parse};
+use crate::mailbox::MailboxArg;
+
+/// Arguments of `CREATE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// The name; a hierarchy separator at its end says that children will follow.
+    pub mailbox: MailboxArg,
+    /// What the mailbox is for.
+    pub special_use: Vec<SpecialUse>,
+}
+
+/// A special-use attribute (RFC 6154 §2, RFC 8457 §3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SpecialUse {
+    /// `\All`
+    All,
+    /// `\Archive`
+    Archive,
+    /// `\Drafts`
+    Drafts,
+    /// `\Flagged`
+    Flagged,
+    /// `\Important` (RFC 8457)
+    Important,
+    /// `\Junk`
+    Junk,
+    /// `\Sent`
+    Sent,
+    /// `\Trash`
+    Trash,
+    /// Any other, without its backslash; to be refused with `USEATTR`.
+    Other(Bytes),
+}
+
+pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a mailbox name")?;
+    let mailbox = c.mailbox()?;
+    let mut special_use = Vec::new();
+    if c.eat(b' ') {
+        c.list("CREATE parameters", |c| {
+            if !c.eat_word(b"USE") {
+                return Err(Fail::syntax("CREATE takes the parameter USE only"));
+            }
+            c.space("a list of special-use attributes")?;
+            c.list("special-use attributes", |c| {
+                special_use.push(attribute(c)?);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(Command::Create(Create { mailbox, special_use }))
+}
+
+fn attribute(c: &mut Cursor<'_>) -> Parse<SpecialUse> {
+    c.expect(b'\\', "a special-use attribute begins with a backslash")?;
+    let name = c.atom("a special-use attribute")?;
+    Ok(match name.to_ascii_lowercase().as_slice() {
+        b"all" => SpecialUse::All,
+        b"archive" => SpecialUse::Archive,
+        b"drafts" => SpecialUse::Drafts,
+        b"flagged" => SpecialUse::Flagged,
+        b"important" => SpecialUse::Important,
+        b"junk" => SpecialUse::Junk,
+        b"sent" => SpecialUse::Sent,
+        b"trash" => SpecialUse::Trash,
+        _ => SpecialUse::Other(name),
+    })
+}

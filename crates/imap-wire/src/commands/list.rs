@@ -1,0 +1,136 @@
+//! `LIST`, basic and extended.
+//!
+//! ```abnf
+//! list             = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat
+//!                    [SP "RETURN" SP "(" [return-option *(SP return-option)] ")"]
+//! list-select-opts = "(" [list-select-opt *(SP list-select-opt)] ")"
+//! list-select-opt  = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"
+//! mbox-or-pat      = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
+//! return-option    = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" /
+//!                    "STATUS" SP "(" status-att *(SP status-att) ")"
+//! ```
+//!
+//! Source: RFC 9051 §9, RFC 5258 §6, RFC 5819 §4, RFC 6154 §6.
+
+use crate::command::Command;
+use crate::commands::status::{self, StatusItem};
+use crate::cursor::Cursor;
+use crate::error::{Fail, Parse};
+use crate::mailbox::MailboxArg;
+
+/// Arguments of `LIST`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Which mailboxes; absent in the basic form, present if parentheses were sent, even empty.
+    pub selection: Option<ListSelection>,
+    /// Goes before each pattern.
+    pub reference: MailboxArg,
+    /// One or more, with `%` and `*`.
+    pub patterns: Vec<MailboxArg>,
+    /// What to tell of each mailbox; absent without `RETURN`.
+    pub returns: Option<ListReturn>,
+}
+
+impl List {
+    /// Whether this is the extended form (RFC 9051 §6.3.9): selection options, several patterns or `RETURN`.
+    pub fn is_extended(&self) -> bool {
+        self.selection.is_some() || self.patterns.len() > 1 || self.returns.is_some()
+    }
+}
+
+/// Selection options of `LIST`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListSelection {
+    /// `SUBSCRIBED`: the subscribed names, whether or not they exist.
+    pub subscribed: bool,
+    /// `REMOTE`: remote mailboxes too.
+    pub remote: bool,
+    /// `RECURSIVEMATCH`: parents of what the other options select, with CHILDINFO.
+    pub recursive_match: bool,
+    /// `SPECIAL-USE`: mailboxes with a use only.
+    pub special_use: bool,
+}
+
+/// Return options of `LIST`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListReturn {
+    /// `SUBSCRIBED`
+    pub subscribed: bool,
+    /// `CHILDREN`
+    pub children: bool,
+    /// `SPECIAL-USE`
+    pub special_use: bool,
+    /// `STATUS (...)`
+    pub status: Option<Vec<StatusItem>>,
+}
+
+pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a reference name")?;
+    let mut selection = None;
+    if c.peek() == Some(b'(') {
+        selection = Some(select_options(c)?);
+        c.space("a reference name")?;
+    }
+    let reference = c.mailbox()?;
+    c.space("a mailbox pattern")?;
+    let mut patterns = Vec::with_capacity(1);
+    if c.peek() == Some(b'(') {
+        c.list("mailbox patterns", |c| {
+            patterns.push(c.list_mailbox()?);
+            Ok(())
+        })?;
+        if patterns.is_empty() {
+            return Err(Fail::syntax("expected at least one mailbox pattern"));
+        }
+    } else {
+        patterns.push(c.list_mailbox()?);
+    }
+    let mut returns = None;
+    if c.eat(b' ') {
+        if !c.eat_word(b"RETURN") {
+            return Err(Fail::syntax("after the patterns LIST takes RETURN and a list of options"));
+        }
+        c.space("return options")?;
+        returns = Some(return_options(c)?);
+    }
+    Ok(Command::List(List { selection, reference, patterns, returns }))
+}
+
+fn select_options(c: &mut Cursor<'_>) -> Parse<ListSelection> {
+    let mut options = ListSelection::default();
+    c.list("selection options", |c| {
+        let name = c.word("a selection option")?.to_ascii_uppercase();
+        match name.as_slice() {
+            b"SUBSCRIBED" => options.subscribed = true,
+            b"REMOTE" => options.remote = true,
+            b"RECURSIVEMATCH" => options.recursive_match = true,
+            b"SPECIAL-USE" => options.special_use = true,
+            _ => return Err(Fail::syntax("one of the LIST selection options is not known")),
+        }
+        Ok(())
+    })?;
+    // RFC 9051 §6.3.9.1: RECURSIVEMATCH alone, or with REMOTE only, is BAD.
+    if options.recursive_match && !options.subscribed && !options.special_use {
+        return Err(Fail::syntax("RECURSIVEMATCH needs another selection option, SUBSCRIBED for example"));
+    }
+    Ok(options)
+}
+
+fn return_options(c: &mut Cursor<'_>) -> Parse<ListReturn> {
+    let mut options = ListReturn::default();
+    c.list("return options", |c| {
+        let name = c.word("a return option")?.to_ascii_uppercase();
+        match name.as_slice() {
+            b"SUBSCRIBED" => options.subscribed = true,
+            b"CHILDREN" => options.children = true,
+            b"SPECIAL-USE" => options.special_use = true,
+            b"STATUS" => {
+                c.space("status items")?;
+                options.status = Some(status::items(c)?);
+            }
+            _ => return Err(Fail::syntax("one of the LIST return options is not known")),
+        }
+        Ok(())
+    })?;
+    Ok(options)
+}

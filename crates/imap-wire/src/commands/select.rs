@@ -1,0 +1,111 @@
+//! `SELECT` and `EXAMINE`.
+//!
+//! ```abnf
+//! select         = "SELECT" SP mailbox [select-params]      ; and so EXAMINE
+//! select-params  = SP "(" select-param *(SP select-param) ")"
+//! select-param   = "CONDSTORE" /
+//!                  "QRESYNC" SP "(" uidvalidity SP mod-sequence-value
+//!                            [SP known-uids] [SP seq-match-data] ")"
+//! known-uids     = sequence-set                              ; neither "*" nor "$"
+//! seq-match-data = "(" known-sequence-set SP known-uid-set ")"
+//! ```
+//!
+//! Source: RFC 9051 §9, RFC 4466 §2.1, RFC 7162 §7.
+
+use std::num::NonZeroU32;
+
+use crate::command::Command;
+use crate::cursor::Cursor;
+use crate::error::{Fail, Parse};
+use crate::mailbox::MailboxArg;
+use crate::sequence::SequenceSet;
+
+/// Arguments of `SELECT` and `EXAMINE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Select {
+    /// The mailbox.
+    pub mailbox: MailboxArg,
+    /// `CONDSTORE` (RFC 7162 §3.1.8).
+    pub condstore: bool,
+    /// `QRESYNC` (RFC 7162 §3.2.5).
+    pub qresync: Option<QResync>,
+}
+
+/// What a client remembers of a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QResync {
+    /// UIDVALIDITY then; if it has changed, the rest means nothing.
+    pub uid_validity: NonZeroU32,
+    /// HIGHESTMODSEQ then, from 1.
+    pub mod_seq: u64,
+    /// UIDs the client has messages of; without it, all up to UIDNEXT. No `*`.
+    pub known_uids: Option<SequenceSet>,
+    /// Sequence numbers and their UIDs in the client's view, ascending and of the same count (RFC 7162 §3.2.5.2;
+    /// the count is not checked here). No `*`.
+    pub seq_match: Option<(SequenceSet, SequenceSet)>,
+}
+
+pub(crate) fn select(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c).map(Command::Select)
+}
+
+pub(crate) fn examine(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c).map(Command::Examine)
+}
+
+fn arguments(c: &mut Cursor<'_>) -> Parse<Select> {
+    c.space("a mailbox name")?;
+    let mut select = Select { mailbox: c.mailbox()?, condstore: false, qresync: None };
+    if c.eat(b' ') {
+        c.list("parameters", |c| {
+            let name = c.word("CONDSTORE or QRESYNC")?;
+            if name.eq_ignore_ascii_case(b"CONDSTORE") {
+                select.condstore = true;
+            } else if name.eq_ignore_ascii_case(b"QRESYNC") {
+                if select.qresync.is_some() {
+                    return Err(Fail::syntax("QRESYNC can be given once"));
+                }
+                c.space("the QRESYNC arguments")?;
+                select.qresync = Some(qresync(c)?);
+            } else {
+                return Err(Fail::syntax("SELECT and EXAMINE take the parameters CONDSTORE and QRESYNC"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(select)
+}
+
+fn qresync(c: &mut Cursor<'_>) -> Parse<QResync> {
+    c.expect(b'(', "QRESYNC takes a list: UIDVALIDITY, mod-sequence, known UIDs, sequence match data")?;
+    let uid_validity = c.nz_number("a UIDVALIDITY")?;
+    c.space("a mod-sequence")?;
+    let mod_seq = c.number63("a mod-sequence")?;
+    if mod_seq == 0 {
+        return Err(Fail::syntax("the mod-sequence of QRESYNC begins at 1"));
+    }
+    let mut qresync = QResync { uid_validity, mod_seq, known_uids: None, seq_match: None };
+    let mut more = c.eat(b' ');
+    if more && c.peek() != Some(b'(') {
+        qresync.known_uids = Some(known_set(c)?);
+        more = c.eat(b' ');
+    }
+    if more {
+        c.expect(b'(', "expected sequence match data in parentheses")?;
+        let numbers = known_set(c)?;
+        c.space("the UIDs that belong to the sequence numbers")?;
+        let uids = known_set(c)?;
+        c.expect(b')', "expected a closing parenthesis after sequence match data")?;
+        qresync.seq_match = Some((numbers, uids));
+    }
+    c.expect(b')', "expected a closing parenthesis after the QRESYNC arguments")?;
+    Ok(qresync)
+}
+
+fn known_set(c: &mut Cursor<'_>) -> Parse<SequenceSet> {
+    let set = c.sequence_set()?;
+    if set.is_saved() || set.has_star() {
+        return Err(Fail::syntax("QRESYNC takes sets of numbers without * and $"));
+    }
+    Ok(set)
+}

@@ -1,0 +1,117 @@
+//! `SORT` and `UID SORT`.
+//!
+//! ```abnf
+//! sort          = "SORT" [SP "RETURN" SP "(" [return-opt *(SP return-opt)] ")"]
+//!                 SP "(" sort-criterion *(SP sort-criterion) ")" SP charset SP search-key *(SP search-key)
+//! sort-criterion = ["REVERSE" SP] sort-key
+//! sort-key      = "ARRIVAL" / "CC" / "DATE" / "FROM" / "SIZE" / "SUBJECT" / "TO" /
+//!                 "DISPLAYFROM" / "DISPLAYTO"
+//! charset       = atom / quoted
+//! ```
+//!
+//! Source: RFC 5256 §5, RFC 5267 §3 (RETURN), RFC 5957 §3 (DISPLAYFROM, DISPLAYTO).
+
+use bytes::Bytes;
+
+use crate::command::Command;
+use crate::commands::search::{self, ResultOptions, SearchKey};
+use crate::cursor::Cursor;
+use crate::error::{Fail, Parse};
+
+/// Arguments of `SORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// Whether the result has UIDs.
+    pub uid: bool,
+    /// `RETURN (...)`, as in `SEARCH`.
+    pub returns: Option<ResultOptions>,
+    /// In order of weight, at least one; ties fall to the sequence number.
+    pub criteria: Vec<SortCriterion>,
+    /// The charset of the strings, as sent.
+    pub charset: Bytes,
+    /// What messages must match.
+    pub key: SearchKey,
+}
+
+/// One criterion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SortCriterion {
+    /// Descending.
+    pub reverse: bool,
+    /// What is compared.
+    pub key: SortKey,
+}
+
+/// What a criterion compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SortKey {
+    /// `ARRIVAL`: INTERNALDATE.
+    Arrival,
+    /// `CC`: mailbox part of the first Cc address.
+    Cc,
+    /// `DATE`: the sent date.
+    Date,
+    /// `FROM`
+    From,
+    /// `SIZE`
+    Size,
+    /// `SUBJECT`: the base subject.
+    Subject,
+    /// `TO`
+    To,
+    /// `DISPLAYFROM` (RFC 5957)
+    DisplayFrom,
+    /// `DISPLAYTO` (RFC 5957)
+    DisplayTo,
+}
+
+pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c, false)
+}
+
+pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c, true)
+}
+
+fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
+    c.space("sort criteria in parentheses")?;
+    let mut returns = None;
+    if c.eat_word(b"RETURN") {
+        returns = Some(search::result_options(c)?);
+        c.space("sort criteria in parentheses")?;
+    }
+    let mut criteria = Vec::with_capacity(2);
+    c.list("sort criteria", |c| {
+        criteria.push(criterion(c)?);
+        Ok(())
+    })?;
+    if criteria.is_empty() {
+        return Err(Fail::syntax("expected at least one sort criterion"));
+    }
+    c.space("a charset")?;
+    let charset = c.astring("a charset")?.into_bytes();
+    c.space("search criteria")?;
+    let key = search::keys(c)?;
+    Ok(Command::Sort(Sort { uid, returns, criteria, charset, key }))
+}
+
+fn criterion(c: &mut Cursor<'_>) -> Parse<SortCriterion> {
+    let reverse = c.eat_word(b"REVERSE");
+    if reverse {
+        c.space("a sort key after REVERSE")?;
+    }
+    let name = c.word("a sort key")?.to_ascii_uppercase();
+    let key = match name.as_slice() {
+        b"ARRIVAL" => SortKey::Arrival,
+        b"CC" => SortKey::Cc,
+        b"DATE" => SortKey::Date,
+        b"FROM" => SortKey::From,
+        b"SIZE" => SortKey::Size,
+        b"SUBJECT" => SortKey::Subject,
+        b"TO" => SortKey::To,
+        b"DISPLAYFROM" => SortKey::DisplayFrom,
+        b"DISPLAYTO" => SortKey::DisplayTo,
+        _ => return Err(Fail::syntax("one of the sort keys is not known")),
+    };
+    Ok(SortCriterion { reverse, key })
+}

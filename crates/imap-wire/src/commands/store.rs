@@ -1,0 +1,98 @@
+//! `STORE` and `UID STORE`.
+//!
+//! ```abnf
+//! store           = "STORE" SP sequence-set [SP store-modifiers] SP store-att-flags
+//! store-modifiers = "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"
+//! store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))
+//! ```
+//!
+//! Source: RFC 9051 §9, RFC 4466 §2.5, RFC 7162 §7.
+
+use crate::command::Command;
+use crate::cursor::Cursor;
+use crate::error::{Fail, Parse, ParseErrorKind};
+use crate::flag::Flag;
+use crate::sequence::SequenceSet;
+
+/// Arguments of `STORE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Whether `set` has UIDs.
+    pub uid: bool,
+    /// Which messages.
+    pub set: SequenceSet,
+    /// Only messages whose mod-sequence is not above this (RFC 7162 §3.1.3).
+    pub unchanged_since: Option<u64>,
+    /// What to do with the flags.
+    pub action: StoreAction,
+    /// `.SILENT`: no FETCH responses for this change.
+    pub silent: bool,
+    /// The flags.
+    pub flags: Vec<Flag>,
+}
+
+/// What `STORE` does with its flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreAction {
+    /// `FLAGS`: these and no others.
+    Replace,
+    /// `+FLAGS`: these too.
+    Add,
+    /// `-FLAGS`: not these.
+    Remove,
+}
+
+pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c, false)
+}
+
+pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
+    arguments(c, true)
+}
+
+#[inline]
+fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
+    c.space("a set of messages")?;
+    let set = c.sequence_set()?;
+    c.space("FLAGS, +FLAGS or -FLAGS")?;
+    let mut unchanged_since = None;
+    if c.peek() == Some(b'(') {
+        c.list("STORE modifiers", |c| {
+            if !c.eat_word(b"UNCHANGEDSINCE") {
+                return Err(Fail::syntax("STORE takes the modifier UNCHANGEDSINCE only"));
+            }
+            c.space("a mod-sequence")?;
+            unchanged_since = Some(c.number63("a mod-sequence")?);
+            Ok(())
+        })?;
+        c.space("FLAGS, +FLAGS or -FLAGS")?;
+    }
+    let action = if c.eat(b'+') {
+        StoreAction::Add
+    } else if c.eat(b'-') {
+        StoreAction::Remove
+    } else {
+        StoreAction::Replace
+    };
+    let silent = match c.name() {
+        name if name.eq_ignore_ascii_case(b"FLAGS") => false,
+        name if name.eq_ignore_ascii_case(b"FLAGS.SILENT") => true,
+        _ => return Err(Fail::syntax("STORE changes FLAGS, +FLAGS or -FLAGS, each with .SILENT if wished")),
+    };
+    c.space("flags")?;
+    let flags = if c.peek() == Some(b'(') { c.flag_list()? } else { bare_flags(c)? };
+    Ok(Command::Store(Store { uid, set, unchanged_since, action, silent, flags }))
+}
+
+fn bare_flags(c: &mut Cursor<'_>) -> Parse<Vec<Flag>> {
+    let mut flags = Vec::with_capacity(1);
+    loop {
+        if flags.len() >= c.limits.list_items_max {
+            return Err(Fail::new(ParseErrorKind::TooMany, "too many flags"));
+        }
+        flags.push(c.flag()?);
+        if !c.eat(b' ') {
+            return Ok(flags);
+        }
+    }
+}

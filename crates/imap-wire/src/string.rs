@@ -1,0 +1,186 @@
+//! Tags and strings, as slices of the command they came in.
+
+use bytes::Bytes;
+
+/// A command's tag: 1 or more ASTRING-CHARs without `+`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Tag(Bytes);
+
+impl Tag {
+    /// A tag, if `bytes` is one: RFC 9051 §9, `tag = 1*<any ASTRING-CHAR except "+">`.
+    pub fn new(bytes: Bytes) -> Option<Tag> {
+        (!bytes.is_empty() && bytes.iter().all(|&b| is_tag_char(b))).then_some(Tag(bytes))
+    }
+
+    /// For the parser, which has just checked the characters.
+    pub(crate) fn unchecked(bytes: Bytes) -> Tag {
+        Tag(bytes)
+    }
+
+    /// The tag's octets, ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The tag as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tag({:?})", self.as_str())
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a string was written. Meaning does not depend on it, but for `NIL` and some search keys the grammar does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StringForm {
+    /// As an atom.
+    Atom,
+    /// Between double quotes.
+    Quoted,
+    /// As `{n}` or `{n+}` and octets; no NUL.
+    Literal,
+    /// As `~{n}` or `~{n+}` and octets, any octets (RFC 3516 §4.4).
+    Literal8,
+}
+
+/// A string argument: a slice of the command, or a copy of it where a quoted string had escapes.
+///
+/// An atom is ASCII, a quoted string valid UTF-8, a literal any octets but NUL. Equality looks at the octets
+/// alone. `Debug` shows the length and not the octets: strings carry passwords and message content.
+#[derive(Clone)]
+pub struct IString {
+    bytes: Bytes,
+    form: StringForm,
+}
+
+impl IString {
+    /// A string of these octets.
+    pub fn new(bytes: Bytes, form: StringForm) -> IString {
+        IString { bytes, form }
+    }
+
+    /// The octets, unquoted.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The octets, sharing the command's buffer.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// The text, unless the octets are not UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// How it was sent.
+    pub fn form(&self) -> StringForm {
+        self.form
+    }
+
+    /// Length in octets.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it has no octets.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl PartialEq for IString {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for IString {}
+
+impl PartialEq<[u8]> for IString {
+    fn eq(&self, other: &[u8]) -> bool {
+        self.bytes == other
+    }
+}
+
+impl PartialEq<&str> for IString {
+    fn eq(&self, other: &&str) -> bool {
+        self.bytes == other.as_bytes()
+    }
+}
+
+impl From<&'static str> for IString {
+    /// A string with a fixed text, as if sent quoted.
+    fn from(text: &'static str) -> Self {
+        IString { bytes: Bytes::from_static(text.as_bytes()), form: StringForm::Quoted }
+    }
+}
+
+impl std::fmt::Debug for IString {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}({} octets)", self.form, self.bytes.len())
+    }
+}
+
+/// Class bits of each octet, so that a token's end is one table walk.
+const CLASS: [u8; 256] = class_table();
+const ATOM: u8 = 1;
+const ASTRING: u8 = 2;
+const TAG: u8 = 4;
+const LIST: u8 = 8;
+
+const fn class_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut b = 0x21;
+    while b < 0x7f {
+        // atom-specials = "(" / ")" / "{" / SP / CTL / list-wildcards / quoted-specials / resp-specials
+        let atom = !matches!(b as u8, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b']');
+        let mut class = 0;
+        if atom {
+            class |= ATOM;
+        }
+        if atom || b as u8 == b']' {
+            class |= ASTRING | LIST;
+            if b as u8 != b'+' {
+                class |= TAG;
+            }
+        }
+        if matches!(b as u8, b'%' | b'*') {
+            class |= LIST;
+        }
+        table[b] = class;
+        b += 1;
+    }
+    table
+}
+
+/// `ATOM-CHAR` (RFC 9051 §9).
+pub(crate) fn is_atom_char(b: u8) -> bool {
+    CLASS[b as usize] & ATOM != 0
+}
+
+/// `ASTRING-CHAR = ATOM-CHAR / resp-specials`.
+pub(crate) fn is_astring_char(b: u8) -> bool {
+    CLASS[b as usize] & ASTRING != 0
+}
+
+/// An ASTRING-CHAR other than `+`.
+pub(crate) fn is_tag_char(b: u8) -> bool {
+    CLASS[b as usize] & TAG != 0
+}
+
+/// `list-char = ATOM-CHAR / list-wildcards / resp-specials`.
+pub(crate) fn is_list_char(b: u8) -> bool {
+    CLASS[b as usize] & LIST != 0
+}
