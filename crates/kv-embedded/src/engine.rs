@@ -1,0 +1,94 @@
+//! The engine: opening a directory, beginning transactions, stopping.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use kv::{Engine, Error, ErrorKind, Transaction, TransactionOptions};
+use parking_lot::Mutex;
+
+use crate::directory::Directory;
+use crate::pipeline::Pipeline;
+use crate::shared::{Published, Shared};
+use crate::storage::Storage;
+use crate::transaction::EmbeddedTransaction;
+use crate::{OpenError, Options};
+
+/// An engine over one directory. All that hold it share one pipeline; dropping the last one stops it cleanly.
+pub struct EmbeddedEngine {
+    shared: Arc<Shared>,
+    pipeline: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedEngine {
+    /// Opens the engine in `directory`, which is created if it does not exist. Replays what a process that was
+    /// killed left in the journal; blocks until that is done.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] when another process has the directory open, [`OpenError::Format`] when another
+    /// version wrote it, and whatever the file system says.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
+        let directory = Directory::lock(directory.as_ref())?;
+        if !directory.check_format()? {
+            directory.create_store(|path| {
+                let storage = Storage::open_in(path, &options, directory.path())?;
+                storage
+                    .persist_all()
+                    .map_err(|error| OpenError::Store { directory: path.to_owned(), source: error.into() })
+            })?;
+        }
+        let storage = Storage::open_in(&directory.store(), &options, directory.path())?;
+        let version = storage.version().map_err(|error| OpenError::Store {
+            directory: directory.path().to_owned(),
+            source: error.into(),
+        })?;
+        tracing::info!(directory = %directory.path().display(), version, "embedded engine open");
+        let published = Arc::new(Published { version, snapshot: storage.snapshot() });
+        let shared = Shared::new(published.clone());
+        let path = directory.path().to_owned();
+        let pipeline = Pipeline::new(shared.clone(), storage, directory, options, published);
+        let thread = std::thread::Builder::new()
+            .name("kv-commit".to_owned())
+            .spawn(move || pipeline.run())
+            .map_err(OpenError::io("start the commit thread for", &path))?;
+        Ok(Arc::new(Self { shared, pipeline: Mutex::new(Some(thread)) }))
+    }
+
+    /// Stops the engine: commits that wait are served, later calls fail with [`ErrorKind::Unavailable`], watches
+    /// end. Returns when all is on the disk; the directory is free once the last open transaction is dropped.
+    /// Blocks for about the time of a commit.
+    pub fn close(&self) {
+        let closed = Error::new(ErrorKind::Unavailable, "the engine is closed");
+        self.shared.close_queue(closed.clone());
+        if let Some(thread) = self.pipeline.lock().take() {
+            if thread.join().is_err() {
+                self.shared.fail("the commit thread panicked");
+            }
+        }
+        self.shared.publish(Err(closed));
+        self.shared.watches.close();
+    }
+
+    /// Resolves, with the reason, once the engine has failed for good: its store refused a write or a sync, and
+    /// what it holds in memory can no longer be trusted to be on the disk. All calls fail from then on; the
+    /// process should exit and open the directory again. Never resolves otherwise.
+    pub async fn fatal(&self) -> String {
+        self.shared.fatal().await
+    }
+}
+
+impl Engine for EmbeddedEngine {
+    fn begin(&self, options: TransactionOptions) -> Box<dyn Transaction> {
+        Box::new(EmbeddedTransaction::new(self.shared.clone(), options))
+    }
+
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+}
+
+impl Drop for EmbeddedEngine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

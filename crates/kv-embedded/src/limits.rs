@@ -1,0 +1,19 @@
+//! Bounds of the embedded engine beyond those of [`kv::limits`].
+
+/// Most commits taken into one batch, that is, behind one sync. Bounds the time a commit waits for others.
+pub const BATCH_COMMITS_MAX: usize = 512;
+/// Most bytes written by the commits of one batch, beyond its first commit. Bounds the time of a batch.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most commits waiting for a batch. One more fails with [`kv::ErrorKind::Unavailable`], nothing written.
+pub const QUEUE_COMMITS_MAX: usize = 16_384;
+/// Most bytes written by the commits waiting for a batch. More fail with [`kv::ErrorKind::Unavailable`].
+pub const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Most bytes of recently written keys kept to find conflicts. Older ones are forgotten, and a transaction that
+/// would need them fails with [`kv::ErrorKind::TooOld`].
+pub const WINDOW_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Age at which recently written keys are forgotten, milliseconds: no living transaction can need them.
+/// Longer than a transaction may live, since its commit may wait in the queue.
+pub const WINDOW_MS_MAX: u64 = 2 * kv::limits::TRANSACTION_MS_MAX;
+
+const _: () = assert!(BATCH_BYTES_MAX < QUEUE_BYTES_MAX);
+const _: () = assert!(QUEUE_BYTES_MAX > kv::limits::TRANSACTION_BYTES_MAX);

@@ -1,0 +1,262 @@
+//! The commit pipeline: one thread that orders, resolves, writes, syncs and publishes all commits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kv::{Committed, Error, ErrorKind, Versionstamp};
+
+use crate::Options;
+use crate::directory::Directory;
+use crate::resolver::{Refusal, Window};
+use crate::shared::{Published, Request, Shared};
+use crate::storage::{Snapshot, Storage};
+use crate::watches::Unarmed;
+use crate::writes::{self, Write};
+
+/// The thread's state.
+pub(crate) struct Pipeline {
+    shared: Arc<Shared>,
+    storage: Storage,
+    directory: Directory,
+    options: Options,
+    window: Window,
+    /// Version of the last commit.
+    version: u64,
+    /// Published states that may still be held, oldest first.
+    held: VecDeque<(u64, Weak<Published>)>,
+    current: Arc<Published>,
+    full: bool,
+}
+
+/// What a batch writes: the last write of each key.
+type Overlay = BTreeMap<Bytes, Option<Bytes>>;
+
+/// A commit that passed the resolver.
+struct Accepted {
+    committed: Committed,
+    queued: Instant,
+    watches: Vec<Unarmed>,
+    answer: tokio::sync::oneshot::Sender<Result<Committed, Error>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        storage: Storage,
+        directory: Directory,
+        options: Options,
+        current: Arc<Published>,
+    ) -> Self {
+        let version = current.version;
+        Self {
+            shared,
+            storage,
+            directory,
+            options,
+            window: Window::new(version),
+            version,
+            held: VecDeque::from([(version, Arc::downgrade(&current))]),
+            current,
+            full: false,
+        }
+    }
+
+    /// Serves commits until the queue is closed and empty, or the store fails.
+    pub(crate) fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.shared.take_batch(&mut batch) {
+            if !self.has_room() {
+                for request in batch.drain(..) {
+                    self.shared.telemetry.storage_full.increment(1);
+                    let _ = request.answer.send(Err(Error::new(ErrorKind::StorageFull, "the disk is full")));
+                }
+                continue;
+            }
+            if let Err(detail) = self.serve(&mut batch) {
+                self.shared.fail(&detail);
+                return;
+            }
+        }
+        if let Err(error) = self.storage.persist_all() {
+            tracing::error!(%error, "the last sync at shutdown failed; what was answered before it is safe");
+        }
+    }
+
+    /// Whether the file system has room for more commits; logs when that changes.
+    fn has_room(&mut self) -> bool {
+        let full = match fs4::available_space(self.directory.path()) {
+            Ok(free) => free < self.options.free_bytes_min,
+            // Not to know is no reason to stop: a full disk shows itself at the write.
+            Err(_) => false,
+        };
+        if full != self.full {
+            self.full = full;
+            let (directory, free_bytes_min) = (self.directory.path().display(), self.options.free_bytes_min);
+            if full {
+                tracing::error!(%directory, free_bytes_min, "disk full: commits are refused, reads go on");
+            } else {
+                tracing::info!(%directory, free_bytes_min, "there is room on the disk again: commits are taken");
+            }
+        }
+        !full
+    }
+
+    /// Takes one batch from the resolver to the answers.
+    fn serve(&mut self, batch: &mut Vec<Request>) -> Result<(), String> {
+        let mut overlay = Overlay::new();
+        let mut accepted = Vec::with_capacity(batch.len());
+        for request in batch.drain(..) {
+            let reads_from = request.base.as_ref().map_or(self.version, |base| base.version);
+            let verdict = self.window.check(reads_from, &request.reads, &overlay);
+            match verdict {
+                Ok(()) => accepted.push(self.accept(request, &mut overlay)?),
+                Err(refusal) => self.refuse(request, refusal),
+            }
+        }
+        if accepted.is_empty() {
+            return Ok(());
+        }
+
+        let started = Instant::now();
+        let keys: Vec<Bytes> = overlay.keys().cloned().collect();
+        let writes = overlay.iter().map(|(key, value)| (key.clone(), value.clone()));
+        if let Err(error) = self.storage.apply(self.version, writes) {
+            let unknown = Error::new(ErrorKind::CommitUnknown, format!("the write failed: {}", error.detail));
+            for commit in accepted {
+                let _ = commit.answer.send(Err(unknown.clone()));
+            }
+            return Err(error.detail);
+        }
+        let now = Instant::now();
+        self.window.end_batch(self.version, keys, now);
+        self.publish(self.storage.snapshot());
+        let oldest = self.oldest_held();
+        self.window.trim(oldest, now);
+
+        let telemetry = &self.shared.telemetry;
+        telemetry.sync_seconds.record(now.duration_since(started).as_secs_f64());
+        telemetry.batch_commits.record(accepted.len() as f64);
+        telemetry.window_bytes.set(self.window.bytes() as f64);
+        telemetry.watches.set(self.shared.watches.outstanding() as f64);
+
+        self.shared.watches.announce(overlay.iter().map(|(key, value)| (key, value.as_ref())));
+        for commit in accepted {
+            telemetry.commit_seconds.record(commit.queued.elapsed().as_secs_f64());
+            for watch in commit.watches {
+                self.shared.watches.arm(watch, |key| self.current_hash(key));
+            }
+            let _ = commit.answer.send(Ok(commit.committed));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, request: Request, refusal: Refusal) {
+        let telemetry = &self.shared.telemetry;
+        let error = match refusal {
+            Refusal::Conflict => {
+                telemetry.conflicts.increment(1);
+                Error::new(ErrorKind::Conflict, "another transaction wrote what this one read")
+            }
+            Refusal::TooOld => {
+                telemetry.too_old.increment(1);
+                Error::new(ErrorKind::TooOld, "the writes since the read version are no longer known")
+            }
+        };
+        let _ = request.answer.send(Err(error));
+    }
+
+    /// Gives a commit its version, and adds its writes to the batch and to the window.
+    fn accept(&mut self, request: Request, overlay: &mut Overlay) -> Result<Accepted, String> {
+        self.version += 1;
+        let version = self.version;
+        let stamp = stamp(version);
+        let (points, cleared, stamped) = request.writes.into_parts();
+        let read_failed = |error: Error| error.to_string();
+
+        for (begin, end) in cleared {
+            for (_, value) in overlay.range_mut(begin.clone()..end.clone()) {
+                *value = None;
+            }
+            let mut scan = self.current.snapshot.scan(&begin, &end, false);
+            while let Some(key) = scan.next_key().map_err(read_failed)? {
+                overlay.insert(key, None);
+            }
+            self.window.wrote_range(begin, end, version);
+        }
+        for (key, write) in points {
+            let value = match write {
+                Write::Set(value) => Some(value),
+                Write::Clear => None,
+                Write::Stamped(prefix) => Some(stamped_value(&prefix, stamp)),
+                Write::Atomic(ops) => {
+                    let base = match overlay.get(&key) {
+                        Some(value) => value.clone(),
+                        None => self.current.snapshot.get(&key).map_err(read_failed)?,
+                    };
+                    writes::fold(base, &ops)
+                }
+            };
+            self.window.wrote(key.clone(), version);
+            overlay.insert(key, value);
+        }
+        for stamped_key in stamped {
+            if let Some(key) = stamped_key.key(stamp) {
+                self.window.wrote(key.clone(), version);
+                overlay.insert(key, Some(stamped_key.value));
+            }
+        }
+        for (begin, end) in request.write_conflicts {
+            self.window.wrote_range(begin, end, version);
+        }
+        let mut watches = request.watches;
+        for watch in &mut watches {
+            if watch.seen.is_none() {
+                let value = overlay.get(&watch.key).and_then(Option::as_deref);
+                watch.seen = Some(self.shared.watches.hash(value));
+            }
+        }
+        let committed = Committed { version, versionstamp: Some(stamp) };
+        Ok(Accepted { committed, queued: request.queued, watches, answer: request.answer })
+    }
+
+    /// Makes the applied batch what transactions read.
+    fn publish(&mut self, snapshot: Snapshot) {
+        let published = Arc::new(Published { version: self.version, snapshot });
+        self.held.push_back((self.version, Arc::downgrade(&published)));
+        self.current = published.clone();
+        self.shared.publish(Ok(published));
+    }
+
+    /// The oldest version that an open transaction reads at. Nobody can begin to hold a state that was
+    /// replaced, so what is found unheld stays so.
+    fn oldest_held(&mut self) -> u64 {
+        while let Some((version, state)) = self.held.front() {
+            if state.strong_count() > 0 {
+                return *version;
+            }
+            self.held.pop_front();
+        }
+        self.version
+    }
+
+    fn current_hash(&self, key: &Bytes) -> Option<u64> {
+        let value = self.current.snapshot.get(key).ok()?;
+        Some(self.shared.watches.hash(value.as_deref()))
+    }
+}
+
+/// The versionstamp of a commit. Each commit has a version of its own, so that its place in a batch is always 0.
+fn stamp(version: u64) -> Versionstamp {
+    let mut stamp = [0; 10];
+    stamp[..8].copy_from_slice(&version.to_be_bytes());
+    Versionstamp(stamp)
+}
+
+fn stamped_value(prefix: &[u8], stamp: Versionstamp) -> Bytes {
+    let mut value = BytesMut::with_capacity(prefix.len() + stamp.0.len());
+    value.put_slice(prefix);
+    value.put_slice(&stamp.0);
+    value.freeze()
+}
