@@ -99,7 +99,7 @@ pub enum Command {
 }
 
 pub use crate::commands::authenticate::Authenticate;
-pub use crate::commands::create::{Create, SpecialUse};
+pub use crate::commands::create::Create;
 pub use crate::commands::fetch::{Fetch, FetchItem, Partial, Section, SectionText};
 pub use crate::commands::list::{List, ListReturn, ListSelection};
 pub use crate::commands::login::Login;

@@ -8,6 +8,7 @@ use crate::error::{Fail, Parse, ParseError, ParseErrorKind};
 use crate::limits::Limits;
 use crate::string::Tag;
 
+pub mod append;
 pub mod authenticate;
 pub mod create;
 pub mod enable;
@@ -100,6 +101,18 @@ pub fn parse_command(text: &Bytes, limits: &Limits) -> Result<Tagged, ParseError
     }
 }
 
+/// Reads a command's text up to a literal's announcement, of which the octets are not here yet.
+pub(crate) fn check_prefix(text: &Bytes, limits: &Limits) -> Parse<()> {
+    let mut cursor = Cursor::new(text, limits);
+    tag(&mut cursor)?;
+    match body(&mut cursor) {
+        Err(fail) if fail.is_incomplete() => Ok(()),
+        Err(fail) => Err(fail),
+        // The grammar takes a literal's announcement for nothing else.
+        Ok(_) => Err(Fail::syntax("a literal stands where the command takes none")),
+    }
+}
+
 /// `tag SP`, before a command's name.
 pub(crate) fn tag(cursor: &mut Cursor<'_>) -> Parse<Tag> {
     let fail = |message| Err(Fail::new(ParseErrorKind::Tag, message));
@@ -130,9 +143,17 @@ fn body(cursor: &mut Cursor<'_>) -> Parse<Command> {
     Ok(command)
 }
 
-/// Every command's name and source, `UID` forms and the streamed commands included.
+/// The commands that the reader streams.
+const STREAMED: &[(&str, &str)] = &[
+    ("APPEND", "RFC 9051 §6.3.12; RFC 3502; RFC 4469"),
+    ("REPLACE", "RFC 8508 §3"),
+    ("UID REPLACE", "RFC 8508 §3"),
+];
+
+/// Every command's name in upper case, with its source: `UID` forms and the streamed commands included.
 pub fn names() -> impl Iterator<Item = (String, &'static str)> {
     let name = |prefix: &str, name: &[u8]| format!("{prefix}{}", String::from_utf8_lossy(name));
     let plain = TABLE.iter().map(move |row| (name("", row.0), row.1));
-    plain.chain(UID_TABLE.iter().map(move |row| (name("UID ", row.0), row.1)))
+    let uid = UID_TABLE.iter().map(move |row| (name("UID ", row.0), row.1));
+    plain.chain(uid).chain(STREAMED.iter().map(|row| (row.0.to_owned(), row.1)))
 }

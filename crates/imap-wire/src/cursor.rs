@@ -140,6 +140,14 @@ impl<'a> Cursor<'a> {
         Ok(self.slice_from(start))
     }
 
+    /// `"\" atom`, sharing the buffer, with its backslash.
+    pub fn backslash_atom(&mut self, what: &'static str) -> Parse<Bytes> {
+        let start = self.pos;
+        self.expect(b'\\', "expected a backslash")?;
+        self.word(what)?;
+        Ok(self.slice_from(start))
+    }
+
     /// `tag`, sharing the buffer; none when the next octet cannot begin one.
     #[inline]
     pub fn tag(&mut self) -> Option<Bytes> {
@@ -214,8 +222,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// `seq-number`.
     #[inline]
-    fn seq_number(&mut self) -> Parse<SeqNo> {
+    pub fn seq_number(&mut self) -> Parse<SeqNo> {
         if self.eat(b'*') {
             return Ok(SeqNo::Star);
         }
@@ -304,6 +313,9 @@ impl<'a> Cursor<'a> {
         let header = literal_header(self.rest()).ok_or_else(|| {
             Fail::syntax(format!("expected {what}, or a literal as {{n}} at the end of a line"))
         })?;
+        if self.rest().len() == header.len {
+            return Err(Fail::incomplete());
+        }
         let start = self.pos + header.len + 2;
         let end = usize::try_from(header.size).ok().and_then(|size| start.checked_add(size));
         let octets = end

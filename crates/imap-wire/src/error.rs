@@ -42,7 +42,8 @@ pub struct ParseError {
 /// An error inside the grammar, before the tag is attached.
 #[derive(Debug)]
 pub(crate) struct Fail {
-    pub kind: ParseErrorKind,
+    /// Nothing when the text ends where a literal's octets have to follow.
+    pub kind: Option<ParseErrorKind>,
     pub message: Cow<'static, str>,
 }
 
@@ -53,17 +54,28 @@ impl Fail {
     /// Arguments that break the grammar.
     #[cold]
     pub fn syntax(message: impl Into<Cow<'static, str>>) -> Self {
-        Fail { kind: ParseErrorKind::Syntax, message: message.into() }
+        Fail { kind: Some(ParseErrorKind::Syntax), message: message.into() }
     }
 
     /// Any other kind.
     #[cold]
     pub fn new(kind: ParseErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Fail { kind, message: message.into() }
+        Fail { kind: Some(kind), message: message.into() }
+    }
+
+    /// The text ends with a literal's announcement.
+    #[cold]
+    pub fn incomplete() -> Self {
+        Fail { kind: None, message: Cow::Borrowed("the octets of a literal are missing") }
+    }
+
+    /// Whether there is nothing wrong but that a literal's octets have not come yet.
+    pub fn is_incomplete(&self) -> bool {
+        self.kind.is_none()
     }
 
     /// The public error, to be answered under `tag`.
     pub fn with_tag(self, tag: Option<Tag>) -> ParseError {
-        ParseError { kind: self.kind, message: self.message, tag }
+        ParseError { kind: self.kind.unwrap_or(ParseErrorKind::Syntax), message: self.message, tag }
     }
 }

@@ -21,31 +21,9 @@ use crate::mailbox::MailboxArg;
 pub struct Create {
     /// The name; a hierarchy separator at its end says that children will follow.
     pub mailbox: MailboxArg,
-    /// What the mailbox is for.
-    pub special_use: Vec<SpecialUse>,
-}
-
-/// A special-use attribute (RFC 6154 §2, RFC 8457 §3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SpecialUse {
-    /// `\All`
-    All,
-    /// `\Archive`
-    Archive,
-    /// `\Drafts`
-    Drafts,
-    /// `\Flagged`
-    Flagged,
-    /// `\Important` (RFC 8457)
-    Important,
-    /// `\Junk`
-    Junk,
-    /// `\Sent`
-    Sent,
-    /// `\Trash`
-    Trash,
-    /// Any other, without its backslash; to be refused with `USEATTR`.
-    Other(Bytes),
+    /// What the mailbox is for: attributes as sent, `\Sent` for example, in any case. Unknown ones are answered
+    /// with `USEATTR`.
+    pub special_use: Vec<Bytes>,
 }
 
 pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
@@ -67,18 +45,9 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     Ok(Command::Create(Create { mailbox, special_use }))
 }
 
-fn attribute(c: &mut Cursor<'_>) -> Parse<SpecialUse> {
-    c.expect(b'\\', "a special-use attribute begins with a backslash")?;
-    let name = c.atom("a special-use attribute")?;
-    Ok(match name.to_ascii_lowercase().as_slice() {
-        b"all" => SpecialUse::All,
-        b"archive" => SpecialUse::Archive,
-        b"drafts" => SpecialUse::Drafts,
-        b"flagged" => SpecialUse::Flagged,
-        b"important" => SpecialUse::Important,
-        b"junk" => SpecialUse::Junk,
-        b"sent" => SpecialUse::Sent,
-        b"trash" => SpecialUse::Trash,
-        _ => SpecialUse::Other(name),
-    })
+fn attribute(c: &mut Cursor<'_>) -> Parse<Bytes> {
+    if c.peek() != Some(b'\\') {
+        return Err(Fail::syntax("a special-use attribute begins with a backslash"));
+    }
+    c.backslash_atom("a special-use attribute")
 }
