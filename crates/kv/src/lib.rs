@@ -22,8 +22,8 @@ mod retry;
 pub mod suite;
 
 pub use engine::{
-    AtomicOp, Committed, ConflictKind, Engine, KeyValue, Priority, RangePage, RangeRequest, ReadMode, Transaction,
-    TransactionOptions, Versionstamp, Watch, prefix_end,
+    AtomicOp, Committed, ConflictKind, Engine, KeyValue, Priority, RangePage, RangeRequest, ReadMode,
+    Transaction, TransactionOptions, Versionstamp, Watch, prefix_end,
 };
 pub use error::{Error, ErrorKind};
 pub use retry::{AsEngineError, Attempt, BodyFuture, RetryPolicy, run};

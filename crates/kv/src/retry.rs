@@ -24,7 +24,12 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { attempts_max: limits::ATTEMPTS_MAX, backoff_ms_min: 1, backoff_ms_max: 200, retry_unknown: false }
+        Self {
+            attempts_max: limits::ATTEMPTS_MAX,
+            backoff_ms_min: 1,
+            backoff_ms_max: 200,
+            retry_unknown: false,
+        }
     }
 }
 
@@ -82,8 +87,10 @@ where
             return Err(failure);
         }
         metrics::counter!("mss_kv_retries_total", "reason" => kind.name()).increment(1);
-        let ceiling =
-            policy.backoff_ms_min.saturating_mul(1 << (attempt.number - 1).min(16)).min(policy.backoff_ms_max);
+        let ceiling = policy
+            .backoff_ms_min
+            .saturating_mul(1 << (attempt.number - 1).min(16))
+            .min(policy.backoff_ms_max);
         let wait_ms = rand::rng().random_range(0..=ceiling);
         if attempt.number > 1 && wait_ms > 0 {
             tokio::time::sleep(Duration::from_millis(wait_ms)).await;
