@@ -1,0 +1,215 @@
+//! Response codes: one table of those without data, and the ones with.
+
+use bytes::BufMut;
+use model::UidSet;
+
+use crate::encode;
+
+macro_rules! codes {
+    ($($variant:ident $name:literal $source:literal,)*) => {
+        /// What a status response says to programs: the part in brackets.
+        ///
+        /// Sets are UIDs, or sequence numbers where a command that was given sequence numbers answers.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Code<'a> {
+            $(#[doc = concat!("`", $name, "` (", $source, ")")] $variant,)*
+            /// `APPENDUID` (RFC 4315 §3): UIDVALIDITY of the destination and the new UIDs.
+            AppendUid(u32, &'a UidSet),
+            /// `BADCHARSET` (RFC 9051 §7.1): the charsets that are known; may be empty.
+            BadCharset(&'a [&'a str]),
+            /// `BADURL` (RFC 4469 §4.2): the URL.
+            BadUrl(&'a [u8]),
+            /// `CAPABILITY` (RFC 9051 §7.1): capability names.
+            Capability(&'a [&'a str]),
+            /// `COPYUID` (RFC 4315 §3): UIDVALIDITY of the destination, old UIDs, new UIDs, as many in the same
+            /// order. When nothing was copied the code must not be sent.
+            CopyUid(u32, &'a UidSet, &'a UidSet),
+            /// `HIGHESTMODSEQ` (RFC 7162 §3.1.2.1)
+            HighestModSeq(u64),
+            /// `INPROGRESS` (RFC 9585 §3): tag of the running command, what is done, and of how much if that is
+            /// known; nothing at all gives the code without data.
+            InProgress(Option<(&'a [u8], Option<(u32, Option<u32>)>)>),
+            /// `MAILBOXID` (RFC 8474 §4.1)
+            MailboxId(&'a str),
+            /// `MODIFIED` (RFC 7162 §3.1.3): messages a conditional STORE did not change.
+            Modified(&'a UidSet),
+            /// `PERMANENTFLAGS` (RFC 9051 §7.1): flag names, `\*` included where new keywords may be made.
+            PermanentFlags(&'a [&'a str]),
+            /// `REFERRAL` (RFC 2221 §4.1): an IMAP URL.
+            Referral(&'a str),
+            /// `UIDNEXT` (RFC 9051 §7.1)
+            UidNext(u32),
+            /// `UIDVALIDITY` (RFC 9051 §7.1)
+            UidValidity(u32),
+            /// `UNSEEN` (RFC 3501 §7.1): sequence number of the first unseen message.
+            Unseen(u32),
+            /// Any other, already in its form: `NAME` or `NAME data`.
+            Other(&'a str),
+        }
+
+        /// The codes that have no data: names and sources.
+        pub const PLAIN: &[(&str, &str)] = &[$(($name, $source),)*];
+
+        impl Code<'_> {
+            /// Appends the code without brackets.
+            pub fn encode<B: BufMut>(&self, out: &mut B) {
+                match *self {
+                    $(Code::$variant => out.put_slice($name.as_bytes()),)*
+                    ref code => code.encode_data(out),
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    Alert "ALERT" "RFC 9051 §7.1",
+    AlreadyExists "ALREADYEXISTS" "RFC 5530 §3",
+    AuthenticationFailed "AUTHENTICATIONFAILED" "RFC 5530 §3",
+    AuthorizationFailed "AUTHORIZATIONFAILED" "RFC 5530 §3",
+    Cannot "CANNOT" "RFC 5530 §3",
+    ClientBug "CLIENTBUG" "RFC 5530 §3",
+    Closed "CLOSED" "RFC 7162 §3.2.11",
+    CompressionActive "COMPRESSIONACTIVE" "RFC 4978 §3",
+    ContactAdmin "CONTACTADMIN" "RFC 5530 §3",
+    Corruption "CORRUPTION" "RFC 5530 §3",
+    Expired "EXPIRED" "RFC 5530 §3",
+    ExpungeIssued "EXPUNGEISSUED" "RFC 5530 §3",
+    HasChildren "HASCHILDREN" "RFC 9051 §7.1",
+    InUse "INUSE" "RFC 5530 §3",
+    Limit "LIMIT" "RFC 5530 §3",
+    NonExistent "NONEXISTENT" "RFC 5530 §3",
+    NoModSeq "NOMODSEQ" "RFC 7162 §3.1.2.2",
+    NoPerm "NOPERM" "RFC 5530 §3",
+    NotSaved "NOTSAVED" "RFC 5182 §2.1",
+    OverQuota "OVERQUOTA" "RFC 5530 §3; RFC 9208 §4.3",
+    Parse "PARSE" "RFC 9051 §7.1",
+    PrivacyRequired "PRIVACYREQUIRED" "RFC 5530 §3",
+    ReadOnly "READ-ONLY" "RFC 9051 §7.1",
+    ReadWrite "READ-WRITE" "RFC 9051 §7.1",
+    ServerBug "SERVERBUG" "RFC 5530 §3",
+    TooBig "TOOBIG" "RFC 4469 §4.3; RFC 7889 §4",
+    TryCreate "TRYCREATE" "RFC 9051 §7.1",
+    UidNotSticky "UIDNOTSTICKY" "RFC 4315 §3",
+    Unavailable "UNAVAILABLE" "RFC 5530 §3",
+    UnknownCte "UNKNOWN-CTE" "RFC 3516 §4.3",
+    UseAttr "USEATTR" "RFC 6154 §6",
+}
+
+impl Code<'_> {
+    /// The codes with data.
+    fn encode_data<B: BufMut>(&self, out: &mut B) {
+        let named = |out: &mut B, name: &str, value: u64| {
+            out.put_slice(name.as_bytes());
+            encode::number(out, value);
+        };
+        match *self {
+            Code::AppendUid(validity, uids) => {
+                named(out, "APPENDUID ", validity.into());
+                out.put_u8(b' ');
+                encode::uid_set(out, uids);
+            }
+            Code::BadCharset(charsets) => {
+                out.put_slice(b"BADCHARSET");
+                if !charsets.is_empty() {
+                    out.put_u8(b' ');
+                    encode::name_list(out, charsets);
+                }
+            }
+            Code::BadUrl(url) => {
+                out.put_slice(b"BADURL ");
+                encode::string(out, url, false);
+            }
+            Code::Capability(names) => {
+                out.put_slice(b"CAPABILITY");
+                for name in names {
+                    out.put_u8(b' ');
+                    out.put_slice(name.as_bytes());
+                }
+            }
+            Code::CopyUid(validity, from, to) => {
+                named(out, "COPYUID ", validity.into());
+                out.put_u8(b' ');
+                encode::uid_set(out, from);
+                out.put_u8(b' ');
+                encode::uid_set(out, to);
+            }
+            Code::HighestModSeq(value) => named(out, "HIGHESTMODSEQ ", value),
+            Code::InProgress(progress) => in_progress(out, progress),
+            Code::MailboxId(id) => {
+                out.put_slice(b"MAILBOXID (");
+                out.put_slice(id.as_bytes());
+                out.put_u8(b')');
+            }
+            Code::Modified(set) => {
+                out.put_slice(b"MODIFIED ");
+                encode::uid_set(out, set);
+            }
+            Code::PermanentFlags(names) => {
+                out.put_slice(b"PERMANENTFLAGS ");
+                encode::name_list(out, names);
+            }
+            Code::Referral(url) => {
+                out.put_slice(b"REFERRAL ");
+                encode::text(out, url);
+            }
+            Code::UidNext(value) => named(out, "UIDNEXT ", value.into()),
+            Code::UidValidity(value) => named(out, "UIDVALIDITY ", value.into()),
+            Code::Unseen(value) => named(out, "UNSEEN ", value.into()),
+            Code::Other(text) => encode::text(out, text),
+            // Written by `encode`, from the table.
+            _ => {}
+        }
+    }
+}
+
+fn in_progress<B: BufMut>(out: &mut B, progress: Option<(&[u8], Option<(u32, Option<u32>)>)>) {
+    out.put_slice(b"INPROGRESS");
+    let Some((tag, progress)) = progress else { return };
+    out.put_slice(b" (");
+    encode::quoted(out, tag);
+    let (done, goal) = progress.map_or((None, None), |(done, goal)| (Some(done), goal));
+    for value in [done, goal] {
+        out.put_u8(b' ');
+        match value {
+            Some(value) => encode::number(out, value),
+            None => out.put_slice(b"NIL"),
+        }
+    }
+    out.put_u8(b')');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let check = |code: Code<'_>, expected: &str| {
+            let mut out = Vec::new();
+            code.encode(&mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        };
+        let (one, many) = (UidSet::from_ranges([(7, 7)]), UidSet::from_ranges([(3, 5), (9, 9)]));
+        check(Code::ReadWrite, "READ-WRITE");
+        check(Code::AppendUid(38505, &one), "APPENDUID 38505 7");
+        check(Code::CopyUid(38505, &many, &many), "COPYUID 38505 3:5,9 3:5,9");
+        check(Code::BadCharset(&[]), "BADCHARSET");
+        check(Code::BadCharset(&["US-ASCII", "UTF-8"]), "BADCHARSET (US-ASCII UTF-8)");
+        check(Code::BadUrl(b"/INBOX"), "BADURL \"/INBOX\"");
+        check(Code::Capability(&["IMAP4rev1", "IDLE"]), "CAPABILITY IMAP4rev1 IDLE");
+        check(Code::HighestModSeq(715_194_045_007), "HIGHESTMODSEQ 715194045007");
+        check(Code::InProgress(None), "INPROGRESS");
+        check(Code::InProgress(Some((b"A1", None))), "INPROGRESS (\"A1\" NIL NIL)");
+        check(Code::InProgress(Some((b"A1", Some((175, None))))), "INPROGRESS (\"A1\" 175 NIL)");
+        check(Code::InProgress(Some((b"A1", Some((45, Some(1000)))))), "INPROGRESS (\"A1\" 45 1000)");
+        check(Code::MailboxId("F2212ea87"), "MAILBOXID (F2212ea87)");
+        check(Code::Modified(&many), "MODIFIED 3:5,9");
+        check(Code::PermanentFlags(&["\\Seen", "\\*"]), "PERMANENTFLAGS (\\Seen \\*)");
+        check(Code::Unseen(12), "UNSEEN 12");
+        check(Code::Other("NOUPDATE \"B02\""), "NOUPDATE \"B02\"");
+        for (name, source) in PLAIN {
+            assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') && source.starts_with("RFC "));
+        }
+    }
+}

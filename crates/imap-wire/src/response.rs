@@ -1,0 +1,435 @@
+//! Responses, each appended to the output whole: line end included, nothing allocated.
+//!
+//! Data that may be long (message parts) is not here: [`fetch::FetchWriter`] announces it and the caller lets it follow.
+
+use bytes::BufMut;
+use model::UidSet;
+
+use crate::codes::Code;
+use crate::command::{PartialRange, StatusItem};
+use crate::encode;
+use crate::mailbox::MailboxEncoding;
+use crate::string::Tag;
+
+pub mod fetch;
+pub mod thread;
+
+/// The kind of a status response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// `OK`
+    Ok,
+    /// `NO`
+    No,
+    /// `BAD`
+    Bad,
+    /// `BYE`, untagged only.
+    Bye,
+    /// `PREAUTH`, the greeting only.
+    PreAuth,
+}
+
+impl Condition {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Condition::Ok => "OK",
+            Condition::No => "NO",
+            Condition::Bad => "BAD",
+            Condition::Bye => "BYE",
+            Condition::PreAuth => "PREAUTH",
+        }
+    }
+}
+
+/// `tag OK [CODE] text`: ends a command.
+pub fn tagged<B: BufMut>(out: &mut B, tag: &Tag, condition: Condition, code: Option<&Code<'_>>, text: &str) {
+    out.put_slice(tag.as_bytes());
+    status_response(out, condition, code, text);
+}
+
+/// `* OK [CODE] text`
+pub fn untagged<B: BufMut>(out: &mut B, condition: Condition, code: Option<&Code<'_>>, text: &str) {
+    out.put_u8(b'*');
+    status_response(out, condition, code, text);
+}
+
+fn status_response<B: BufMut>(out: &mut B, condition: Condition, code: Option<&Code<'_>>, text: &str) {
+    out.put_u8(b' ');
+    out.put_slice(condition.name().as_bytes());
+    out.put_u8(b' ');
+    if let Some(code) = code {
+        out.put_u8(b'[');
+        code.encode(out);
+        out.put_slice(b"] ");
+    }
+    encode::text(out, text);
+    out.put_slice(b"\r\n");
+}
+
+/// `+ text`: a continuation request; for SASL, `text` is the challenge in base64, which may be empty.
+pub fn continuation<B: BufMut>(out: &mut B, text: &str) {
+    out.put_slice(b"+ ");
+    if !text.is_empty() {
+        encode::text(out, text);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* CAPABILITY ...`
+pub fn capability<B: BufMut>(out: &mut B, names: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    words(out, "CAPABILITY", names);
+}
+
+/// `* ENABLED ...`
+pub fn enabled<B: BufMut>(out: &mut B, names: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    words(out, "ENABLED", names);
+}
+
+fn words<B: BufMut>(out: &mut B, name: &str, words: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    start(out, name);
+    for word in words {
+        out.put_u8(b' ');
+        out.put_slice(word.as_ref());
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn start<B: BufMut>(out: &mut B, name: &str) {
+    out.put_slice(b"* ");
+    out.put_slice(name.as_bytes());
+}
+
+/// `* n EXISTS`
+pub fn exists<B: BufMut>(out: &mut B, messages: u32) {
+    numbered(out, messages, " EXISTS\r\n");
+}
+
+/// `* n RECENT` (RFC 3501)
+pub fn recent<B: BufMut>(out: &mut B, messages: u32) {
+    numbered(out, messages, " RECENT\r\n");
+}
+
+/// `* n EXPUNGE`
+pub fn expunge<B: BufMut>(out: &mut B, sequence_number: u32) {
+    numbered(out, sequence_number, " EXPUNGE\r\n");
+}
+
+fn numbered<B: BufMut>(out: &mut B, value: u32, name: &str) {
+    out.put_slice(b"* ");
+    encode::number(out, value);
+    out.put_slice(name.as_bytes());
+}
+
+/// `* VANISHED uids`, or `* VANISHED (EARLIER) uids` for messages expunged before (RFC 7162 §3.2.10). Nothing
+/// for an empty set.
+pub fn vanished<B: BufMut>(out: &mut B, earlier: bool, uids: &UidSet) {
+    if uids.is_empty() {
+        return;
+    }
+    out.put_slice(if earlier { b"* VANISHED (EARLIER) " } else { b"* VANISHED " });
+    encode::uid_set(out, uids);
+    out.put_slice(b"\r\n");
+}
+
+/// `* FLAGS (...)`: the flags that messages of the mailbox may have.
+pub fn flags<B: BufMut>(out: &mut B, names: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    out.put_slice(b"* FLAGS ");
+    encode::name_list(out, names);
+    out.put_slice(b"\r\n");
+}
+
+/// One line of `LIST` or `LSUB`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListData<'a> {
+    /// Attributes with their backslashes.
+    pub attributes: &'a [&'a str],
+    /// The hierarchy separator; nothing for a flat name.
+    pub separator: Option<char>,
+    /// The name in Unicode.
+    pub name: &'a str,
+    /// `OLDNAME`: the name that the client used, or the mailbox had before RENAME (RFC 9051 §6.3.9.7).
+    pub old_name: Option<&'a str>,
+    /// `CHILDINFO`: selection options that a child matches (RFC 5258 §3.5); empty for none.
+    pub child_info: &'a [&'a str],
+}
+
+/// `* LIST (attributes) "/" name ...`
+pub fn list<B: BufMut>(out: &mut B, data: &ListData<'_>, encoding: MailboxEncoding) {
+    list_start(out, "LIST ", data, encoding);
+    if data.old_name.is_some() || !data.child_info.is_empty() {
+        out.put_slice(b" (");
+        if let Some(old_name) = data.old_name {
+            out.put_slice(b"\"OLDNAME\" (");
+            encode::mailbox(out, old_name, encoding);
+            out.put_u8(b')');
+        }
+        if !data.child_info.is_empty() {
+            out.put_slice(if data.old_name.is_some() { b" " } else { b"" });
+            out.put_slice(b"\"CHILDINFO\" (");
+            for (i, option) in data.child_info.iter().enumerate() {
+                out.put_slice(if i > 0 { b" " } else { b"" });
+                encode::quoted(out, option.as_bytes());
+            }
+            out.put_u8(b')');
+        }
+        out.put_u8(b')');
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* LSUB (attributes) "/" name` (RFC 3501 §7.2.3); extended data is not sent.
+pub fn lsub<B: BufMut>(out: &mut B, data: &ListData<'_>, encoding: MailboxEncoding) {
+    list_start(out, "LSUB ", data, encoding);
+    out.put_slice(b"\r\n");
+}
+
+fn list_start<B: BufMut>(out: &mut B, name: &str, data: &ListData<'_>, encoding: MailboxEncoding) {
+    start(out, name);
+    encode::name_list(out, data.attributes);
+    out.put_u8(b' ');
+    separator(out, data.separator);
+    out.put_u8(b' ');
+    encode::mailbox(out, data.name, encoding);
+}
+
+fn separator<B: BufMut>(out: &mut B, separator: Option<char>) {
+    match separator {
+        Some(c) => encode::quoted(out, c.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => out.put_slice(b"NIL"),
+    }
+}
+
+/// A value in a `STATUS` response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusValue<'a> {
+    /// Most of them.
+    Number(u64),
+    /// `NIL`: no APPENDLIMIT.
+    Nil,
+    /// MAILBOXID, in parentheses.
+    Id(&'a str),
+}
+
+/// `* STATUS name (ITEM value ...)`
+pub fn status<'a, B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    values: impl IntoIterator<Item = (StatusItem, StatusValue<'a>)>,
+) {
+    out.put_slice(b"* STATUS ");
+    encode::mailbox(out, name, encoding);
+    out.put_slice(b" (");
+    let mut first = true;
+    for (item, value) in values {
+        if !first {
+            out.put_u8(b' ');
+        }
+        first = false;
+        out.put_slice(item.name().as_bytes());
+        out.put_u8(b' ');
+        match value {
+            StatusValue::Number(value) => encode::number(out, value),
+            StatusValue::Nil => out.put_slice(b"NIL"),
+            StatusValue::Id(id) => {
+                out.put_u8(b'(');
+                out.put_slice(id.as_bytes());
+                out.put_u8(b')');
+            }
+        }
+    }
+    out.put_slice(b")\r\n");
+}
+
+/// `* SEARCH n ...`, with `(MODSEQ n)` where the search had a MODSEQ key and found something (RFC 7162 §3.1.5).
+pub fn search<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
+    numbers_line(out, "SEARCH", numbers, mod_seq);
+}
+
+/// `* SORT n ...` (RFC 5256 §4), with `(MODSEQ n)` as in [`search`].
+pub fn sort<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
+    numbers_line(out, "SORT", numbers, mod_seq);
+}
+
+fn numbers_line<B: BufMut>(
+    out: &mut B,
+    name: &str,
+    numbers: impl IntoIterator<Item = u32>,
+    mod_seq: Option<u64>,
+) {
+    start(out, name);
+    for number in numbers {
+        out.put_u8(b' ');
+        encode::number(out, number);
+    }
+    if let Some(mod_seq) = mod_seq {
+        out.put_slice(b" (MODSEQ ");
+        encode::number(out, mod_seq);
+        out.put_u8(b')');
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// What an `ESEARCH` response tells; what is absent is not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ESearch<'a> {
+    /// The numbers are UIDs.
+    pub uid: bool,
+    /// `MIN`
+    pub min: Option<u32>,
+    /// `MAX`
+    pub max: Option<u32>,
+    /// `ALL`: ranges in order; an empty result is not told (RFC 9051 §7.3.4). For SORT, not ascending
+    /// (RFC 5267 §3.1).
+    pub all: Option<&'a [(u32, u32)]>,
+    /// `COUNT`
+    pub count: Option<u32>,
+    /// `PARTIAL`: what was asked, and that part of the result, `NIL` when empty (RFC 9394 §3.1).
+    pub partial: Option<(PartialRange, &'a [(u32, u32)])>,
+    /// `MODSEQ` (RFC 7162 §3.1.10)
+    pub mod_seq: Option<u64>,
+}
+
+/// `* ESEARCH (TAG "...") UID MIN n ...` (RFC 9051 §7.3.4)
+pub fn esearch<B: BufMut>(out: &mut B, tag: &Tag, data: &ESearch<'_>) {
+    out.put_slice(b"* ESEARCH (TAG ");
+    encode::quoted(out, tag.as_bytes());
+    out.put_u8(b')');
+    if data.uid {
+        out.put_slice(b" UID");
+    }
+    let item = |out: &mut B, name: &str, value: Option<u64>| {
+        if let Some(value) = value {
+            out.put_slice(name.as_bytes());
+            encode::number(out, value);
+        }
+    };
+    item(out, " MIN ", data.min.map(u64::from));
+    item(out, " MAX ", data.max.map(u64::from));
+    if let Some(all) = data.all.filter(|all| !all.is_empty()) {
+        out.put_slice(b" ALL ");
+        encode::ranges(out, all.iter().copied());
+    }
+    item(out, " COUNT ", data.count.map(u64::from));
+    if let Some((range, result)) = data.partial {
+        let sign: &[u8] = if range.from_end { b"-" } else { b"" };
+        out.put_slice(b" PARTIAL (");
+        out.put_slice(sign);
+        encode::number(out, range.first.get());
+        out.put_u8(b':');
+        out.put_slice(sign);
+        encode::number(out, range.last.get());
+        out.put_u8(b' ');
+        if result.is_empty() {
+            out.put_slice(b"NIL");
+        } else {
+            encode::ranges(out, result.iter().copied());
+        }
+        out.put_u8(b')');
+    }
+    item(out, " MODSEQ ", data.mod_seq);
+    out.put_slice(b"\r\n");
+}
+
+/// One resource in a `QUOTA` response; `STORAGE` in units of 1024 octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaResource<'a> {
+    /// `STORAGE`, `MESSAGE`, ...
+    pub name: &'a str,
+    /// How much is used.
+    pub usage: u64,
+    /// How much may be used.
+    pub limit: u64,
+}
+
+/// `* QUOTA root (NAME usage limit ...)` (RFC 9208 §4.2.1)
+pub fn quota<'a, B: BufMut>(
+    out: &mut B,
+    root: &str,
+    resources: impl IntoIterator<Item = QuotaResource<'a>>,
+    utf8: bool,
+) {
+    out.put_slice(b"* QUOTA ");
+    encode::astring(out, root.as_bytes(), utf8);
+    out.put_slice(b" (");
+    let mut first = true;
+    for QuotaResource { name, usage, limit } in resources {
+        if !first {
+            out.put_u8(b' ');
+        }
+        first = false;
+        out.put_slice(name.as_bytes());
+        out.put_u8(b' ');
+        encode::number(out, usage);
+        out.put_u8(b' ');
+        encode::number(out, limit);
+    }
+    out.put_slice(b")\r\n");
+}
+
+/// `* QUOTAROOT name root ...` (RFC 9208 §4.2.2)
+pub fn quota_root<'a, B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    roots: impl IntoIterator<Item = &'a str>,
+) {
+    out.put_slice(b"* QUOTAROOT ");
+    encode::mailbox(out, name, encoding);
+    for root in roots {
+        out.put_u8(b' ');
+        encode::astring(out, root.as_bytes(), encoding == MailboxEncoding::Utf8);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// A namespace: its prefix and separator.
+pub type Namespace<'a> = (&'a str, Option<char>);
+
+/// `* NAMESPACE personal others shared` (RFC 9051 §7.3.2); an empty one is `NIL`.
+pub fn namespace<B: BufMut>(
+    out: &mut B,
+    personal: &[Namespace<'_>],
+    others: &[Namespace<'_>],
+    shared: &[Namespace<'_>],
+    encoding: MailboxEncoding,
+) {
+    out.put_slice(b"* NAMESPACE");
+    for group in [personal, others, shared] {
+        if group.is_empty() {
+            out.put_slice(b" NIL");
+            continue;
+        }
+        out.put_slice(b" (");
+        for (prefix, hierarchy) in group {
+            out.put_u8(b'(');
+            match encoding {
+                MailboxEncoding::Utf8 => encode::string(out, prefix.as_bytes(), true),
+                MailboxEncoding::ModifiedUtf7 => {
+                    encode::string(out, crate::utf7::encode(prefix).as_bytes(), false);
+                }
+            }
+            out.put_u8(b' ');
+            separator(out, *hierarchy);
+            out.put_u8(b')');
+        }
+        out.put_u8(b')');
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* ID ("name" "value" ...)` (RFC 2971 §3.2), `NIL` for nothing.
+pub fn id<B: BufMut>(out: &mut B, fields: &[(&str, Option<&str>)], utf8: bool) {
+    out.put_slice(b"* ID ");
+    if fields.is_empty() {
+        return out.put_slice(b"NIL\r\n");
+    }
+    for (i, (name, value)) in fields.iter().enumerate() {
+        out.put_u8(if i == 0 { b'(' } else { b' ' });
+        encode::string(out, name.as_bytes(), utf8);
+        out.put_u8(b' ');
+        encode::nstring(out, value.map(str::as_bytes), utf8);
+    }
+    out.put_slice(b")\r\n");
+}
