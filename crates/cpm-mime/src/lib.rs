@@ -1,0 +1,29 @@
+//! MIME, CPIM and IMDN: what IMAP asks of a message, parsed once. No I/O.
+//!
+//! - [`index`]: the answers to ENVELOPE, BODY and BODYSTRUCTURE, the ranges of every section, and what SORT, THREAD,
+//!   PREVIEW and CPM need, made while a message streams in and kept with it in a compact form.
+//! - [`header`]: header blocks, `HEADER.FIELDS`.
+//! - [`transfer`]: content transfer encodings, for BINARY.
+//! - [`cpim`]: the message format of RFC 3862.
+//!
+//! Deliberately absent: sockets, clocks, storage, and any failure on what a message holds: every run of octets is one.
+
+pub mod address;
+mod charset;
+pub mod cpim;
+mod date;
+mod envelope;
+mod facts;
+pub mod header;
+pub mod index;
+pub mod limits;
+pub mod param;
+mod preview;
+mod quote;
+mod subject;
+pub mod transfer;
+mod words;
+
+pub use facts::{Name, SentDate};
+pub use index::{Encoding, IndexBuilder, MessageIndex, Part, PartKind, Section, parse};
+pub use limits::Limits;

@@ -1,0 +1,103 @@
+//! RFC 2047: encoded words in a header value, to text.
+
+use crate::{charset, header, transfer};
+
+/// A value as text: unfolded, encoded words decoded, blanks between two of them dropped (RFC 2047 §6.2). Octets outside
+/// of words are read as UTF-8, or else as windows-1252. What is no valid word stays as it is.
+pub(crate) fn decode(value: &[u8]) -> String {
+    let value = header::unfold(value);
+    let mut out = String::with_capacity(value.len());
+    // Words of one charset are decoded together: senders split characters between words.
+    let mut run: Option<(&[u8], Vec<u8>)> = None;
+    let mut rest = &value[..];
+    loop {
+        let start = memchr::memmem::find(rest, b"=?");
+        let word = start.and_then(|start| encoded_word(&rest[start..]));
+        let (Some(start), Some((charset, octets, length))) = (start, word) else {
+            // No word at `start`: pass over its first octet and look on.
+            let plain = start.map_or(rest.len(), |start| start + 2);
+            flush(&mut out, &mut run);
+            out.push_str(&charset::unlabelled(&rest[..plain]));
+            rest = &rest[plain..];
+            if rest.is_empty() {
+                return out;
+            }
+            continue;
+        };
+        let between = &rest[..start];
+        if run.is_none() || !between.trim_ascii().is_empty() {
+            flush(&mut out, &mut run);
+            out.push_str(&charset::unlabelled(between));
+        }
+        match &mut run {
+            Some((known, all)) if known.eq_ignore_ascii_case(charset) => all.extend_from_slice(&octets),
+            _ => {
+                flush(&mut out, &mut run);
+                run = Some((charset, octets));
+            }
+        }
+        rest = &rest[start + length..];
+        if rest.is_empty() {
+            flush(&mut out, &mut run);
+            return out;
+        }
+    }
+}
+
+fn flush(out: &mut String, run: &mut Option<(&[u8], Vec<u8>)>) {
+    if let Some((charset, octets)) = run.take() {
+        out.push_str(&charset::decode(charset, &octets));
+    }
+}
+
+/// A word at the start of `text`: charset, octets, length of the word.
+fn encoded_word(text: &[u8]) -> Option<(&[u8], Vec<u8>, usize)> {
+    let inner = text.strip_prefix(b"=?")?;
+    let charset_end = memchr::memchr(b'?', inner)?;
+    let (charset, tail) = inner.split_at(charset_end);
+    // RFC 2231 §5 lets a language follow the charset.
+    let charset = charset.split(|byte| *byte == b'*').next()?;
+    if charset.is_empty() || charset.iter().any(|byte| *byte <= b' ') {
+        return None;
+    }
+    let [b'?', method, b'?', data @ ..] = tail else { return None };
+    let data_end = memchr::memmem::find(data, b"?=")?;
+    let length = text.len() - data.len() + data_end + 2;
+    let data = &data[..data_end];
+    let octets = match method {
+        b'b' | b'B' => transfer::base64(data),
+        b'q' | b'Q' => transfer::q_word(data),
+        _ => return None,
+    };
+    Some((charset, octets, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_decode() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("=?utf-8?q?J=C3=A9r=C3=B4me?= x", "Jérôme x"),
+            // RFC 2047 §8.
+            ("(=?ISO-8859-1?Q?a?=)", "(a)"),
+            ("(=?ISO-8859-1?Q?a?= b)", "(a b)"),
+            ("(=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=)", "(ab)"),
+            ("(=?ISO-8859-1?Q?a?=  \r\n =?ISO-8859-1?Q?b?=)", "(ab)"),
+            ("(=?ISO-8859-1?Q?a_b?=)", "(a b)"),
+            ("(=?ISO-8859-1?Q?a?= =?ISO-8859-2?Q?_b?=)", "(a b)"),
+            // A character split between words.
+            ("=?utf-8?q?=C3?= =?utf-8?q?=A9?=", "é"),
+            ("=?utf-8*en?b?w6k=?=", "é"),
+            ("=?utf-8?x?abc?= =?", "=?utf-8?x?abc?= =?"),
+            ("a =?b", "a =?b"),
+            ("caf\u{e9}", "café"),
+            ("=?utf-8?q??=", ""),
+        ] {
+            assert_eq!(decode(value.as_bytes()), expected, "{value}");
+        }
+        assert_eq!(decode(b"caf\xe9"), "café");
+    }
+}
