@@ -1,0 +1,537 @@
+//! The tier as a front end elsewhere sees it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cpm_mime::MessageIndex;
+use futures::StreamExt as _;
+use model::{
+    AccountId, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
+    ModSeq, Result, SpecialUse, UidSet, limits,
+};
+use moka::sync::Cache;
+use store_api::{
+    Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, NewAccount, Quota, QuotaLimits, QuotaUsage,
+    ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::convert::{self, MESSAGE_BYTES_MAX};
+use crate::error::{from_status, invalid};
+use crate::metadata::request;
+use crate::pb;
+use crate::pb::mail_store_client::MailStoreClient;
+
+/// Folders asked for in one request for counters.
+const STATUS_PER_REQUEST: usize = 1_000;
+/// Pieces of a body under way before its writer waits.
+const PIECES_AHEAD: usize = 4;
+
+/// Bounds of what a [`RemoteStore`] keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    /// Folders, bytes.
+    pub folder_bytes: u64,
+    /// Facts of messages, bytes.
+    pub info_bytes: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self { folder_bytes: 128 << 20, info_bytes: 64 << 20 }
+    }
+}
+
+/// A storage node over gRPC.
+pub struct RemoteStore {
+    clients: Vec<MailStoreClient<Channel>>,
+    next: AtomicUsize,
+    folders: Cache<(AccountId, MailboxId), Arc<FolderSnapshot>>,
+    trees: Cache<AccountId, Arc<FolderTree>>,
+    infos: Cache<(AccountId, BodyId), Arc<MessageIndex>>,
+}
+
+impl RemoteStore {
+    /// A client over these channels to one node; at least one.
+    pub fn new(channels: Vec<Channel>, options: ClientOptions) -> Self {
+        let limited = |channel| {
+            MailStoreClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
+        let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            clients: channels.into_iter().map(limited).collect(),
+            next: AtomicUsize::new(0),
+            folders: Cache::builder()
+                .weigher(move |_, folder: &Arc<FolderSnapshot>| weight(folder.weight()))
+                .max_capacity(options.folder_bytes)
+                .build(),
+            trees: Cache::builder()
+                .weigher(move |_, tree: &Arc<FolderTree>| weight(128 + tree.folders().len() * 96))
+                .max_capacity(options.folder_bytes / 4)
+                .build(),
+            infos: Cache::builder()
+                .weigher(move |_, info: &Arc<MessageIndex>| weight(256 + info.encode().len()))
+                .max_capacity(options.info_bytes)
+                .build(),
+        }
+    }
+
+    fn client(&self) -> MailStoreClient<Channel> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.clients.len().max(1);
+        self.clients[at].clone()
+    }
+}
+
+/// The message of an answer, or our error of a failure.
+fn answer<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
+    outcome.map(Response::into_inner).map_err(|status| from_status(&status))
+}
+
+fn cut_short() -> Error {
+    Error::new(ErrorKind::Unavailable, "the storage tier's answer was cut short; try again")
+}
+
+#[async_trait]
+impl MailStore for RemoteStore {
+    async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>> {
+        let message = pb::GetAccountRequest { address: address.to_string() };
+        let got = answer(self.client().get_account(request(ctx, message)).await)?;
+        got.account.map(|a| convert::account(a).map(Arc::new)).transpose()
+    }
+
+    async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId> {
+        let message = pb::CreateAccountRequest {
+            address: new.address.to_string(),
+            credentials: Some(convert::credentials_pb(&new.credentials)),
+            limits: Some(convert::limits_pb(new.limits)),
+        };
+        Ok(AccountId(answer(self.client().create_account(request(ctx, message)).await)?.account))
+    }
+
+    async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
+        let message = pb::SetCredentialsRequest {
+            address: address.to_string(),
+            credentials: Some(convert::credentials_pb(&credentials)),
+        };
+        answer(self.client().set_credentials(request(ctx, message)).await).map(drop)
+    }
+
+    async fn configure_account(
+        &self,
+        ctx: &Ctx,
+        address: &CpmAddress,
+        state: AccountState,
+        limits: QuotaLimits,
+    ) -> Result<()> {
+        let message = pb::ConfigureAccountRequest {
+            address: address.to_string(),
+            state: convert::account_state_pb(state).into(),
+            limits: Some(convert::limits_pb(limits)),
+        };
+        answer(self.client().configure_account(request(ctx, message)).await).map(drop)
+    }
+
+    async fn list_accounts(
+        &self,
+        ctx: &Ctx,
+        after: Option<&CpmAddress>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Account>>> {
+        let message = pb::ListAccountsRequest {
+            after: after.map(ToString::to_string).unwrap_or_default(),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        };
+        let got = answer(self.client().list_accounts(request(ctx, message)).await)?;
+        got.accounts.into_iter().map(|a| convert::account(a).map(Arc::new)).collect()
+    }
+
+    async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        let message = pb::RemoveAccountRequest { address: address.to_string() };
+        answer(self.client().remove_account(request(ctx, message)).await).map(drop)
+    }
+
+    async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
+        let message = pb::GetQuotaRequest { account: account.0 };
+        let got = answer(self.client().get_quota(request(ctx, message)).await)?;
+        Ok(Quota {
+            usage: QuotaUsage {
+                bytes: got.bytes,
+                messages: got.messages,
+                deleted_bytes: got.deleted_bytes,
+                deleted_messages: got.deleted_messages,
+            },
+            limits: convert::limits(got.limits),
+        })
+    }
+
+    async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
+        let known = self.trees.get(&account);
+        let known_version = known.as_ref().map_or(0, |t| t.version);
+        let message = pb::ListFoldersRequest { account: account.0, known_version };
+        let mut pages = answer(self.client().list_folders(request(ctx, message)).await)?;
+        let (mut version, mut folders, mut subscribed) =
+            (None, Vec::new(), std::collections::BTreeSet::new());
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|s| from_status(&s))?;
+            if page.unchanged {
+                return known
+                    .ok_or_else(|| invalid("an unchanged tree was answered to a caller without one"));
+            }
+            version = version.or(Some(page.version));
+            for entry in &page.folders {
+                folders.push(convert::folder_entry(entry)?);
+            }
+            for name in &page.subscribed {
+                subscribed.insert(convert::name(name)?);
+            }
+        }
+        let tree = Arc::new(FolderTree::new(version.ok_or_else(cut_short)?, folders, subscribed));
+        self.trees.insert(account, tree.clone());
+        Ok(tree)
+    }
+
+    async fn create_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId> {
+        let message = pb::CreateFolderRequest {
+            account: account.0,
+            name: name.to_string(),
+            special_use: special_use.map(SpecialUse::attribute).unwrap_or_default().to_owned(),
+        };
+        Ok(MailboxId(answer(self.client().create_folder(request(ctx, message)).await)?.mailbox))
+    }
+
+    async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
+        let message = pb::DeleteFolderRequest { account: account.0, name: name.to_string() };
+        answer(self.client().delete_folder(request(ctx, message)).await).map(drop)
+    }
+
+    async fn rename_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<()> {
+        let message =
+            pb::RenameFolderRequest { account: account.0, from: from.to_string(), to: to.to_string() };
+        answer(self.client().rename_folder(request(ctx, message)).await).map(drop)
+    }
+
+    async fn subscribe(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        subscribed: bool,
+    ) -> Result<()> {
+        let message = pb::SubscribeRequest { account: account.0, name: name.to_string(), subscribed };
+        answer(self.client().subscribe(request(ctx, message)).await).map(drop)
+    }
+
+    async fn status(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[MailboxId],
+    ) -> Result<Vec<Option<FolderState>>> {
+        let mut states = Vec::with_capacity(mailboxes.len());
+        for some in mailboxes.chunks(STATUS_PER_REQUEST) {
+            let message =
+                pb::GetStatusRequest { account: account.0, mailboxes: some.iter().map(|m| m.0).collect() };
+            let got = answer(self.client().get_status(request(ctx, message)).await)?;
+            if got.answers.len() != some.len() {
+                return Err(cut_short());
+            }
+            for one in &got.answers {
+                states.push(one.state.as_ref().map(convert::folder_state).transpose()?);
+            }
+        }
+        Ok(states)
+    }
+
+    async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
+        let known = self.folders.get(&(account, mailbox));
+        let message = pb::GetFolderRequest {
+            account: account.0,
+            mailbox: mailbox.0,
+            known_modseq: known.as_ref().map_or(0, |f| f.state.highest_modseq.0),
+            known_uid_validity: known.as_ref().map_or(0, |f| f.state.uid_validity.get()),
+        };
+        let mut pages = answer(self.client().get_folder(request(ctx, message)).await)?;
+        let (mut state, mut whole, mut blocks) = (None, false, Vec::new());
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|s| from_status(&s))?;
+            if let Some(wire) = &page.state {
+                state = Some(convert::folder_state(wire)?);
+                whole = page.whole;
+            }
+            for block in &page.blocks {
+                blocks.push(convert::block(block)?);
+            }
+        }
+        let state = state.ok_or_else(cut_short)?;
+        let folder = match known {
+            Some(known) if !whole => {
+                if known.state == state && blocks.is_empty() {
+                    return Ok(known);
+                }
+                Arc::new(known.with_changes(state, blocks))
+            }
+            _ if !whole => return Err(invalid("changes were answered to a caller without a folder")),
+            _ => Arc::new(FolderSnapshot::new(mailbox, state, blocks)),
+        };
+        self.folders.insert((account, mailbox), folder.clone());
+        Ok(folder)
+    }
+
+    async fn vanished(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<UidSet> {
+        let message = pb::GetVanishedRequest { account: account.0, mailbox: mailbox.0, since: since.0 };
+        let got = answer(self.client().get_vanished(request(ctx, message)).await)?;
+        convert::uid_set(&got.uids.unwrap_or_default())
+    }
+
+    async fn claim_recent(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid_next: u64,
+    ) -> Result<()> {
+        let message = pb::ClaimRecentRequest { account: account.0, mailbox: mailbox.0, uid_next };
+        answer(self.client().claim_recent(request(ctx, message)).await).map(drop)
+    }
+
+    async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
+        if size > limits::APPEND_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::TooBig,
+                format!("a message may have at most {} octets", limits::APPEND_BYTES_MAX),
+            ));
+        }
+        let (pieces, incoming) = mpsc::channel(PIECES_AHEAD);
+        let (done, outcome) = oneshot::channel();
+        let header = pb::stage_body_request::Header { account: account.0, size };
+        let part = pb::stage_body_request::Part::Header(header);
+        // The channel is new and has room.
+        let _ = pieces.try_send(pb::StageBodyRequest { part: Some(part) });
+        let (mut client, request) = (self.client(), request(ctx, ReceiverStream::new(incoming)));
+        let task = tokio::spawn(async move {
+            let _ = done.send(answer(client.stage_body(request).await).map(|r| BodyId(r.body)));
+        });
+        Ok(Box::new(RemoteBody { pieces: Some(pieces), outcome, left: size, task: AbortOnDrop(task) }))
+    }
+
+    async fn append(&self, ctx: &Ctx, account: AccountId, req: AppendRequest) -> Result<Appended> {
+        let message = pb::AppendRequest {
+            account: account.0,
+            mailbox: req.mailbox.to_string(),
+            messages: req.messages.into_iter().map(convert::append_message_pb).collect(),
+        };
+        convert::appended(&answer(self.client().append(request(ctx, message)).await)?)
+    }
+
+    async fn replace(&self, ctx: &Ctx, account: AccountId, req: ReplaceRequest) -> Result<Appended> {
+        let message = pb::ReplaceRequest {
+            account: account.0,
+            source: req.source.0,
+            uid: req.uid.get(),
+            target: req.target.to_string(),
+            message: Some(convert::append_message_pb(req.message)),
+        };
+        convert::appended(&answer(self.client().replace(request(ctx, message)).await)?)
+    }
+
+    async fn store_flags(&self, ctx: &Ctx, account: AccountId, req: StoreFlags) -> Result<StoreOutcome> {
+        let message = pb::StoreFlagsRequest {
+            account: account.0,
+            mailbox: req.mailbox.0,
+            uids: Some(convert::uid_set_pb(&req.uids)),
+            action: convert::flag_action_pb(req.change.action).into(),
+            flags: req.change.flags.0,
+            keywords: convert::keyword_texts(&req.change.keywords),
+            unchanged_since: req.unchanged_since.map(|m| m.0),
+        };
+        let got = answer(self.client().store_flags(request(ctx, message)).await)?;
+        Ok(StoreOutcome {
+            changed: convert::uid_set(&got.changed.unwrap_or_default())?,
+            modified: convert::uid_set(&got.modified.unwrap_or_default())?,
+            modseq: convert::modseq(got.modseq)?,
+            modseq_before: convert::modseq(got.modseq_before)?,
+        })
+    }
+
+    async fn copy(&self, ctx: &Ctx, account: AccountId, req: CopyRequest) -> Result<CopyOutcome> {
+        let message = pb::CopyRequest {
+            account: account.0,
+            mode: convert::copy_mode_pb(req.mode).into(),
+            source: req.source.0,
+            uids: Some(convert::uid_set_pb(&req.uids)),
+            target: req.target.to_string(),
+        };
+        convert::copied(&answer(self.client().copy(request(ctx, message)).await)?)
+    }
+
+    async fn expunge(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        within: Option<UidSet>,
+    ) -> Result<ExpungeOutcome> {
+        let message = pb::ExpungeRequest {
+            account: account.0,
+            mailbox: mailbox.0,
+            within: within.as_ref().map(convert::uid_set_pb),
+        };
+        let got = answer(self.client().expunge(request(ctx, message)).await)?;
+        Ok(ExpungeOutcome {
+            uids: convert::uid_set(&got.uids.unwrap_or_default())?,
+            modseq: convert::modseq(got.modseq)?,
+        })
+    }
+
+    async fn infos(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        bodies: &[BodyId],
+    ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
+        let mut infos: Vec<_> = bodies.iter().map(|body| self.infos.get(&(account, *body))).collect();
+        let missing: Vec<usize> = (0..bodies.len()).filter(|at| infos[*at].is_none()).collect();
+        if missing.is_empty() {
+            return Ok(infos);
+        }
+        let message = pb::GetInfosRequest {
+            account: account.0,
+            bodies: missing.iter().map(|at| bodies[*at].0).collect(),
+        };
+        let mut pages = answer(self.client().get_infos(request(ctx, message)).await)?;
+        let mut places = missing.into_iter();
+        while let Some(page) = pages.next().await {
+            for one in page.map_err(|s| from_status(&s))?.answers {
+                let at = places.next().ok_or_else(|| invalid("more facts were answered than asked for"))?;
+                if one.index.is_empty() {
+                    continue;
+                }
+                // A copy: the slice at hand would hold on to the whole page.
+                let info = MessageIndex::decode(Bytes::copy_from_slice(&one.index)).map_err(|error| {
+                    Error::new(ErrorKind::Corrupt, "the facts of a message cannot be read").with_detail(error)
+                })?;
+                let info = Arc::new(info);
+                self.infos.insert((account, bodies[at]), info.clone());
+                infos[at] = Some(info);
+            }
+        }
+        if places.next().is_some() {
+            return Err(cut_short());
+        }
+        Ok(infos)
+    }
+
+    async fn body(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        body: BodyId,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        let message = pb::ReadBodyRequest {
+            account: account.0,
+            body: body.0,
+            start: range.as_ref().map(|r| r.start),
+            end: range.as_ref().map(|r| r.end),
+        };
+        let mut pieces = answer(self.client().read_body(request(ctx, message)).await)?;
+        let first = pieces.next().await.ok_or_else(cut_short)?.map_err(|s| from_status(&s))?;
+        let total = first.total;
+        if first.octets.len() as u64 == total {
+            return Ok(BodyData::Whole(first.octets));
+        }
+        let rest = pieces.map(|piece| piece.map(|p| p.octets).map_err(|s| from_status(&s)));
+        let all = futures::stream::once(async move { Ok(first.octets) }).chain(rest);
+        Ok(BodyData::Pieces(total, Box::pin(all)))
+    }
+
+    async fn search(&self, ctx: &Ctx, account: AccountId, req: &SearchRequest) -> Result<UidSet> {
+        let message = pb::SearchRequest {
+            account: account.0,
+            mailbox: req.mailbox.0,
+            key: Some(convert::search_key_pb(&req.key)),
+            within: req.within.as_ref().map(convert::uid_set_pb),
+        };
+        let got = answer(self.client().search(request(ctx, message)).await)?;
+        convert::uid_set(&got.uids.unwrap_or_default())
+    }
+}
+
+/// A body on its way to the tier.
+struct RemoteBody {
+    pieces: Option<mpsc::Sender<pb::StageBodyRequest>>,
+    outcome: oneshot::Receiver<Result<BodyId>>,
+    left: u64,
+    task: AbortOnDrop,
+}
+
+/// A writer that is dropped half-way takes its call with it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[async_trait]
+impl BodyWriter for RemoteBody {
+    async fn write(&mut self, mut octets: Bytes) -> Result<()> {
+        self.left = self
+            .left
+            .checked_sub(octets.len() as u64)
+            .ok_or_else(|| Error::new(ErrorKind::TooBig, "the message is longer than announced"))?;
+        while !octets.is_empty() {
+            let piece = octets.split_to(octets.len().min(limits::BODY_PIECE_BYTES));
+            let part = pb::stage_body_request::Part::Octets(piece);
+            let Some(pieces) = &self.pieces else { return Err(cut_short()) };
+            if pieces.send(pb::StageBodyRequest { part: Some(part) }).await.is_err() {
+                // The call ended early; it says why.
+                self.pieces = None;
+                return Err((&mut self.outcome)
+                    .await
+                    .unwrap_or_else(|_| Err(cut_short()))
+                    .err()
+                    .unwrap_or_else(cut_short));
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<BodyId> {
+        if self.left > 0 {
+            return Err(invalid("the message is shorter than announced"));
+        }
+        self.pieces = None;
+        let outcome = (&mut self.outcome).await.unwrap_or_else(|_| Err(cut_short()));
+        drop(self.task);
+        outcome
+    }
+}
