@@ -1,5 +1,6 @@
 //! The engine: opening a directory, beginning transactions, stopping.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -49,7 +50,14 @@ impl EmbeddedEngine {
         let pipeline = Pipeline::new(shared.clone(), storage, directory, options, published);
         let thread = std::thread::Builder::new()
             .name("kv-commit".to_owned())
-            .spawn(move || pipeline.run())
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    if catch_unwind(AssertUnwindSafe(|| pipeline.run())).is_err() {
+                        shared.fail("the commit thread panicked");
+                    }
+                }
+            })
             .map_err(OpenError::io("start the commit thread for", &path))?;
         Ok(Arc::new(Self { shared, pipeline: Mutex::new(Some(thread)) }))
     }
@@ -61,9 +69,8 @@ impl EmbeddedEngine {
         let closed = Error::new(ErrorKind::Unavailable, "the engine is closed");
         self.shared.close_queue(closed.clone());
         if let Some(thread) = self.pipeline.lock().take() {
-            if thread.join().is_err() {
-                self.shared.fail("the commit thread panicked");
-            }
+            // A panic was reported by the thread itself.
+            let _ = thread.join();
         }
         self.shared.publish(Err(closed));
         self.shared.watches.close();

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kv::{Committed, Error, ErrorKind, Versionstamp};
 
-use crate::Options;
 use crate::directory::Directory;
 use crate::resolver::{Refusal, Window};
 use crate::shared::{Published, Request, Shared};
-use crate::storage::{Snapshot, Storage};
+use crate::storage::{ApplyError, Snapshot, Storage};
 use crate::watches::Unarmed;
 use crate::writes::{self, Write};
+use crate::{Options, limits};
 
 /// The thread's state.
 pub(crate) struct Pipeline {
@@ -27,8 +27,16 @@ pub(crate) struct Pipeline {
     /// Published states that may still be held, oldest first.
     held: VecDeque<(u64, Weak<Published>)>,
     current: Arc<Published>,
+    /// Commits are refused for want of room.
     full: bool,
+    /// The store ran into a full disk and takes no writes before it is opened again.
+    broken: bool,
 }
+
+/// How often a broken store looks for room while no commit comes.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
+/// Room that a broken store wants before it is opened again, bytes, however low the configured floor.
+const REOPEN_BYTES_MIN: u64 = 64 * 1024 * 1024;
 
 /// What a batch writes: the last write of each key.
 type Overlay = BTreeMap<Bytes, Option<Bytes>>;
@@ -60,51 +68,120 @@ impl Pipeline {
             held: VecDeque::from([(version, Arc::downgrade(&current))]),
             current,
             full: false,
+            broken: false,
         }
     }
 
     /// Serves commits until the queue is closed and empty, or the store fails.
     pub(crate) fn run(mut self) {
         let mut batch = Vec::new();
-        while self.shared.take_batch(&mut batch) {
-            if !self.has_room() {
+        while self.shared.take_batch(&mut batch, self.broken.then_some(LOOK_FOR_ROOM)) {
+            let room = self.has_room();
+            if self.broken && room {
+                self = match self.reopen() {
+                    Ok(pipeline) => pipeline,
+                    Err((shared, detail)) => {
+                        shared.fail(&detail);
+                        return;
+                    }
+                };
+            }
+            if !room || self.broken {
                 for request in batch.drain(..) {
                     self.shared.telemetry.storage_full.increment(1);
                     let _ = request.answer.send(Err(Error::new(ErrorKind::StorageFull, "the disk is full")));
                 }
                 continue;
             }
-            if let Err(detail) = self.serve(&mut batch) {
-                self.shared.fail(&detail);
-                return;
+            if let Err(failure) = self.serve(&mut batch) {
+                if !failure.storage_full && !self.is_short_of_room() {
+                    self.shared.fail(&failure.detail);
+                    return;
+                }
+                tracing::error!(
+                    directory = %self.directory.path().display(),
+                    detail = failure.detail,
+                    "disk full: the store stopped; reads go on, and it is opened again when there is room"
+                );
+                self.broken = true;
+                self.full = true;
             }
+        }
+        if self.broken {
+            return;
         }
         if let Err(error) = self.storage.persist_all() {
             tracing::error!(%error, "the last sync at shutdown failed; what was answered before it is safe");
         }
     }
 
+    /// Bytes that must be free for commits to be taken.
+    fn room_wanted(&self) -> u64 {
+        if self.broken {
+            self.options.free_bytes_min.max(REOPEN_BYTES_MIN)
+        } else {
+            self.options.free_bytes_min
+        }
+    }
+
+    /// Whether a failure without a reason of its own (the store's workers only leave a mark) is one of room.
+    fn is_short_of_room(&self) -> bool {
+        let wanted = self.options.free_bytes_min.max(REOPEN_BYTES_MIN);
+        fs4::available_space(self.directory.path()).is_ok_and(|free| free < wanted)
+    }
+
     /// Whether the file system has room for more commits; logs when that changes.
     fn has_room(&mut self) -> bool {
-        let full = match fs4::available_space(self.directory.path()) {
-            Ok(free) => free < self.options.free_bytes_min,
-            // Not to know is no reason to stop: a full disk shows itself at the write.
-            Err(_) => false,
-        };
+        let wanted = self.room_wanted();
+        // Not to know is no reason to stop: a full disk shows itself at the write.
+        let full = fs4::available_space(self.directory.path()).is_ok_and(|free| free < wanted);
         if full != self.full {
             self.full = full;
-            let (directory, free_bytes_min) = (self.directory.path().display(), self.options.free_bytes_min);
+            let directory = self.directory.path().display();
             if full {
-                tracing::error!(%directory, free_bytes_min, "disk full: commits are refused, reads go on");
+                tracing::error!(%directory, free_bytes_min = wanted, "disk full: commits are refused, reads go on");
             } else {
-                tracing::info!(%directory, free_bytes_min, "there is room on the disk again: commits are taken");
+                tracing::info!(%directory, free_bytes_min = wanted, "there is room on the disk again");
             }
         }
         !full
     }
 
+    /// Opens the store again after a full disk stopped it. What was answered is in its journal; what was not
+    /// may be, and becomes visible now if it is.
+    ///
+    /// The old store must be gone first: transactions that still read from it are waited for as long as they
+    /// may live, and new ones are refused meanwhile.
+    fn reopen(self) -> Result<Self, (Arc<Shared>, String)> {
+        let Self { shared, storage, directory, options, held, current, .. } = self;
+        shared.publish(Err(Error::new(ErrorKind::Unavailable, "the store is being opened again")));
+        drop((storage, current));
+        let deadline = Instant::now() + Duration::from_millis(limits::WINDOW_MS_MAX);
+        while held.iter().any(|(_, state)| state.strong_count() > 0) {
+            if Instant::now() > deadline {
+                return Err((
+                    shared,
+                    "a transaction outlived its time while the store had to be reopened".to_owned(),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let opened = Storage::open(&directory.store(), &options).and_then(|storage| {
+            let version = storage.version()?;
+            Ok((storage, version))
+        });
+        let (storage, version) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return Err((shared, format!("the store cannot be opened again: {error}"))),
+        };
+        let published = Arc::new(Published { version, snapshot: storage.snapshot() });
+        tracing::info!(directory = %directory.path().display(), version, "the store is open again");
+        shared.publish(Ok(published.clone()));
+        Ok(Self::new(shared, storage, directory, options, published))
+    }
+
     /// Takes one batch from the resolver to the answers.
-    fn serve(&mut self, batch: &mut Vec<Request>) -> Result<(), String> {
+    fn serve(&mut self, batch: &mut Vec<Request>) -> Result<(), ApplyError> {
         let mut overlay = Overlay::new();
         let mut accepted = Vec::with_capacity(batch.len());
         for request in batch.drain(..) {
@@ -127,7 +204,7 @@ impl Pipeline {
             for commit in accepted {
                 let _ = commit.answer.send(Err(unknown.clone()));
             }
-            return Err(error.detail);
+            return Err(error);
         }
         let now = Instant::now();
         self.window.end_batch(self.version, keys, now);
@@ -168,12 +245,12 @@ impl Pipeline {
     }
 
     /// Gives a commit its version, and adds its writes to the batch and to the window.
-    fn accept(&mut self, request: Request, overlay: &mut Overlay) -> Result<Accepted, String> {
+    fn accept(&mut self, request: Request, overlay: &mut Overlay) -> Result<Accepted, ApplyError> {
         self.version += 1;
         let version = self.version;
         let stamp = stamp(version);
         let (points, cleared, stamped) = request.writes.into_parts();
-        let read_failed = |error: Error| error.to_string();
+        let read_failed = |error: Error| ApplyError { storage_full: false, detail: error.to_string() };
 
         for (begin, end) in cleared {
             for (_, value) in overlay.range_mut(begin.clone()..end.clone()) {

@@ -97,14 +97,14 @@ impl Window {
         }
         let stale_point = |key: &Bytes| {
             self.last_write.get(key).is_some_and(|&version| version > read_version)
-                || self.ranges_after(read_version).any(|range| &range.begin <= key && key < &range.end)
+                || self.ranges_after(read_version).any(|range| range.begin <= *key && *key < range.end)
         };
         if reads.points.iter().any(stale_point) {
             return Err(Refusal::Conflict);
         }
         let stale_range = |(begin, end): &(Bytes, Bytes)| {
             open.range::<Bytes, _>(begin..end).next().is_some()
-                || self.ranges_after(read_version).any(|range| &range.begin < end && begin < &range.end)
+                || self.ranges_after(read_version).any(|range| range.begin < *end && *begin < range.end)
                 || self.runs_after(read_version).any(|run| {
                     run.keys.get(run.keys.partition_point(|key| key < begin)).is_some_and(|key| key < end)
                 })
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn conflicts() {
         let window = window();
-        let none = BTreeMap::<Bytes, ()>::new();
+        let none = BTreeMap::<Bytes, u8>::new();
         let check = |version, points: &[&'static str], ranges: &[(&'static str, &'static str)], expected| {
             let got = window.check(version, &reads(points, ranges), &none);
             assert_eq!(got, expected, "{version} {points:?} {ranges:?}");
@@ -224,7 +224,7 @@ mod tests {
         check(11, &[], &[("d", "z")], conflict);
         check(13, &[], &[("a", "r"), ("t", "z")], Ok(()));
         check(13, &[], &[("a", "r\0")], conflict);
-        let open = BTreeMap::from([(b("k"), ())]);
+        let open = BTreeMap::from([(b("k"), 0)]);
         assert_eq!(window.check(14, &reads(&[], &[("j", "l")]), &open), conflict);
         assert_eq!(window.check(14, &reads(&[], &[("a", "k"), ("k\0", "z")]), &open), Ok(()));
     }
@@ -235,7 +235,7 @@ mod tests {
         window.trim(12, Instant::now());
         assert_eq!(window.runs.len(), 2);
         assert_eq!(window.last_write.len(), 1);
-        let none = BTreeMap::<Bytes, ()>::new();
+        let none = BTreeMap::<Bytes, u8>::new();
         assert_eq!(window.check(12, &reads(&["c"], &[]), &none), Err(Refusal::Conflict));
         window.trim(14, Instant::now());
         assert!(window.runs.is_empty() && window.ranges.is_empty() && window.last_write.is_empty());
@@ -247,7 +247,7 @@ mod tests {
         let mut window = window();
         let later = Instant::now() + Duration::from_millis(limits::WINDOW_MS_MAX + 1);
         window.trim(10, later);
-        let none = BTreeMap::<Bytes, ()>::new();
+        let none = BTreeMap::<Bytes, u8>::new();
         assert_eq!(window.check(13, &reads(&["a"], &[]), &none), Err(Refusal::TooOld));
         assert_eq!(window.check(14, &reads(&["a"], &[]), &none), Ok(()));
         assert_eq!(window.bytes(), 0);

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kv::{Committed, Error, ErrorKind};
@@ -97,15 +97,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits for commits and moves the next batch of them to `batch`. `false` once the queue is closed and
-    /// empty.
-    pub(crate) fn take_batch(&self, batch: &mut Vec<Request>) -> bool {
+    /// Waits for commits, for `patience` if given, and moves the next batch of them to `batch`. `false` once the
+    /// queue is closed and empty.
+    pub(crate) fn take_batch(&self, batch: &mut Vec<Request>, patience: Option<Duration>) -> bool {
         let mut queue = self.queue.lock();
         while queue.waiting.is_empty() {
             if queue.closed.is_some() {
                 return false;
             }
-            self.arrived.wait(&mut queue);
+            match patience {
+                None => self.arrived.wait(&mut queue),
+                Some(patience) => {
+                    if self.arrived.wait_for(&mut queue, patience).timed_out() {
+                        break;
+                    }
+                }
+            }
         }
         let mut bytes = 0;
         while batch.len() < limits::BATCH_COMMITS_MAX && (batch.is_empty() || bytes < limits::BATCH_BYTES_MAX)

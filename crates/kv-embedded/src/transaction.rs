@@ -66,8 +66,11 @@ impl EmbeddedTransaction {
 
     fn read_point(&mut self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, Error> {
         let base = self.base()?;
-        if let Some(value) = self.own_value(key)? {
-            return Ok(value);
+        match self.writes.own(key) {
+            Own::Value(value) => return Ok(Some(value.clone())),
+            Own::Absent => return Ok(None),
+            Own::Unreadable => return Err(unreadable()),
+            Own::Atomic(_) | Own::Untouched => {}
         }
         check_readable(key)?;
         let value = base.snapshot.get(key)?;
@@ -82,16 +85,6 @@ impl EmbeddedTransaction {
             Own::Atomic(ops) => writes::fold(value, ops),
             _ => value,
         })
-    }
-
-    /// The value of `key` where this transaction's own writes alone decide it.
-    fn own_value(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, Error> {
-        match self.writes.own(key) {
-            Own::Value(value) => Ok(Some(Some(value.clone()))),
-            Own::Absent => Ok(Some(None)),
-            Own::Unreadable => Err(unreadable()),
-            Own::Atomic(_) | Own::Untouched => Ok(None),
-        }
     }
 
     fn read_range(&mut self, request: &RangeRequest, mode: ReadMode) -> Result<RangePage, Error> {
@@ -133,7 +126,7 @@ impl EmbeddedTransaction {
             Some((ErrorKind::TooLarge, "a value is too long"))
         } else if self.size > kv::limits::TRANSACTION_BYTES_MAX {
             Some((ErrorKind::TooLarge, "the transaction is too large"))
-        } else if first.is_some_and(|byte| byte >= SYSTEM) {
+        } else if first.is_some_and(|byte| byte == SYSTEM) {
             Some((ErrorKind::Internal, "a key is outside the user key space"))
         } else {
             None
@@ -396,7 +389,7 @@ fn after(key: &[u8]) -> Bytes {
 }
 
 fn check_readable(key: &[u8]) -> Result<(), Error> {
-    if key.first().is_some_and(|&byte| byte >= SYSTEM) {
+    if key.first().is_some_and(|&byte| byte == SYSTEM) {
         return Err(Error::new(ErrorKind::Internal, "a key is outside the user key space"));
     }
     Ok(())

@@ -105,10 +105,9 @@ impl Watches {
             table.by_key.entry(key.clone()).or_default().push(Armed { id, seen: seen_hash, wake });
         }
         // Unreadable counts as changed: the caller reads again and learns of it.
-        if seen.is_none() || current(&key) != Some(seen_hash) {
-            if let Some(armed) = self.disarm(&key, id) {
-                let _ = armed.wake.send(());
-            }
+        let changed = seen.is_none() || current(&key) != Some(seen_hash);
+        if changed && let Some(armed) = self.disarm(&key, id) {
+            let _ = armed.wake.send(());
         }
     }
 

@@ -39,7 +39,7 @@ impl StampedKey {
         key.put_slice(&stamp.0);
         key.put_slice(&self.suffix);
         let key = key.freeze();
-        let cleared = self.later_clears.iter().any(|(begin, end)| begin <= &key && &key < end);
+        let cleared = self.later_clears.iter().any(|(begin, end)| *begin <= key && key < *end);
         (!cleared).then_some(key)
     }
 }
