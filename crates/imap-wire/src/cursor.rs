@@ -258,11 +258,11 @@ impl<'a> Cursor<'a> {
         IString::new(self.slice_from(start), StringForm::Atom)
     }
 
-    /// `string = quoted / literal`, and `literal8`.
+    /// `string = quoted / literal`.
     pub fn string(&mut self, what: &'static str) -> Parse<IString> {
         match self.peek() {
             Some(b'"') => self.quoted(),
-            Some(b'{' | b'~') => self.literal(what),
+            Some(b'{') => self.literal(what),
             Some(_) => Err(Fail::syntax(format!("expected {what}"))),
             None => Err(Fail::syntax(format!("the command ends where {what} was expected"))),
         }
@@ -307,9 +307,8 @@ impl<'a> Cursor<'a> {
         Ok(IString::new(text.into(), StringForm::Quoted))
     }
 
-    /// `literal` or `literal8`, whose octets follow in the buffer.
+    /// `literal`, whose octets follow in the buffer.
     fn literal(&mut self, what: &'static str) -> Parse<IString> {
-        let form = if self.eat(b'~') { StringForm::Literal8 } else { StringForm::Literal };
         let header = literal_header(self.rest()).ok_or_else(|| {
             Fail::syntax(format!("expected {what}, or a literal as {{n}} at the end of a line"))
         })?;
@@ -322,14 +321,11 @@ impl<'a> Cursor<'a> {
             .filter(|_| self.rest().get(header.len..).is_some_and(|rest| rest.starts_with(b"\r\n")))
             .and_then(|end| self.source.get(start..end))
             .ok_or_else(|| Fail::syntax("a literal must be the last thing on its line"))?;
-        if form == StringForm::Literal && memchr::memchr(0, octets).is_some() {
-            return Err(Fail::new(
-                ParseErrorKind::BadOctet,
-                "a literal cannot contain NUL; send ~{n} if it must",
-            ));
+        if memchr::memchr(0, octets).is_some() {
+            return Err(Fail::new(ParseErrorKind::BadOctet, "a string cannot contain NUL"));
         }
         self.pos = start + octets.len();
-        Ok(IString::new(self.slice_from(start), form))
+        Ok(IString::new(self.slice_from(start), StringForm::Literal))
     }
 
     /// `"(" [item *(SP item)] ")"`, with `item` called at each element.
@@ -338,12 +334,17 @@ impl<'a> Cursor<'a> {
         self.list_rest(what, item)
     }
 
+    /// `"(" item *(SP item) ")"`: a [list](Cursor::list) that is not empty.
+    pub fn list1(&mut self, what: &'static str, item: impl FnMut(&mut Self) -> Parse<()>) -> Parse<()> {
+        self.expect_list(what)?;
+        if self.peek() == Some(b')') {
+            return Err(Fail::syntax(format!("expected at least one of {what}")));
+        }
+        self.list_rest(what, item)
+    }
+
     /// As [`Cursor::list`], after the opening parenthesis.
-    pub fn list_rest(
-        &mut self,
-        what: &'static str,
-        mut item: impl FnMut(&mut Self) -> Parse<()>,
-    ) -> Parse<()> {
+    fn list_rest(&mut self, what: &'static str, mut item: impl FnMut(&mut Self) -> Parse<()>) -> Parse<()> {
         if self.depth >= self.limits.list_depth_max {
             return Err(Fail::new(
                 ParseErrorKind::TooDeep,

@@ -1,5 +1,6 @@
-//! Bounds of the reader and the parser. The figures a server runs with stand in its configuration and in the
-//! model's limits; those of [`Limits::default`] suit a server of moderate size and the tests.
+//! Bounds of the reader and the parser, as values: a connection may be given tighter ones before login.
+
+use model::limits;
 
 /// How much one client may make the reader hold or the parser do. Exceeding one is a `BAD` for that command;
 /// the connection goes on unless [`Limits::discard_bytes_max`] is exceeded.
@@ -33,18 +34,19 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// The figures of [`model::limits`], with `LITERAL+`.
     fn default() -> Self {
         Limits {
-            line_bytes_max: 64 * 1024,
-            literal_bytes_max: 64 * 1024,
-            command_bytes_max: 256 * 1024,
-            discard_bytes_max: 128 * 1024 * 1024,
-            auth_line_bytes_max: 16 * 1024,
-            list_depth_max: 16,
-            set_parts_max: 8192,
-            search_depth_max: 32,
-            search_keys_max: 1024,
-            list_items_max: 1024,
+            line_bytes_max: limits::IMAP_LINE_BYTES_MAX,
+            literal_bytes_max: limits::IMAP_LITERAL_BYTES_MAX,
+            command_bytes_max: limits::IMAP_COMMAND_BYTES_MAX,
+            discard_bytes_max: limits::IMAP_DISCARD_BYTES_MAX,
+            auth_line_bytes_max: limits::IMAP_AUTH_LINE_BYTES_MAX,
+            list_depth_max: limits::IMAP_LIST_DEPTH_MAX,
+            set_parts_max: limits::IMAP_SET_PARTS_MAX,
+            search_depth_max: limits::SEARCH_DEPTH_MAX,
+            search_keys_max: limits::SEARCH_KEYS_MAX,
+            list_items_max: limits::IMAP_LIST_ITEMS_MAX,
             literal_minus: false,
         }
     }

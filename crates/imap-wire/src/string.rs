@@ -49,8 +49,6 @@ pub enum StringForm {
     Quoted,
     /// As `{n}` or `{n+}` and octets; no NUL.
     Literal,
-    /// As `~{n}` or `~{n+}` and octets, any octets (RFC 3516 §4.4).
-    Literal8,
 }
 
 /// A string argument: a slice of the command, or a copy of it where a quoted string had escapes.

@@ -56,6 +56,32 @@ pub const SEARCH_KEYS_MAX: usize = 256;
 /// Octets a piece of a streamed body holds at most.
 pub const BODY_PIECE_BYTES: usize = 64 * 1024;
 
+// --- IMAP commands ---------------------------------------------------------------------------------------------
+
+/// Longest line of an IMAP command, octets, literals not counted. RFC 7162 §4 asks for 8 192 and sets of UIDs grow
+/// longer; seen by clients as `BAD`. Bounds a connection's input buffer together with the next two.
+pub const IMAP_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Largest literal in an IMAP command that is not message data, octets. Seen as `BAD`.
+pub const IMAP_LITERAL_BYTES_MAX: usize = 64 * 1024;
+/// Largest IMAP command with its literals, octets, message data not counted. Seen as `BAD`.
+pub const IMAP_COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// Octets of a refused IMAP command that are read and thrown away before the client is disconnected: a refused
+/// message of a size that would be taken, and what stands around it.
+pub const IMAP_DISCARD_BYTES_MAX: u64 = APPEND_BYTES_MAX + MIB;
+/// Longest line of a SASL exchange, octets of base64; tokens of OAuth and SCRAM are far below. RFC 9051 §6.2.2
+/// leaves the bound to the mechanisms.
+pub const IMAP_AUTH_LINE_BYTES_MAX: usize = 16 * 1024;
+/// Deepest nesting of lists in an IMAP command; the grammar needs 4.
+pub const IMAP_LIST_DEPTH_MAX: usize = 16;
+/// Most parts of one set of sequence numbers or UIDs. Seen as `BAD`; a line cannot hold many more.
+pub const IMAP_SET_PARTS_MAX: usize = 16_384;
+/// Most elements of any other list in an IMAP command: flags, data items, header names, patterns, CATENATE parts.
+pub const IMAP_LIST_ITEMS_MAX: usize = 1_024;
+
+const _: () = assert!(
+    IMAP_LINE_BYTES_MAX <= IMAP_COMMAND_BYTES_MAX && IMAP_LITERAL_BYTES_MAX <= IMAP_COMMAND_BYTES_MAX
+);
+const _: () = assert!(IMAP_AUTH_LINE_BYTES_MAX <= IMAP_LINE_BYTES_MAX);
 const _: () = assert!(KEYWORDS_PER_FOLDER_MAX + 8 <= 64);
 const _: () = assert!(BODY_CHUNK_BYTES <= BODY_PIECE_BYTES);
 const _: () = assert!(BODY_CHUNK_BYTES < BODY_INLINE_BYTES_MAX);

@@ -26,7 +26,7 @@ use crate::limits::Limits;
 use crate::mailbox::MailboxArg;
 use crate::reader::Step;
 use crate::sequence::SeqNo;
-use crate::string::{StringForm, Tag};
+use crate::string::Tag;
 
 /// The beginning of an APPEND or REPLACE.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,11 +275,4 @@ fn streamed(c: &mut Cursor<'_>, steps: &mut VecDeque<Step>, utf8: bool) -> Parse
         utf8,
     }));
     Ok(header)
-}
-
-/// How a literal's form reads in [`MessageLiteral`].
-impl From<MessageLiteral> for StringForm {
-    fn from(literal: MessageLiteral) -> Self {
-        if literal.literal8 { StringForm::Literal8 } else { StringForm::Literal }
-    }
 }

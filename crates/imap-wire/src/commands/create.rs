@@ -31,7 +31,7 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     let mailbox = c.mailbox()?;
     let mut special_use = Vec::new();
     if c.eat(b' ') {
-        c.list("CREATE parameters", |c| {
+        c.list1("CREATE parameters", |c| {
             if !c.eat_word(b"USE") {
                 return Err(Fail::syntax("CREATE takes the parameter USE only"));
             }

@@ -158,14 +158,11 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("data items to fetch")?;
     let mut fetch =
         Fetch { uid, set, items: Vec::with_capacity(4), changed_since: None, vanished: false, partial: None };
-    if c.eat(b'(') {
-        c.list_rest("data items", |c| {
+    if c.peek() == Some(b'(') {
+        c.list1("data items", |c| {
             fetch.items.push(item(c)?);
             Ok(())
         })?;
-        if fetch.items.is_empty() {
-            return Err(Fail::syntax("expected at least one data item"));
-        }
     } else if !macro_items(c, &mut fetch.items) {
         fetch.items.push(item(c)?);
     }
@@ -192,7 +189,7 @@ fn macro_items(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> bool {
 }
 
 fn modifiers(c: &mut Cursor<'_>, fetch: &mut Fetch) -> Parse<()> {
-    c.list("FETCH modifiers", |c| {
+    c.list1("FETCH modifiers", |c| {
         if c.eat_word(b"CHANGEDSINCE") {
             c.space("a mod-sequence")?;
             let mod_seq = c.number63("a mod-sequence")?;
@@ -322,13 +319,10 @@ fn section_text(c: &mut Cursor<'_>, in_part: bool) -> Parse<SectionText> {
 fn header_names(c: &mut Cursor<'_>) -> Parse<Vec<IString>> {
     c.space("header field names in parentheses")?;
     let mut names = Vec::new();
-    c.list("header field names", |c| {
+    c.list1("header field names", |c| {
         names.push(c.astring("a header field name")?);
         Ok(())
     })?;
-    if names.is_empty() {
-        return Err(Fail::syntax("expected at least one header field name"));
-    }
     Ok(names)
 }
 

@@ -75,13 +75,10 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     c.space("a mailbox pattern")?;
     let mut patterns = Vec::with_capacity(1);
     if c.peek() == Some(b'(') {
-        c.list("mailbox patterns", |c| {
+        c.list1("mailbox patterns", |c| {
             patterns.push(c.list_mailbox()?);
             Ok(())
         })?;
-        if patterns.is_empty() {
-            return Err(Fail::syntax("expected at least one mailbox pattern"));
-        }
     } else {
         patterns.push(c.list_mailbox()?);
     }

@@ -57,7 +57,7 @@ fn arguments(c: &mut Cursor<'_>) -> Parse<Select> {
     c.space("a mailbox name")?;
     let mut select = Select { mailbox: c.mailbox()?, condstore: false, qresync: None };
     if c.eat(b' ') {
-        c.list("parameters", |c| {
+        c.list1("the parameters CONDSTORE and QRESYNC", |c| {
             let name = c.word("CONDSTORE or QRESYNC")?;
             if name.eq_ignore_ascii_case(b"CONDSTORE") {
                 select.condstore = true;

@@ -81,13 +81,10 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         c.space("sort criteria in parentheses")?;
     }
     let mut criteria = Vec::with_capacity(2);
-    c.list("sort criteria", |c| {
+    c.list1("sort criteria", |c| {
         criteria.push(criterion(c)?);
         Ok(())
     })?;
-    if criteria.is_empty() {
-        return Err(Fail::syntax("expected at least one sort criterion"));
-    }
     c.space("a charset")?;
     let charset = c.astring("a charset")?.into_bytes();
     c.space("search criteria")?;

@@ -68,7 +68,7 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
 /// `"(" status-att *(SP status-att) ")"`, as in LIST RETURN (STATUS ...) too.
 pub(crate) fn items(c: &mut Cursor<'_>) -> Parse<Vec<StatusItem>> {
     let mut items = Vec::with_capacity(6);
-    c.list("status items", |c| {
+    c.list1("status items", |c| {
         let name = c.word("a status item")?;
         let known = StatusItem::ALL.iter().find(|item| name.eq_ignore_ascii_case(item.name().as_bytes()));
         let item = *known.ok_or_else(|| Fail::syntax("one of the status items is not known"))?;
@@ -77,8 +77,5 @@ pub(crate) fn items(c: &mut Cursor<'_>) -> Parse<Vec<StatusItem>> {
         }
         Ok(())
     })?;
-    if items.is_empty() {
-        return Err(Fail::syntax("expected at least one status item"));
-    }
     Ok(items)
 }

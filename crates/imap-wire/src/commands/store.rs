@@ -57,7 +57,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("FLAGS, +FLAGS or -FLAGS")?;
     let mut unchanged_since = None;
     if c.peek() == Some(b'(') {
-        c.list("STORE modifiers", |c| {
+        c.list1("STORE modifiers", |c| {
             if !c.eat_word(b"UNCHANGEDSINCE") {
                 return Err(Fail::syntax("STORE takes the modifier UNCHANGEDSINCE only"));
             }
