@@ -80,6 +80,8 @@ pub mod reader;
 pub mod response;
 pub mod sequence;
 pub mod string;
+#[cfg(test)]
+mod testing;
 pub mod utf7;
 
 pub use capabilities::Capability;

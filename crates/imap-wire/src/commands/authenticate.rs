@@ -48,3 +48,37 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     }
     Ok(Command::Authenticate(Authenticate { mechanism, initial_response }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let authenticate = |mechanism: &'static str, response: Option<&'static str>| {
+            Command::Authenticate(Authenticate {
+                mechanism: mechanism.into(),
+                initial_response: response.map(Into::into),
+            })
+        };
+        check("AUTHENTICATE PLAIN", authenticate("PLAIN", None));
+        check("authenticate SCRAM-SHA-256-PLUS", authenticate("SCRAM-SHA-256-PLUS", None));
+        check("AUTHENTICATE PLAIN =", authenticate("PLAIN", Some("=")));
+        check("AUTHENTICATE PLAIN dGVzdA+/==", authenticate("PLAIN", Some("dGVzdA+/==")));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("AUTHENTICATE", "SASL mechanism");
+        refuse("AUTHENTICATE PLAIN ", "base64");
+        refuse("AUTHENTICATE PLAIN a b", "more arguments");
+        refuse(&format!("AUTHENTICATE PLAIN {}", "A".repeat(16 * 1024 + 1)), "too long");
+    }
+
+    #[test]
+    fn debug_keeps_the_secret() {
+        let value = Authenticate { mechanism: "PLAIN".into(), initial_response: Some("c2VjcmV0".into()) };
+        assert!(!format!("{value:?}").contains("c2VjcmV0"));
+    }
+}

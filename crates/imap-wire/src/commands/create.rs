@@ -51,3 +51,31 @@ fn attribute(c: &mut Cursor<'_>) -> Parse<Bytes> {
     }
     c.backslash_atom("a special-use attribute")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let create = |name: &'static str, special_use: &[&'static str]| {
+            let special_use = special_use.iter().map(|&attribute| attribute.into()).collect();
+            Command::Create(Create { mailbox: name.into(), special_use })
+        };
+        check("CREATE owatagusiam/", create("owatagusiam/", &[]));
+        check("CREATE MySpecial (USE (\\Drafts \\sent))", create("MySpecial", &["\\Drafts", "\\sent"]));
+        check("CREATE x (USE ())", create("x", &[]));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("CREATE", "mailbox name");
+        refuse("CREATE x ()", "at least one");
+        refuse("CREATE x (USE)", "special-use attributes");
+        refuse("CREATE x (USE (Drafts))", "backslash");
+        refuse("CREATE x (QUOTA 5)", "USE only");
+        refuse("CREATE x (USE (\\Sent)", "closing parenthesis");
+        refuse("CREATE x USE", "in parentheses");
+    }
+}

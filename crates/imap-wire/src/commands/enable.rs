@@ -24,3 +24,25 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        check("ENABLE CONDSTORE", Command::Enable(vec!["CONDSTORE".into()]));
+        check("ENABLE QRESYNC UTF8=ACCEPT x", {
+            Command::Enable(vec!["QRESYNC".into(), "UTF8=ACCEPT".into(), "x".into()])
+        });
+    }
+
+    #[test]
+    fn refused() {
+        refuse("ENABLE", "capability name");
+        refuse("ENABLE ", "capability name");
+        refuse("ENABLE a  b", "capability name");
+        refuse(&format!("ENABLE{}", " a".repeat(2000)), "too many");
+    }
+}

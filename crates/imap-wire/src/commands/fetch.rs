@@ -355,3 +355,145 @@ fn partial(c: &mut Cursor<'_>) -> Parse<Option<Partial>> {
     c.expect(b'>', "a partial is <offset.length>")?;
     Ok(Some(Partial { offset, length }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, nz, refuse, set};
+
+    fn fetch(items: Vec<FetchItem>) -> Fetch {
+        Fetch { uid: false, set: set(&[(2, 4)]), items, changed_since: None, vanished: false, partial: None }
+    }
+
+    fn body(part: &[u32], text: Option<SectionText>) -> FetchItem {
+        let part = part.iter().map(|&n| nz(n)).collect();
+        FetchItem::BodySection { peek: false, section: Section { part, text }, partial: None }
+    }
+
+    fn fields(not: bool, names: &[&'static str]) -> SectionText {
+        SectionText::HeaderFields { not, names: names.iter().map(|&name| name.into()).collect() }
+    }
+
+    #[test]
+    fn items() {
+        use FetchItem::*;
+        let check = |text: &str, items: Vec<FetchItem>| {
+            check(&format!("FETCH 2:4 {text}"), Command::Fetch(fetch(items)));
+        };
+        check("FAST", vec![Flags, InternalDate, Rfc822Size]);
+        check("all", vec![Flags, InternalDate, Rfc822Size, Envelope]);
+        check("FULL", vec![Flags, InternalDate, Rfc822Size, Envelope, Body]);
+        check("FLAGS", vec![Flags]);
+        check("(FLAGS uid)", vec![Flags, Uid]);
+        check(
+            "(BODY BODYSTRUCTURE ENVELOPE INTERNALDATE)",
+            vec![Body, BodyStructure, Envelope, InternalDate],
+        );
+        check(
+            "(RFC822 RFC822.HEADER RFC822.SIZE RFC822.TEXT)",
+            vec![Rfc822, Rfc822Header, Rfc822Size, Rfc822Text],
+        );
+        check("(MODSEQ EMAILID THREADID SAVEDATE)", vec![ModSeq, EmailId, ThreadId, SaveDate]);
+        check("PREVIEW", vec![Preview { lazy: false }]);
+        check("PREVIEW (LAZY)", vec![Preview { lazy: true }]);
+        check("(UID PREVIEW (LAZY) FLAGS)", vec![Uid, Preview { lazy: true }, Flags]);
+        check("(PREVIEW UID)", vec![Preview { lazy: false }, Uid]);
+    }
+
+    #[test]
+    fn sections() {
+        let check = |text: &str, item: FetchItem| {
+            check(&format!("FETCH 2:4 {text}"), Command::Fetch(fetch(vec![item])));
+        };
+        check("BODY[]", body(&[], None));
+        check("body[header]", body(&[], Some(SectionText::Header)));
+        check("BODY[TEXT]", body(&[], Some(SectionText::Text)));
+        check("BODY[1]", body(&[1], None));
+        check("BODY[4.2.2.1]", body(&[4, 2, 2, 1], None));
+        check("BODY[4.2.2.1.MIME]", body(&[4, 2, 2, 1], Some(SectionText::Mime)));
+        check("BODY[4.HEADER]", body(&[4], Some(SectionText::Header)));
+        check("BODY[HEADER.FIELDS (DATE \"FROM\" {2}\r\nTo)]", {
+            body(&[], Some(fields(false, &["DATE", "FROM", "To"])))
+        });
+        check("BODY[3.HEADER.FIELDS.NOT (x)]", body(&[3], Some(fields(true, &["x"]))));
+        check(
+            "BODY.PEEK[]<0.2048>",
+            FetchItem::BodySection {
+                peek: true,
+                section: Section::default(),
+                partial: Some(Partial { offset: 0, length: 2048 }),
+            },
+        );
+        check("BINARY[]", FetchItem::Binary { peek: false, part: vec![], partial: None });
+        check(
+            "BINARY.PEEK[1.2]<7.9223372036854775807>",
+            FetchItem::Binary {
+                peek: true,
+                part: vec![nz(1), nz(2)],
+                partial: Some(Partial { offset: 7, length: i64::MAX as u64 }),
+            },
+        );
+        check("BINARY.SIZE[1]", FetchItem::BinarySize(vec![nz(1)]));
+        check("BINARY.SIZE[]", FetchItem::BinarySize(vec![]));
+    }
+
+    #[test]
+    fn modifiers() {
+        let flags = fetch(vec![FetchItem::Flags]);
+        let uid = Fetch { uid: true, ..flags.clone() };
+        check("UID FETCH 2:4 FLAGS", Command::Fetch(uid.clone()));
+        check("FETCH 2:4 (FLAGS) (CHANGEDSINCE 17)", {
+            Command::Fetch(Fetch { changed_since: Some(17), ..flags.clone() })
+        });
+        check("UID FETCH 2:4 (FLAGS) (CHANGEDSINCE 17 VANISHED)", {
+            Command::Fetch(Fetch { changed_since: Some(17), vanished: true, ..uid.clone() })
+        });
+        check("UID FETCH 2:4 FLAGS (vanished changedsince 17)", {
+            Command::Fetch(Fetch { changed_since: Some(17), vanished: true, ..uid.clone() })
+        });
+        check("UID FETCH 2:4 (FLAGS) (PARTIAL -1:-30)", {
+            let partial = Some(PartialRange { first: nz(1), last: nz(30), from_end: true });
+            Command::Fetch(Fetch { partial, ..uid.clone() })
+        });
+        check("FETCH 2:4 PREVIEW (CHANGEDSINCE 3)", {
+            let preview = fetch(vec![FetchItem::Preview { lazy: false }]);
+            Command::Fetch(Fetch { changed_since: Some(3), ..preview })
+        });
+    }
+
+    #[test]
+    fn refused() {
+        refuse("FETCH", "set of messages");
+        refuse("FETCH 1", "data items");
+        refuse("FETCH 1 ", "not known");
+        refuse("FETCH 1 ()", "at least one");
+        refuse("FETCH 1 (ALL)", "not known");
+        refuse("FETCH 1 (FLAGS", "closing parenthesis");
+        refuse("FETCH 1 FLAGS UID", "in parentheses");
+        refuse("FETCH 1 FOO", "not known");
+        refuse("FETCH 1 AVERYLONGNAMETHATISNOITEM", "not known");
+        refuse("FETCH 1 BODY.PEEK", "brackets");
+        refuse("FETCH 1 BODY[", "a section");
+        refuse("FETCH 1 BODY[FOO]", "a section is");
+        refuse("FETCH 1 BODY[MIME]", "section of a part");
+        refuse("FETCH 1 BODY[0]", "cannot be zero");
+        refuse("FETCH 1 BODY[1.]", "a section is");
+        refuse("FETCH 1 BODY[1", "closing bracket");
+        refuse("FETCH 1 BODY[HEADER.FIELDS]", "field names");
+        refuse("FETCH 1 BODY[HEADER.FIELDS ()]", "at least one");
+        refuse("FETCH 1 BODY[]<0>", "offset.length");
+        refuse("FETCH 1 BODY[]<0.0>", "begins at 1");
+        refuse("FETCH 1 BODY[]<-1.5>", "an offset");
+        refuse("FETCH 1 BINARY[1.TEXT]", "part numbers only");
+        refuse("FETCH 1 BINARY[TEXT]", "a part number");
+        refuse("FETCH 1 PREVIEW (EAGER)", "FETCH takes");
+        refuse("FETCH 1 PREVIEW (LAZY", "LAZY only");
+        refuse("FETCH 1 FLAGS ()", "at least one");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE 0)", "begins at 1");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE)", "a mod-sequence");
+        refuse("FETCH 1 FLAGS (UNCHANGEDSINCE 1)", "FETCH takes");
+        refuse("UID FETCH 1 FLAGS (VANISHED)", "VANISHED goes");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)", "VANISHED goes");
+        refuse("FETCH 1 FLAGS (PARTIAL 1:2)", "PARTIAL goes");
+    }
+}

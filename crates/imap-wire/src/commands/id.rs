@@ -28,3 +28,35 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     }
     Ok(Command::Id(fields))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        check("ID NIL", Command::Id(vec![]));
+        check("ID ()", Command::Id(vec![]));
+        check(
+            "ID (\"name\" \"sodr\" \"version\" NIL \"x\" {1}\r\ny)",
+            Command::Id(vec![
+                ("name".into(), Some("sodr".into())),
+                ("version".into(), None),
+                ("x".into(), Some("y".into())),
+            ]),
+        );
+    }
+
+    #[test]
+    fn refused() {
+        refuse("ID", "list of names");
+        refuse("ID name", "in parentheses");
+        refuse("ID (name \"x\")", "quoted string");
+        refuse("ID (\"name\")", "value");
+        refuse("ID (\"name\" NIL", "closing parenthesis");
+        refuse(&format!("ID (\"{}\" NIL)", "n".repeat(31)), "30 octets");
+        refuse(&format!("ID (\"n\" \"{}\")", "v".repeat(1025)), "1024");
+        refuse(&format!("ID ({})", ["\"n\" NIL"; 31].join(" ")), "30 fields");
+    }
+}

@@ -131,3 +131,76 @@ fn return_options(c: &mut Cursor<'_>) -> Parse<ListReturn> {
     })?;
     Ok(options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    fn basic(reference: &'static str, patterns: &[&'static str]) -> List {
+        List {
+            selection: None,
+            reference: reference.into(),
+            patterns: patterns.iter().map(|&pattern| pattern.into()).collect(),
+            returns: None,
+        }
+    }
+
+    #[test]
+    fn table() {
+        let subscribed = ListSelection { subscribed: true, ..ListSelection::default() };
+        let all_returns = ListReturn {
+            subscribed: true,
+            children: true,
+            special_use: true,
+            status: Some(vec![StatusItem::Messages, StatusItem::Size]),
+        };
+        check("LIST \"\" \"\"", Command::List(basic("", &[""])));
+        check("LIST /usr/staff/jones \"\"", Command::List(basic("/usr/staff/jones", &[""])));
+        check("LIST ~/Mail/ %", Command::List(basic("~/Mail/", &["%"])));
+        check("LIST \"\" {1}\r\n*", Command::List(basic("", &["*"])));
+        check("LIST \"\" (INBOX \"Drafts\" Sent/%)", {
+            Command::List(basic("", &["INBOX", "Drafts", "Sent/%"]))
+        });
+        check("LIST () \"\" *", {
+            Command::List(List { selection: Some(ListSelection::default()), ..basic("", &["*"]) })
+        });
+        check("LIST (SUBSCRIBED) \"\" *", {
+            Command::List(List { selection: Some(subscribed), ..basic("", &["*"]) })
+        });
+        check("list (remote special-use recursivematch SUBSCRIBED) \"\" *", {
+            let selection =
+                ListSelection { remote: true, special_use: true, recursive_match: true, ..subscribed };
+            Command::List(List { selection: Some(selection), ..basic("", &["*"]) })
+        });
+        check("LIST \"\" % RETURN ()", {
+            Command::List(List { returns: Some(ListReturn::default()), ..basic("", &["%"]) })
+        });
+        check("LIST \"\" % RETURN (SUBSCRIBED CHILDREN SPECIAL-USE STATUS (MESSAGES SIZE))", {
+            Command::List(List { returns: Some(all_returns), ..basic("", &["%"]) })
+        });
+    }
+
+    #[test]
+    fn extended() {
+        assert!(!basic("", &["*"]).is_extended());
+        assert!(basic("", &["a", "b"]).is_extended());
+        assert!(List { selection: Some(ListSelection::default()), ..basic("", &["*"]) }.is_extended());
+        assert!(List { returns: Some(ListReturn::default()), ..basic("", &["*"]) }.is_extended());
+    }
+
+    #[test]
+    fn refused() {
+        refuse("LIST", "reference name");
+        refuse("LIST \"\"", "mailbox pattern");
+        refuse("LIST \"\" ()", "at least one");
+        refuse("LIST (FOO) \"\" *", "selection options");
+        refuse("LIST (RECURSIVEMATCH) \"\" *", "RECURSIVEMATCH needs");
+        refuse("LIST (RECURSIVEMATCH REMOTE) \"\" *", "RECURSIVEMATCH needs");
+        refuse("LIST \"\" * CHILDREN", "takes RETURN");
+        refuse("LIST \"\" * RETURN", "return options");
+        refuse("LIST \"\" * RETURN (FOO)", "not known");
+        refuse("LIST \"\" * RETURN (STATUS)", "status items");
+        refuse("LIST \"\" * RETURN (STATUS ())", "at least one");
+    }
+}

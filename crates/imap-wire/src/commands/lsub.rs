@@ -27,3 +27,26 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     let pattern = c.list_mailbox()?;
     Ok(Command::Lsub(Lsub { reference, pattern }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let lsub = |reference: &'static str, pattern: &'static str| {
+            Command::Lsub(Lsub { reference: reference.into(), pattern: pattern.into() })
+        };
+        check("LSUB \"#news.\" \"comp.mail.*\"", lsub("#news.", "comp.mail.*"));
+        check("LSUB \"\" comp.%", lsub("", "comp.%"));
+        check("LSUB \"\" *", lsub("", "*"));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("LSUB \"\"", "mailbox pattern");
+        refuse("LSUB % *", "expected a mailbox name");
+        refuse("LSUB \"\" (a b)", "mailbox pattern");
+    }
+}

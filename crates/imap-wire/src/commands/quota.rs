@@ -52,3 +52,31 @@ pub(crate) fn set_quota(c: &mut Cursor<'_>) -> Parse<Command> {
     })?;
     Ok(Command::SetQuota(SetQuota { root, limits }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        check("GETQUOTA \"\"", Command::GetQuota("".into()));
+        check("GETQUOTA !partition/sda4", Command::GetQuota("!partition/sda4".into()));
+        check("GETQUOTAROOT INBOX", Command::GetQuotaRoot("INBOX".into()));
+        check("SETQUOTA \"\" (STORAGE 512 message 9)", {
+            let limits = vec![("STORAGE".into(), 512), ("message".into(), 9)];
+            Command::SetQuota(SetQuota { root: "".into(), limits })
+        });
+        check("SETQUOTA x ()", Command::SetQuota(SetQuota { root: "x".into(), limits: vec![] }));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("GETQUOTA", "quota root");
+        refuse("GETQUOTAROOT", "mailbox name");
+        refuse("SETQUOTA x", "resources");
+        refuse("SETQUOTA x (STORAGE)", "limit");
+        refuse("SETQUOTA x (STORAGE -1)", "a number");
+        refuse("SETQUOTA x (STORAGE 9223372036854775808)", "too large");
+    }
+}

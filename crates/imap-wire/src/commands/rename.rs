@@ -27,3 +27,25 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     let to = c.mailbox()?;
     Ok(Command::Rename(Rename { from, to }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let rename = |from: &'static str, to: &'static str| {
+            Command::Rename(Rename { from: from.into(), to: to.into() })
+        };
+        check("RENAME blurdybloop sarasoop", rename("blurdybloop", "sarasoop"));
+        check("RENAME {3}\r\na b \"c d\"", rename("a b", "c d"));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("RENAME a", "new name");
+        refuse("RENAME a ", "a mailbox name");
+        refuse("RENAME a b c", "more arguments");
+    }
+}

@@ -469,3 +469,157 @@ fn mod_seq(c: &mut Cursor<'_>) -> Parse<SearchModSeq> {
     }
     Ok(SearchModSeq { entry, mod_seq: c.number63("a mod-sequence")? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, nz, refuse, set};
+
+    fn search(key: SearchKey) -> Search {
+        Search { uid: false, returns: None, charset: None, key }
+    }
+
+    #[test]
+    fn keys() {
+        use SearchKey::*;
+        let check =
+            |text: &str, key: SearchKey| check(&format!("SEARCH {text}"), Command::Search(search(key)));
+        let date = Date { year: 1994, month: 2, day: 1 };
+        for (text, key) in [
+            ("ALL", All),
+            ("answered", Answered),
+            ("DELETED", Deleted),
+            ("DRAFT", Draft),
+            ("FLAGGED", Flagged),
+            ("NEW", New),
+            ("OLD", Old),
+            ("RECENT", Recent),
+            ("SEEN", Seen),
+            ("UNANSWERED", Unanswered),
+            ("UNDELETED", Undeleted),
+            ("UNDRAFT", Undraft),
+            ("UNFLAGGED", Unflagged),
+            ("UNSEEN", Unseen),
+            ("KEYWORD $x", Keyword("$x".into())),
+            ("UNKEYWORD $x", Unkeyword("$x".into())),
+            ("BCC a", Bcc("a".into())),
+            ("BODY \"a b\"", Body("a b".into())),
+            ("CC {1}\r\nc", Cc("c".into())),
+            ("FROM \"Smith\"", From("Smith".into())),
+            ("SUBJECT \"\"", Subject("".into())),
+            ("TEXT \"\u{e9}\"", Text("\u{e9}".into())),
+            ("TO x", To("x".into())),
+            ("HEADER IMDN-Message-ID \"v\"", Header("IMDN-Message-ID".into(), "v".into())),
+            ("BEFORE 1-Feb-1994", Before(date)),
+            ("ON \"01-feb-1994\"", On(date)),
+            ("SINCE 1-Feb-1994", Since(date)),
+            ("SENTBEFORE 1-Feb-1994", SentBefore(date)),
+            ("SENTON 1-Feb-1994", SentOn(date)),
+            ("SENTSINCE 1-Feb-1994", SentSince(date)),
+            ("SAVEDBEFORE 1-Feb-1994", SavedBefore(date)),
+            ("SAVEDON 1-Feb-1994", SavedOn(date)),
+            ("SAVEDSINCE 1-Feb-1994", SavedSince(date)),
+            ("SAVEDATESUPPORTED", SaveDateSupported),
+            ("LARGER 5000000000", Size(SizeCompare::Larger, 5_000_000_000)),
+            ("SMALLER 0", Size(SizeCompare::Smaller, 0)),
+            ("OLDER 3600", Older(nz(3600))),
+            ("YOUNGER 1", Younger(nz(1))),
+            ("EMAILID M6d99ac3275bb4e", EmailId("M6d99ac3275bb4e".into())),
+            ("THREADID T64b478a75b7ea9", ThreadId("T64b478a75b7ea9".into())),
+            ("MODSEQ 620162338", ModSeq(SearchModSeq { entry: None, mod_seq: 620162338 })),
+            ("MODSEQ \"/flags/\\\\draft\" all 620162338", {
+                ModSeq(SearchModSeq {
+                    entry: Some(("/flags/\\draft".into(), EntryType::All)),
+                    mod_seq: 620162338,
+                })
+            }),
+            ("1:*,7", Sequence(set(&[(1, 0), (7, 7)]))),
+            ("*", Sequence(set(&[(0, 0)]))),
+            ("$", Sequence(SequenceSet::Saved)),
+            ("UID 5", Uid(set(&[(5, 5)]))),
+            ("UID $", Uid(SequenceSet::Saved)),
+            ("NOT SEEN", Not(Box::new(Seen))),
+            ("OR SEEN DRAFT", Or(Box::new((Seen, Draft)))),
+            ("(SEEN)", Seen),
+            ("(SEEN DRAFT)", And(vec![Seen, Draft])),
+            ("SEEN DRAFT NEW", And(vec![Seen, Draft, New])),
+            ("NOT (OR (SEEN DRAFT) NOT 1) OLD", {
+                let or = Or(Box::new((And(vec![Seen, Draft]), Not(Box::new(Sequence(set(&[(1, 1)])))))));
+                And(vec![Not(Box::new(or)), Old])
+            }),
+        ] {
+            check(text, key);
+        }
+    }
+
+    #[test]
+    fn programs() {
+        let all = search(SearchKey::All);
+        let options = ResultOptions::default();
+        let with = |returns| Command::Search(Search { returns: Some(returns), ..all.clone() });
+        check("UID SEARCH ALL", Command::Search(Search { uid: true, ..all.clone() }));
+        check("SEARCH CHARSET UTF-8 ALL", {
+            Command::Search(Search { charset: Some("UTF-8".into()), ..all.clone() })
+        });
+        check("SEARCH RETURN () ALL", with(ResultOptions { all: true, ..options }));
+        check("SEARCH RETURN (SAVE) ALL", with(ResultOptions { save: true, ..options }));
+        check("SEARCH RETURN (min MAX ALL COUNT SAVE) ALL", {
+            with(ResultOptions { min: true, max: true, all: true, count: true, save: true, partial: None })
+        });
+        check("UID SEARCH RETURN (PARTIAL 500:400) CHARSET \"US-ASCII\" ALL", {
+            let partial = Some(PartialRange { first: nz(400), last: nz(500), from_end: false });
+            Command::Search(Search {
+                uid: true,
+                returns: Some(ResultOptions { partial, ..options }),
+                charset: Some("US-ASCII".into()),
+                ..all.clone()
+            })
+        });
+        check("SEARCH RETURN (PARTIAL -1:-100 COUNT) ALL", {
+            let partial = Some(PartialRange { first: nz(1), last: nz(100), from_end: true });
+            with(ResultOptions { count: true, partial, ..options })
+        });
+    }
+
+    #[test]
+    fn refused() {
+        refuse("SEARCH", "search criteria");
+        refuse("SEARCH ", "a search key");
+        refuse("SEARCH FOO", "not known");
+        refuse("SEARCH ANAMETHATISLONGERTHANANY", "not known");
+        refuse("SEARCH ALL ", "a search key");
+        refuse("SEARCH ()", "a search key");
+        refuse("SEARCH (ALL", "closing parenthesis");
+        refuse("SEARCH NOT", "after NOT");
+        refuse("SEARCH OR SEEN", "second search key");
+        refuse("SEARCH FROM", "a string");
+        refuse("SEARCH HEADER X", "a string");
+        refuse("SEARCH BEFORE 30-Feb-2026", "the calendar");
+        refuse("SEARCH BEFORE 1-Feb-26", "the calendar");
+        refuse("SEARCH BEFORE \"1-Feb-2026", "quote after the date");
+        refuse("SEARCH LARGER x", "a number");
+        refuse("SEARCH OLDER 0", "zero");
+        refuse("SEARCH EMAILID a.b", "object identifier");
+        refuse("SEARCH MODSEQ \"/flags/x\" mine 5", "priv, shared or all");
+        refuse("SEARCH UID 0", "zero");
+        refuse("SEARCH RETURN ALL", "in parentheses");
+        refuse("SEARCH RETURN (FOO) ALL", "result options");
+        refuse("SEARCH RETURN (ALL)", "search criteria");
+        refuse("SEARCH RETURN (ALL PARTIAL 1:2) ALL", "together");
+        refuse("SEARCH RETURN (PARTIAL 1:2 PARTIAL 1:2) ALL", "once");
+        refuse("SEARCH RETURN (PARTIAL 1:-2) ALL", "both negative");
+        refuse("SEARCH RETURN (PARTIAL 0:2) ALL", "zero");
+        refuse("SEARCH RETURN (PARTIAL 1) ALL", "1:100");
+        refuse("SEARCH CHARSET UTF-8", "search criteria");
+        refuse(&format!("SEARCH {}ALL", "NOT ".repeat(33)), "nested deeper");
+        refuse(&format!("SEARCH {}ALL{}", "(".repeat(33), ")".repeat(33)), "nested deeper");
+        refuse(&format!("SEARCH {}ALL{}", "OR ".repeat(33), " ALL".repeat(33)), "nested deeper");
+        refuse(&format!("SEARCH{}", " ALL".repeat(300)), "more search keys");
+    }
+
+    #[test]
+    fn deepest() {
+        let text = format!("A1 SEARCH {}ALL", "NOT ".repeat(32));
+        assert!(crate::parse_command(&text.into(), &crate::Limits::default()).is_ok());
+    }
+}

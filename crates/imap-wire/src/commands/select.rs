@@ -109,3 +109,65 @@ fn known_set(c: &mut Cursor<'_>) -> Parse<SequenceSet> {
     }
     Ok(set)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, nz, refuse, set};
+
+    #[test]
+    fn table() {
+        let plain = Select { mailbox: "INBOX".into(), condstore: false, qresync: None };
+        let qresync = |known_uids, seq_match| Select {
+            qresync: Some(QResync {
+                uid_validity: nz(67890007),
+                mod_seq: 90060115194045000,
+                known_uids,
+                seq_match,
+            }),
+            ..plain.clone()
+        };
+        check("SELECT INBOX", Command::Select(plain.clone()));
+        check("EXAMINE INBOX", Command::Examine(plain.clone()));
+        check("SELECT INBOX (CONDSTORE)", Command::Select(Select { condstore: true, ..plain.clone() }));
+        // RFC 7162 §3.2.5.1, §3.2.5.2.
+        check("SELECT INBOX (QRESYNC (67890007 90060115194045000))", Command::Select(qresync(None, None)));
+        check(
+            "SELECT INBOX (QRESYNC (67890007 90060115194045000 41,43:211,214:541))",
+            Command::Select(qresync(Some(set(&[(41, 41), (43, 211), (214, 541)])), None)),
+        );
+        check(
+            "SELECT INBOX (QRESYNC (67890007 90060115194045000 1:29997 (5000,7500 15000,22500)))",
+            Command::Select(qresync(
+                Some(set(&[(1, 29997)])),
+                Some((set(&[(5000, 5000), (7500, 7500)]), set(&[(15000, 15000), (22500, 22500)]))),
+            )),
+        );
+        check(
+            "EXAMINE INBOX (CONDSTORE QRESYNC (67890007 90060115194045000 (1 2)))",
+            Command::Examine(Select {
+                condstore: true,
+                ..qresync(None, Some((set(&[(1, 1)]), set(&[(2, 2)]))))
+            }),
+        );
+    }
+
+    #[test]
+    fn refused() {
+        refuse("SELECT", "mailbox name");
+        refuse("SELECT a b", "in parentheses");
+        refuse("SELECT a ()", "at least one");
+        refuse("SELECT a (ANNOTATE)", "CONDSTORE and QRESYNC");
+        refuse("SELECT a (QRESYNC)", "QRESYNC arguments");
+        refuse("SELECT a (QRESYNC 1 1)", "QRESYNC takes a list");
+        refuse("SELECT a (QRESYNC (1))", "a mod-sequence");
+        refuse("SELECT a (QRESYNC (0 1))", "UIDVALIDITY");
+        refuse("SELECT a (QRESYNC (1 0))", "begins at 1");
+        refuse("SELECT a (QRESYNC (1 9223372036854775808))", "too large");
+        refuse("SELECT a (QRESYNC (1 1 1:*))", "without *");
+        refuse("SELECT a (QRESYNC (1 1 $))", "without *");
+        refuse("SELECT a (QRESYNC (1 1 1 2))", "match data");
+        refuse("SELECT a (QRESYNC (1 1 (1)))", "UIDs that belong");
+        refuse("SELECT a (QRESYNC (1 1) QRESYNC (1 1))", "once");
+    }
+}

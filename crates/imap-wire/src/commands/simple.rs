@@ -61,3 +61,79 @@ pub(crate) fn uid_expunge(c: &mut Cursor<'_>) -> Parse<Command> {
     c.space("a set of UIDs")?;
     c.sequence_set().map(Command::UidExpunge)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse, set};
+
+    #[test]
+    fn table() {
+        check("NOOP", Command::Noop);
+        check("noop", Command::Noop);
+        check("CAPABILITY", Command::Capability);
+        check("LOGOUT", Command::Logout);
+        check("STARTTLS", Command::StartTls);
+        check("UNAUTHENTICATE", Command::Unauthenticate);
+        check("NAMESPACE", Command::Namespace);
+        check("IDLE", Command::Idle);
+        check("CHECK", Command::Check);
+        check("CLOSE", Command::Close);
+        check("UNSELECT", Command::Unselect);
+        check("EXPUNGE", Command::Expunge);
+        check("COMPRESS DEFLATE", Command::Compress("DEFLATE".into()));
+        check("DELETE \"a b\"", Command::Delete("a b".into()));
+        check("SUBSCRIBE inbox", Command::Subscribe("inbox".into()));
+        check("UNSUBSCRIBE {1}\r\nx", Command::Unsubscribe("x".into()));
+        check("UID EXPUNGE 3000:3002,*", Command::UidExpunge(set(&[(3000, 3002), (0, 0)])));
+        check("uid expunge $", Command::UidExpunge(crate::SequenceSet::Saved));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("NOOP ", "more arguments");
+        refuse("NOOP 1", "more arguments");
+        refuse("NOOP\"", "end of the command");
+        refuse("NOOPS", "not known");
+        refuse("", "a command name");
+        refuse(" NOOP", "a command name");
+        refuse("UID", "UIDs");
+        refuse("UID NOOP", "not known");
+        refuse("UID  FETCH 1 FLAGS", "UIDs");
+        refuse("COMPRESS", "compression algorithm");
+        refuse("DELETE", "ends where a mailbox name");
+        refuse("DELETE a b", "more arguments");
+        refuse("DELETE  a", "expected a mailbox name");
+        refuse("DELETE {2}\r\nx", "last thing on its line");
+        refuse("DELETE {1}x", "last thing on its line");
+        refuse("DELETE {1", "expected a mailbox name");
+        refuse("DELETE {+}\r\n", "expected a mailbox name");
+        refuse("DELETE {1}\r\n\0", "NUL");
+        refuse("DELETE {99999999999999999999}\r\n", "expected a mailbox name");
+        refuse("DELETE ~{1}\r\nx", "end of the command");
+        refuse("DELETE \"a", "no closing quote");
+        refuse("DELETE \"a\\\"", "no closing quote");
+        refuse("DELETE \"a\\n\"", "backslash");
+        refuse("DELETE \"a\rb\"", "CR or LF");
+        refuse("DELETE ü", "expected a mailbox name");
+        refuse("UID EXPUNGE 0", "cannot be zero");
+        refuse("UID EXPUNGE 01", "cannot be zero");
+        refuse("UID EXPUNGE 1:", "a message number");
+        refuse("UID EXPUNGE 1,", "a message number");
+        refuse("UID EXPUNGE 4294967296", "too large");
+        refuse("UID EXPUNGE 99999999999999999999", "too large");
+        refuse("UID EXPUNGE $,1", "end of the command");
+    }
+
+    #[test]
+    fn tags() {
+        let parse = |text: &'static str| {
+            crate::parse_command(&bytes::Bytes::from_static(text.as_bytes()), &crate::Limits::default())
+        };
+        assert_eq!(parse("a.1] NOOP").unwrap().tag.as_str(), "a.1]");
+        for text in ["", " NOOP", "+ NOOP", "a+ NOOP", "a", "a\"b NOOP", "* NOOP", "ü NOOP", "(a NOOP"] {
+            let error = parse(text).unwrap_err();
+            assert_eq!((error.tag, error.kind), (None, crate::ParseErrorKind::Tag), "{text}");
+        }
+    }
+}

@@ -112,3 +112,52 @@ fn criterion(c: &mut Cursor<'_>) -> Parse<SortCriterion> {
     };
     Ok(SortCriterion { reverse, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let sort = |criteria: &[(bool, SortKey)]| Sort {
+            uid: false,
+            returns: None,
+            criteria: criteria.iter().map(|&(reverse, key)| SortCriterion { reverse, key }).collect(),
+            charset: "UTF-8".into(),
+            key: SearchKey::Since(crate::Date { year: 1994, month: 2, day: 1 }),
+        };
+        check("SORT (SUBJECT REVERSE DATE) UTF-8 SINCE 1-Feb-1994", {
+            Command::Sort(sort(&[(false, SortKey::Subject), (true, SortKey::Date)]))
+        });
+        check("UID SORT (arrival) \"UTF-8\" SINCE 1-Feb-1994", {
+            Command::Sort(Sort { uid: true, ..sort(&[(false, SortKey::Arrival)]) })
+        });
+        check("SORT (CC FROM SIZE TO DISPLAYFROM DISPLAYTO) UTF-8 SINCE 1-Feb-1994", {
+            let keys = [
+                SortKey::Cc,
+                SortKey::From,
+                SortKey::Size,
+                SortKey::To,
+                SortKey::DisplayFrom,
+                SortKey::DisplayTo,
+            ];
+            Command::Sort(sort(&keys.map(|key| (false, key))))
+        });
+        check("SORT RETURN (COUNT) (SIZE) UTF-8 SINCE 1-Feb-1994", {
+            let returns = Some(ResultOptions { count: true, ..ResultOptions::default() });
+            Command::Sort(Sort { returns, ..sort(&[(false, SortKey::Size)]) })
+        });
+    }
+
+    #[test]
+    fn refused() {
+        refuse("SORT", "sort criteria");
+        refuse("SORT () UTF-8 ALL", "at least one");
+        refuse("SORT SIZE UTF-8 ALL", "in parentheses");
+        refuse("SORT (FOO) UTF-8 ALL", "not known");
+        refuse("SORT (REVERSE) UTF-8 ALL", "after REVERSE");
+        refuse("SORT (SIZE)", "a charset");
+        refuse("SORT (SIZE) UTF-8", "search criteria");
+    }
+}

@@ -79,3 +79,30 @@ pub(crate) fn items(c: &mut Cursor<'_>) -> Parse<Vec<StatusItem>> {
     })?;
     Ok(items)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let status =
+            |items: &[StatusItem]| Command::Status(Status { mailbox: "box".into(), items: items.to_vec() });
+        check("STATUS box (UIDNEXT messages)", status(&[StatusItem::UidNext, StatusItem::Messages]));
+        check("STATUS \"box\" (SIZE SIZE)", status(&[StatusItem::Size]));
+        let all: Vec<_> = StatusItem::ALL.iter().map(|item| item.name()).collect();
+        check(&format!("STATUS box ({})", all.join(" ")), status(StatusItem::ALL));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("STATUS box", "status items");
+        refuse("STATUS box ()", "at least one");
+        refuse("STATUS box MESSAGES", "in parentheses");
+        refuse("STATUS box (FOO)", "not known");
+        refuse("STATUS box (MESSAGES  RECENT)", "a status item");
+        refuse("STATUS box (MESSAGES )", "a status item");
+        refuse("STATUS box (MESSAGES", "closing parenthesis");
+    }
+}

@@ -96,3 +96,76 @@ fn bare_flags(c: &mut Cursor<'_>) -> Parse<Vec<Flag>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse, set};
+
+    #[test]
+    fn table() {
+        let plain = Store {
+            uid: false,
+            set: set(&[(2, 4)]),
+            unchanged_since: None,
+            action: StoreAction::Add,
+            silent: false,
+            flags: vec![Flag::Deleted],
+        };
+        check("STORE 2:4 +FLAGS (\\Deleted)", Command::Store(plain.clone()));
+        check("UID STORE 2:4 +flags (\\deleted)", Command::Store(Store { uid: true, ..plain.clone() }));
+        check("STORE 2:4 +FLAGS.SILENT \\Deleted", Command::Store(Store { silent: true, ..plain.clone() }));
+        check("STORE 2:4 FLAGS ()", {
+            Command::Store(Store { action: StoreAction::Replace, flags: vec![], ..plain.clone() })
+        });
+        check("STORE 2:4 -FLAGS \\Answered \\Flagged \\Seen \\Draft \\Recent $Junk \\read-report-sent", {
+            let flags = vec![
+                Flag::Answered,
+                Flag::Flagged,
+                Flag::Seen,
+                Flag::Draft,
+                Flag::Recent,
+                Flag::Keyword("$Junk".into()),
+                Flag::Extension("read-report-sent".into()),
+            ];
+            Command::Store(Store { action: StoreAction::Remove, flags, ..plain.clone() })
+        });
+        check("STORE 2:4 (UNCHANGEDSINCE 320162338) +FLAGS.SILENT (\\Deleted)", {
+            Command::Store(Store { unchanged_since: Some(320162338), silent: true, ..plain.clone() })
+        });
+        check("STORE 2:4 (unchangedsince 0) +FLAGS (\\Deleted)", {
+            Command::Store(Store { unchanged_since: Some(0), ..plain.clone() })
+        });
+    }
+
+    #[test]
+    fn refused() {
+        refuse("STORE 1", "FLAGS");
+        refuse("STORE 1 FLAGS", "flags");
+        refuse("STORE 1 FLAGS ", "a flag");
+        refuse("STORE 1 +-FLAGS x", "STORE changes");
+        refuse("STORE 1 FLAG x", "STORE changes");
+        refuse("STORE 1 FLAGS.QUIET x", "STORE changes");
+        refuse("STORE 1 FLAGS (\\)", "flag name");
+        refuse("STORE 1 FLAGS (\\*)", "flag name");
+        refuse("STORE 1 FLAGS (a  b)", "a flag");
+        refuse("STORE 1 FLAGS (a b", "closing parenthesis");
+        refuse("STORE 1 FLAGS (\"a\")", "a flag");
+        refuse("STORE 1 () FLAGS x", "at least one");
+        refuse("STORE 1 (UNCHANGEDSINCE) FLAGS x", "a mod-sequence");
+        refuse("STORE 1 (CHANGEDSINCE 1) FLAGS x", "UNCHANGEDSINCE only");
+        refuse(&format!("STORE 1 FLAGS{}", " a".repeat(2000)), "too many");
+        refuse(&format!("STORE 1 FLAGS (a{})", " a".repeat(2000)), "at most");
+    }
+
+    #[test]
+    fn flags_read_as_written() {
+        for text in ["\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft", "\\Recent", "$k", "\\x-y"] {
+            let flag = match text.strip_prefix('\\') {
+                Some(name) => Flag::system(name.into()),
+                None => Flag::Keyword(text.into()),
+            };
+            assert_eq!(flag.to_string(), text);
+        }
+    }
+}

@@ -60,3 +60,26 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     let key = search::keys(c)?;
     Ok(Command::Thread(Thread { uid, algorithm, charset, key }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, refuse};
+
+    #[test]
+    fn table() {
+        let thread = |uid, algorithm| {
+            Command::Thread(Thread { uid, algorithm, charset: "UTF-8".into(), key: SearchKey::All })
+        };
+        check("THREAD ORDEREDSUBJECT UTF-8 ALL", thread(false, ThreadAlgorithm::OrderedSubject));
+        check("UID THREAD references \"UTF-8\" ALL", thread(true, ThreadAlgorithm::References));
+    }
+
+    #[test]
+    fn refused() {
+        refuse("THREAD", "threading algorithm");
+        refuse("THREAD REFS UTF-8 ALL", "ORDEREDSUBJECT and REFERENCES");
+        refuse("THREAD REFERENCES", "a charset");
+        refuse("THREAD REFERENCES UTF-8", "search criteria");
+    }
+}
