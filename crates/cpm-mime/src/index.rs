@@ -194,35 +194,39 @@ impl MessageIndex {
         const BAD: DecodeError = DecodeError::Corrupt("part table");
         let mut table = self.bytes(Tag::Parts);
         let size = codec::take_number(&mut self.bytes(Tag::Size)).ok_or(BAD)?;
-        // (parts still to come below it, end of its range), outermost first.
-        let mut open: Vec<(u32, u64)> = Vec::new();
-        let (mut after, mut first) = (0, true);
+        /// A part whose descendants are still to come.
+        struct Around {
+            left: u32,
+            body: Range<u64>,
+            is_message: bool,
+        }
+        let mut around: Vec<Around> = Vec::new();
+        let (mut after, mut is_root) = (0, true);
         while !table.is_empty() {
             let part = codec::take_part(&mut table, after).ok_or(BAD)?;
             after = part.body.start;
-            while open.last().is_some_and(|(left, _)| *left == 0) {
-                open.pop();
+            while around.last().is_some_and(|around| around.left == 0) {
+                around.pop();
             }
-            let bound = match open.last() {
-                Some((left, end)) if *left > part.descendants => *end,
-                None if first && part.header.start == 0 && part.body.end == size => size,
-                _ => return Err(BAD),
+            let fits = match around.last_mut() {
+                None => is_root && part.header.start == 0 && part.body.end == size,
+                Some(Around { left, .. }) if *left <= part.descendants => false,
+                Some(Around { left, body, is_message }) => {
+                    *left -= part.descendants + 1;
+                    part.body.end <= body.end
+                        && (!*is_message
+                            || *left == 0 && part.header.start == body.start && part.body.end == body.end)
+                }
             };
-            first = false;
-            if part.body.end > bound {
+            is_root = false;
+            let is_leaf = matches!(part.kind, PartKind::Text | PartKind::Other);
+            if !fits || is_leaf != (part.descendants == 0) || part.lines > part.body.end - part.body.start {
                 return Err(BAD);
             }
-            match (part.kind, part.descendants) {
-                (PartKind::Text | PartKind::Other, 0) => {}
-                (PartKind::Multipart | PartKind::Message, 1..) => {}
-                _ => return Err(BAD),
-            }
-            if let Some((left, _)) = open.last_mut() {
-                *left -= part.descendants + 1;
-            }
-            open.push((part.descendants, part.body.end));
+            let is_message = part.kind == PartKind::Message;
+            around.push(Around { left: part.descendants, body: part.body, is_message });
         }
-        if first || open.iter().any(|(left, _)| *left > 0) {
+        if is_root || around.iter().any(|around| around.left > 0) {
             return Err(BAD);
         }
         Ok(())

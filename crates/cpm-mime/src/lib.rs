@@ -4,6 +4,7 @@
 //!   PREVIEW and CPM need, made while a message streams in and kept with it in a compact form.
 //! - [`header`]: header blocks, `HEADER.FIELDS`.
 //! - [`transfer`]: content transfer encodings, for BINARY.
+//! - [`search`]: text of a message, folded, for SEARCH.
 //! - [`cpim`]: the message format of RFC 3862.
 //!
 //! Deliberately absent: sockets, clocks, storage, and any failure on what a message holds: every run of octets is one.
@@ -14,12 +15,14 @@ pub mod cpim;
 mod date;
 mod envelope;
 mod facts;
+pub mod fuzzing;
 pub mod header;
 pub mod index;
 pub mod limits;
 pub mod param;
 mod preview;
 mod quote;
+pub mod search;
 mod subject;
 pub mod transfer;
 mod words;

@@ -243,8 +243,7 @@ impl<'a> Scan<'a> {
     fn parameters(mut self) -> Parameters {
         let mut pieces: Vec<Piece> = Vec::new();
         // Each turn passes one semicolon, so the loop ends with the value.
-        loop {
-            let Some(semicolon) = self.find_semicolon() else { break };
+        while let Some(semicolon) = self.find_semicolon() {
             self.rest = &self.rest[semicolon + 1..];
             let Some(name) = self.token() else { continue };
             if !self.eat(b'=') {
