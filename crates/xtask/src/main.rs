@@ -1,1 +1,44 @@
-fn main() {}
+//! Repository tasks. `cargo xtask check` is all of continuous integration.
+
+mod checks;
+mod layers;
+mod licences;
+mod metadata;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask TASK
+
+  check      everything that continuous integration checks: format, lints, layers, licences, docs, tests, short fuzz
+  test       install what the tests need, then run all of them
+  deps       install what the tests need: Debian packages and npm clients
+  fuzz       run every fuzz target for some seconds (MSS_FUZZ_SECONDS, 20 by default)
+  layers     check that crates depend only on what crates/xtask/layers.toml allows
+  licences   check licences and duplicate versions against crates/xtask/licences.toml
+  tidy       list the longest files, for whoever looks";
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let outcome = match task.as_str() {
+        "check" => checks::check(),
+        "test" => checks::test(),
+        "deps" => checks::deps(),
+        "fuzz" => checks::fuzz(),
+        "layers" => layers::check(),
+        "licences" => licences::check(),
+        "tidy" => tidy::list(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {task}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
