@@ -1,0 +1,95 @@
+//! Every transcript against the server under test. `MSS_TRANSCRIPT=move/` runs those whose name contains that.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use conformance::run::{Outcome, play};
+use conformance::server::Server;
+use conformance::transcript::{Transcript, all, root};
+
+/// Transcripts played at a time.
+const THREADS: usize = 8;
+
+#[test]
+fn every_transcript_holds() {
+    let transcripts = chosen();
+    let server = Server::under_test().expect("a server under test");
+    let outcomes = play_all(&transcripts, &server);
+    let mut failures = Vec::new();
+    let (mut passed, mut skipped) = (0, Vec::new());
+    for (transcript, outcome) in transcripts.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Passed => passed += 1,
+            Outcome::Skipped(missing) => skipped.push(format!("{} (lacks {missing})", transcript.name)),
+            Outcome::Failed(report) => failures.push(report),
+        }
+    }
+    for failure in &failures {
+        println!("{failure}");
+    }
+    println!("{passed} passed, {} failed, {} skipped", failures.len(), skipped.len());
+    for line in &skipped {
+        println!("  skipped {line}");
+    }
+    assert!(failures.is_empty(), "{} transcripts failed", failures.len());
+    // Ours has every extension that the transcripts are about; another server may lack some.
+    assert!(!server.is_ours() || skipped.is_empty(), "skipped: {skipped:#?}");
+}
+
+/// Dovecot judges the transcripts: what it breaks is wrong in the transcript, or listed with the reason.
+#[test]
+#[ignore = "wants dovecot-imapd and root; `cargo xtask conformance --oracle` runs it"]
+fn dovecot_agrees() {
+    let transcripts = chosen();
+    let server = conformance::oracle::dovecot().expect("a Dovecot");
+    let known = include_str!("../oracles/dovecot-2.3.tsv");
+    let known: Vec<&str> = known.lines().filter_map(|line| line.split('\t').next()).collect();
+    let outcomes = play_all(&transcripts, &server);
+    let (mut passed, mut skipped, mut excused, mut failed) = (0, 0, 0, 0);
+    for (transcript, outcome) in transcripts.iter().zip(outcomes) {
+        let listed = known.contains(&transcript.name.as_str());
+        match outcome {
+            Outcome::Passed if listed => {
+                failed += 1;
+                println!("{} holds but is listed", transcript.name);
+            }
+            Outcome::Passed => passed += 1,
+            Outcome::Skipped(_) => skipped += 1,
+            Outcome::Failed(_) if listed => excused += 1,
+            Outcome::Failed(report) => {
+                failed += 1;
+                println!("{report}");
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {excused} excused, {skipped} skipped");
+    assert_eq!(failed, 0);
+}
+
+fn chosen() -> Vec<Transcript> {
+    let filter = std::env::var("MSS_TRANSCRIPT").unwrap_or_default();
+    let transcripts = all(&root()).expect("transcripts that can be read");
+    let chosen: Vec<_> = transcripts.into_iter().filter(|t| t.name.contains(&filter)).collect();
+    assert!(!chosen.is_empty(), "no transcript is named like {filter:?}");
+    chosen
+}
+
+fn play_all(transcripts: &[Transcript], server: &Server) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS.min(transcripts.len()) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(transcript) = transcripts.get(at) else { return };
+                    let outcome = play(transcript, server);
+                    outcomes.lock().expect("no thread panics").push((at, outcome));
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("no thread panics");
+    outcomes.sort_by_key(|(at, _)| *at);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
