@@ -1,0 +1,302 @@
+//! Who may log in: the checks of passwords, the slow-down, and what a failed login is told.
+//!
+//! A login that fails says the same, after the same time, whether the account exists, has no password, or the
+//! password is wrong: an address without an account is checked against a decoy, and every failure is held for a time
+//! that is longer than a check. A right password spares the derivation for a while: what is kept is an HMAC of it
+//! under a key of this process, together with the verifier, so that a changed password is checked anew.
+
+pub(crate) mod limiter;
+pub(crate) mod sasl;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use model::CpmAddress;
+use moka::sync::Cache;
+use rand::RngCore;
+use secrecy::{ExposeSecret, SecretSlice};
+use store_api::{Account, AccountState, Credentials, Ctx, Requestor, ScramVerifier};
+use tokio::sync::Semaphore;
+
+use crate::config::Options;
+use crate::connection::Output;
+use crate::credentials::{SALT_BYTES, SCRAM_ITERATIONS, hmac_of, verify};
+use crate::reply::{After, Reply};
+use crate::session::Session;
+use crate::telemetry;
+use limiter::Limiter;
+
+/// Passwords that were right lately, at most; about 100 bytes each.
+const REMEMBERED_MAX: u64 = 200_000;
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mechanism {
+    /// RFC 7677 with channel binding (RFC 5802 §6).
+    ScramSha256Plus,
+    /// RFC 7677.
+    ScramSha256,
+    /// RFC 4616.
+    Plain,
+    /// draft-murchison-sasl-login-00.
+    Login,
+}
+
+impl Mechanism {
+    /// All, the one to prefer first.
+    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+        }
+    }
+
+    /// The mechanism of that name, compared without case.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| name.eq_ignore_ascii_case(m.name().as_bytes()))
+    }
+
+    /// Whether it sends the password itself.
+    pub fn is_cleartext(self) -> bool {
+        matches!(self, Self::Plain | Self::Login)
+    }
+
+    /// Whether it is offered on this connection.
+    pub fn is_offered(self, session: &Session, out: &Output) -> bool {
+        match self {
+            Self::ScramSha256Plus => out.tls().is_some(),
+            Self::ScramSha256 => true,
+            Self::Plain | Self::Login => session.may_send_password(out),
+        }
+    }
+}
+
+/// Why a login failed, for the metric and the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No such account, no such password: the client cannot tell which.
+    Credentials,
+    /// The account is disabled; told only after the password was right.
+    Disabled,
+    /// To act for another.
+    Authorization,
+}
+
+/// What all logins share.
+pub(crate) struct Authenticator {
+    decoy_key: SecretSlice<u8>,
+    memory_key: [u8; 32],
+    remembered: Cache<[u8; 32], ()>,
+    checks: Arc<Semaphore>,
+    pub limiter: Limiter,
+}
+
+impl Authenticator {
+    pub fn new(options: &Options) -> Self {
+        let random = || {
+            let mut key = [0; 32];
+            rand::rng().fill_bytes(&mut key);
+            key
+        };
+        let limits = &options.limits;
+        Self {
+            decoy_key: options.decoy_key.clone().unwrap_or_else(|| random().to_vec().into()),
+            memory_key: random(),
+            remembered: Cache::builder()
+                .max_capacity(REMEMBERED_MAX)
+                .time_to_live(limits.password_memory)
+                .build(),
+            checks: Arc::new(Semaphore::new(limits.password_checks_max.max(1))),
+            limiter: Limiter::new(limits),
+        }
+    }
+
+    /// The verifier that an address without an account is checked against: always the same for the same address, and
+    /// of the form that accounts are given.
+    pub fn decoy(&self, address: &str) -> ScramVerifier {
+        let part = |label: &[u8]| hmac_of(self.decoy_key.expose_secret(), [label, b"\0", address.as_bytes()]);
+        ScramVerifier {
+            iterations: SCRAM_ITERATIONS,
+            salt: part(b"salt")[..SALT_BYTES].to_vec(),
+            stored_key: part(b"stored key"),
+            server_key: part(b"server key"),
+        }
+    }
+
+    /// Whether `password` is the account's; without an account it takes as long and is not.
+    async fn check(&self, account: Option<&Account>, address: &str, password: SecretSlice<u8>) -> bool {
+        let credentials = match account.map(|a| &a.credentials) {
+            None | Some(Credentials::None) => Credentials::Scram(self.decoy(address)),
+            Some(credentials) => credentials.clone(),
+        };
+        let mark = account.map(|account| self.mark(account, &credentials, &password));
+        if mark.is_some_and(|mark| self.remembered.contains_key(&mark)) {
+            return true;
+        }
+        // The semaphore is never closed.
+        let Ok(permit) = self.checks.clone().acquire_owned().await else { return false };
+        let right = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            verify(&credentials, &password)
+        })
+        .await
+        .unwrap_or(false);
+        let right = right && account.is_some();
+        if let Some(mark) = mark.filter(|_| right) {
+            self.remembered.insert(mark, ());
+        }
+        right
+    }
+
+    /// What is remembered of a right password: nothing that helps to find it without the key of this process.
+    fn mark(&self, account: &Account, credentials: &Credentials, password: &SecretSlice<u8>) -> [u8; 32] {
+        let id = account.id.0.to_be_bytes();
+        let verifier: &[u8] = match credentials {
+            Credentials::None => &[],
+            Credentials::Scram(verifier) => &verifier.stored_key,
+            Credentials::Argon2(hash) => hash.as_bytes(),
+        };
+        let length = (verifier.len() as u64).to_be_bytes();
+        hmac_of(&self.memory_key, [&id, &length[..], verifier, password.expose_secret()])
+    }
+}
+
+/// The account of a user name, if there is one. A name that is no address has none.
+///
+/// # Errors
+/// NO when the store cannot tell.
+pub(crate) async fn find_account(session: &Session, user: &str) -> Result<Option<Arc<Account>>, Reply> {
+    let Ok(address) = CpmAddress::parse(user) else { return Ok(None) };
+    let ctx = Ctx { requestor: Requestor::Operator, ..session.ctx() };
+    session.store().account(&ctx, &address).await.map_err(|error| {
+        tracing::warn!(%error, "an account could not be read");
+        Reply::no_code("UNAVAILABLE", "logins cannot be checked now, try again later")
+    })
+}
+
+/// What user names are counted and decoyed by: the canonical address where it is one.
+pub(crate) fn canonical(user: &str) -> String {
+    CpmAddress::parse(user).map_or_else(|_| user.to_owned(), |address| address.to_string())
+}
+
+/// Checks a user name and a password and logs in.
+///
+/// # Errors
+/// The reply that ends the command.
+pub(crate) async fn password_login(
+    session: &mut Session,
+    out: &mut Output,
+    user: &str,
+    authorize_as: Option<&str>,
+    password: SecretSlice<u8>,
+) -> Result<Reply, Reply> {
+    let began = Instant::now();
+    let name = canonical(user);
+    check_rate(session, &name)?;
+    let account = find_account(session, user).await?;
+    let server = session.server.clone();
+    let right = server.auth.check(account.as_deref(), &name, password).await;
+    match account {
+        Some(account) if right => admit(session, out, &account, authorize_as, began).await,
+        _ => Err(refuse(session, out, &name, Failure::Credentials, began).await),
+    }
+}
+
+/// Refuses to look at a login after too many failures.
+///
+/// # Errors
+/// NO `[UNAVAILABLE]`: the password need not be wrong, so the client should not ask for another.
+pub(crate) fn check_rate(session: &Session, name: &str) -> Result<(), Reply> {
+    if session.server.auth.limiter.is_blocked(session.peer.ip(), name) {
+        telemetry::login_failed("blocked");
+        return Err(Reply::no_code(
+            "UNAVAILABLE",
+            "too many failed logins from your address, try again later",
+        ));
+    }
+    Ok(())
+}
+
+/// Logs in an account whose owner proved who they are.
+///
+/// # Errors
+/// NO when the account is disabled, or another is asked for, or has too many sessions.
+pub(crate) async fn admit(
+    session: &mut Session,
+    out: &mut Output,
+    account: &Account,
+    authorize_as: Option<&str>,
+    began: Instant,
+) -> Result<Reply, Reply> {
+    let other = authorize_as.filter(|id| !id.is_empty());
+    if other.is_some_and(|id| CpmAddress::parse(id).as_ref() != Ok(&account.address)) {
+        return Err(refuse(session, out, account.address.as_str(), Failure::Authorization, began).await);
+    }
+    if account.state == AccountState::Disabled {
+        return Err(refuse(session, out, account.address.as_str(), Failure::Disabled, began).await);
+    }
+    session.log_in(account.id, account.address.clone())?;
+    session.server.auth.limiter.forget(session.peer.ip(), account.address.as_str());
+    let list = crate::capabilities::list(session, out);
+    Ok(Reply::ok_code(list, "logged in"))
+}
+
+/// Holds back and gives the answer of a failed login.
+pub(crate) async fn refuse(
+    session: &mut Session,
+    out: &mut Output,
+    name: &str,
+    failure: Failure,
+    began: Instant,
+) -> Reply {
+    let (reason, reply) = match failure {
+        Failure::Credentials => {
+            ("credentials", Reply::no_code("AUTHENTICATIONFAILED", "the address or the password is wrong"))
+        }
+        Failure::Disabled => {
+            ("disabled", Reply::no_code("AUTHORIZATIONFAILED", "this account is disabled, ask your operator"))
+        }
+        Failure::Authorization => {
+            ("authorization", Reply::no_code("AUTHORIZATIONFAILED", "you may log in as yourself only"))
+        }
+    };
+    telemetry::login_failed(reason);
+    tracing::info!(connection = session.id, peer = %session.peer.ip(), reason, "login failed");
+    session.login_failures += 1;
+    let server = session.server.clone();
+    let delay = server.auth.limiter.note_failure(session.peer.ip(), name);
+    tokio::time::sleep_until((began + delay).into()).await;
+    if session.login_failures >= server.options.limits.login_failures_per_connection_max {
+        out.untagged(format_args!("BYE too many failed logins on this connection"));
+        return reply.then(After::Close);
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoy_is_always_the_same_and_looks_like_a_verifier() {
+        let key: SecretSlice<u8> = vec![7; 32].into();
+        let made = |_| Authenticator::new(&Options { decoy_key: Some(key.clone()), ..Options::default() });
+        let (one, two) = (made(1), made(2));
+        let decoy = one.decoy("tel:+1");
+        assert!(decoy == two.decoy("tel:+1") && decoy.salt != two.decoy("tel:+2").salt);
+        assert_eq!((decoy.salt.len(), decoy.iterations), (SALT_BYTES, SCRAM_ITERATIONS));
+    }
+
+    #[test]
+    fn mechanisms_by_name() {
+        for mechanism in Mechanism::ALL {
+            assert_eq!(Mechanism::parse(mechanism.name().to_lowercase().as_bytes()), Some(mechanism));
+        }
+        assert_eq!(Mechanism::parse(b"CRAM-MD5"), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! `AUTHENTICATE mechanism [initial-response]`: a login by SASL.
+//!
+//! Source: RFC 9051 §6.2.2, RFC 4959 (initial response), RFC 5802 and RFC 7677 (SCRAM), RFC 4616 (PLAIN).
+//! Answers OK `[CAPABILITY …]`; NO `[AUTHENTICATIONFAILED]`, `[AUTHORIZATIONFAILED]`, `[PRIVACYREQUIRED]`,
+//! `[UNAVAILABLE]`, `[LIMIT]`, and NO without a code for a mechanism that is not offered; BAD for what is not base64 or
+//! does not follow the mechanism, and for `*`, by which a client cancels.
+
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use imap_wire::command::Authenticate;
+use imap_wire::{Mode, Step};
+use secrecy::zeroize::Zeroizing;
+use store_api::Credentials;
+
+use crate::auth::sasl::{Bindings, Exchange, Progress, ScramFirst};
+use crate::auth::{self, Failure, Mechanism};
+use crate::commands::login::privacy_required;
+use crate::connection::{Input, Output};
+use crate::reply::{After, Reply};
+use crate::session::Session;
+
+pub(crate) async fn run(
+    session: &mut Session,
+    out: &mut Output,
+    input: &mut Input,
+    command: Authenticate,
+) -> Result<Reply, Reply> {
+    let mechanism = offered(session, out, &command.mechanism)?;
+    input.reader().set_mode(Mode::Auth);
+    let result = exchange(session, out, input, mechanism, command.initial_response.as_deref()).await;
+    input.reader().set_mode(Mode::Command);
+    if result.is_ok() {
+        input.logged_in(session);
+    }
+    result
+}
+
+/// The mechanism of that name, if it can be used here.
+fn offered(session: &Session, out: &Output, name: &[u8]) -> Result<Mechanism, Reply> {
+    match Mechanism::parse(name) {
+        Some(mechanism) if mechanism.is_offered(session, out) => Ok(mechanism),
+        Some(mechanism) if mechanism.is_cleartext() => Err(privacy_required(session, out)),
+        Some(_) => Err(Reply::no("this mechanism needs TLS")),
+        None => {
+            let offered = Mechanism::ALL.into_iter().filter(|m| m.is_offered(session, out));
+            let names: Vec<_> = offered.map(Mechanism::name).collect();
+            Err(Reply::no(format!("this mechanism is not supported; use one of {}", names.join(", "))))
+        }
+    }
+}
+
+async fn exchange(
+    session: &mut Session,
+    out: &mut Output,
+    input: &mut Input,
+    mechanism: Mechanism,
+    initial: Option<&[u8]>,
+) -> Result<Reply, Reply> {
+    let mut began = Instant::now();
+    let mut initial = initial.map(decode_initial).transpose()?;
+    let bindings = out.tls().map(|tls| {
+        let certificate = session.server.options.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        Bindings::new(tls, certificate.map(AsRef::as_ref))
+    });
+    let broken = || Reply::bad("the response does not follow the mechanism");
+
+    let mut account = None;
+    let mut scram = None;
+    let mut message = None;
+    let mut verifier = None;
+    if mechanism != Mechanism::Login {
+        // The client speaks first.
+        let first = match initial.take() {
+            Some(first) => first,
+            None => ask(out, input, b"").await?,
+        };
+        if !mechanism.is_cleartext() {
+            let said = ScramFirst::parse(&first).ok_or_else(broken)?;
+            let plus = mechanism == Mechanism::ScramSha256Plus;
+            if said.binding.is_some() != plus {
+                return Err(Reply::bad(
+                    "channel binding is used with the -PLUS form of the mechanism, and only with it",
+                ));
+            }
+            if said.binding.as_ref().is_some_and(|name| !bindings.as_ref().is_some_and(|b| b.has(name))) {
+                return Err(Reply::no("this channel binding is not supported; use tls-exporter"));
+            }
+            let name = auth::canonical(&said.user);
+            auth::check_rate(session, &name)?;
+            account = auth::find_account(session, &said.user).await?;
+            verifier = Some(match account.as_ref().map(|a| &a.credentials) {
+                Some(Credentials::Scram(verifier)) => verifier.clone(),
+                _ => session.server.auth.decoy(&name),
+            });
+            scram = Some((name, said.authorize_as));
+        }
+        message = Some(first);
+    }
+
+    let mut exchange = Exchange::new(mechanism, verifier, bindings)
+        .ok_or_else(|| Reply::no_code("SERVERBUG", "the mechanism could not be started"))?;
+    loop {
+        match exchange.step(message.as_deref().map(Vec::as_slice)) {
+            Progress::Challenge(challenge) => {
+                message = Some(match initial.take() {
+                    // Some clients send the user name ahead with LOGIN, though the server speaks first in it.
+                    Some(ahead) => ahead,
+                    None => ask(out, input, &challenge).await?,
+                });
+                // What the client took to answer is not the server's time.
+                began = Instant::now();
+            }
+            Progress::Password { user, authorize_as, password } => {
+                return auth::password_login(session, out, &user, authorize_as.as_deref(), password).await;
+            }
+            Progress::Proven(last) => {
+                if !ask(out, input, &last).await?.is_empty() {
+                    return Err(broken());
+                }
+                let (Some(account), Some((_, authorize_as))) = (&account, &scram) else {
+                    return Err(Reply::no_code("SERVERBUG", "a login without an account"));
+                };
+                return auth::admit(session, out, account, authorize_as.as_deref(), began).await;
+            }
+            Progress::Refused => {
+                let name = scram.map(|(name, _)| name).unwrap_or_default();
+                return Err(auth::refuse(session, out, &name, Failure::Credentials, began).await);
+            }
+            Progress::Malformed => return Err(broken()),
+        }
+    }
+}
+
+/// Sends a challenge and reads the answer.
+async fn ask(out: &mut Output, input: &mut Input, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reply> {
+    out.line(format_args!("+ {}", STANDARD.encode(challenge)));
+    match input.step(out).await? {
+        Step::AuthLine(line) if &line[..] == b"*" => Err(Reply::bad("AUTHENTICATE cancelled")),
+        Step::AuthLine(line) => decode(&line),
+        Step::Bad(error) => Err(error.into()),
+        Step::Fatal(error) => {
+            out.untagged(format_args!("BYE {}", error.message));
+            Err(Reply::bad(error.message).then(After::Close))
+        }
+        _ => Err(Reply::bad("expected a line of base64")),
+    }
+}
+
+/// An initial response; `=` stands for an empty one (RFC 4959 §3).
+fn decode_initial(line: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reply> {
+    if line == b"=" { Ok(Zeroizing::default()) } else { decode(line) }
+}
+
+fn decode(line: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reply> {
+    STANDARD.decode(line).map(Zeroizing::new).map_err(|_| Reply::bad("the response is not base64"))
+}

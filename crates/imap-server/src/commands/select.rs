@@ -1,0 +1,157 @@
+//! `SELECT` and `EXAMINE`, with CONDSTORE and QRESYNC.
+//!
+//! Source: RFC 9051 §6.3.2 and §6.3.3, RFC 3501 §6.3.1 (RECENT, UNSEEN), RFC 7162 §3.1.8 and §3.2.5, RFC 8474 §4.2.
+//! Answers OK `[READ-WRITE]` or `[READ-ONLY]`; NO `[NONEXISTENT]`, `[CANNOT]`; BAD for QRESYNC that was not enabled.
+//! A SELECT that fails leaves no mailbox selected (RFC 9051 §6.3.2).
+
+use imap_wire::SequenceSet;
+use imap_wire::command::{QResync, Select};
+use model::{Flags, FolderSnapshot, ModSeq, UidSet};
+
+use crate::connection::Output;
+use crate::encode;
+use crate::reply::Reply;
+use crate::session::Session;
+use crate::sync::flags_lines;
+use crate::view::View;
+
+/// Whether the mailbox may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+pub(crate) async fn run(
+    session: &mut Session,
+    out: &mut Output,
+    select: Select,
+    access: Access,
+) -> Result<Reply, Reply> {
+    if select.qresync.is_some() && !session.enabled.qresync {
+        // RFC 7162 §3.2.5: BAD, and nothing changes.
+        return Err(Reply::bad("QRESYNC must be enabled first, by ENABLE QRESYNC"));
+    }
+    let account = session.account()?;
+    if session.view.is_some() {
+        session.deselect();
+        // RFC 7162 §3.2.11, RFC 9051 §7.1: what follows is of the new mailbox.
+        if session.enabled.qresync || session.enabled.rev2 {
+            out.untagged(format_args!("OK [CLOSED] the mailbox before is closed"));
+        }
+    }
+    let (mailbox, name) = session.find_mailbox(&select.mailbox).await?;
+    let snapshot = session.store().folder(&session.ctx(), account, mailbox).await?;
+    if select.condstore || select.qresync.is_some() {
+        session.enabled.condstore = true;
+    }
+
+    let view = View::new(name, access == Access::ReadOnly, &snapshot);
+    head(session, out, &snapshot, &view);
+    if let Some(known) = &select.qresync {
+        if known.uid_validity.get() == view.uid_validity.get() {
+            resync(session, out, &snapshot, &view, known).await?;
+        }
+    }
+    session.claim_recent(account, &view);
+    session.view = Some(Box::new(view));
+    Ok(match access {
+        Access::ReadWrite => Reply::ok_code("READ-WRITE", "SELECT completed"),
+        Access::ReadOnly => Reply::ok_code("READ-ONLY", "EXAMINE completed"),
+    })
+}
+
+/// The untagged responses of every SELECT.
+fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &View) {
+    let state = &snapshot.state;
+    let rev2 = session.enabled.rev2;
+    flags_lines(out, &state.keywords, view.read_only);
+    out.untagged(format_args!("{} EXISTS", view.seq.len()));
+    if !rev2 {
+        out.untagged(format_args!("{} RECENT", view.recent.len()));
+        if state.unseen > 0 {
+            let unseen = snapshot.rows().find(|row| !row.flags.contains(Flags::SEEN));
+            if let Some(seq) = unseen.and_then(|row| view.seq.seq(row.uid)) {
+                out.untagged(format_args!("OK [UNSEEN {seq}] the first unseen message"));
+            }
+        }
+    }
+    out.untagged(format_args!("OK [UIDVALIDITY {}] UIDs are valid", view.uid_validity));
+    out.untagged(format_args!("OK [UIDNEXT {}] the next UID", state.uid_next.min(u64::from(u32::MAX))));
+    out.untagged(format_args!("OK [HIGHESTMODSEQ {}] the last change", state.highest_modseq));
+    out.untagged(format_args!("OK [MAILBOXID ({})] the mailbox for ever", snapshot.mailbox));
+    if rev2 {
+        // RFC 9051 §6.3.2: the name as the server knows it.
+        out.push(b"* LIST () \"/\" ");
+        encode::mailbox(out.text(), view.name.as_str(), session.mailbox_encoding());
+        out.push(b"\r\n");
+    }
+}
+
+/// What a client that was here before missed: VANISHED (EARLIER), then FETCH of what changed (RFC 7162 §3.2.5).
+async fn resync(
+    session: &Session,
+    out: &mut Output,
+    snapshot: &FolderSnapshot,
+    view: &View,
+    known: &QResync,
+) -> Result<(), Reply> {
+    let since = ModSeq(known.mod_seq);
+    if since >= snapshot.state.highest_modseq {
+        return Ok(());
+    }
+    let within = known.known_uids.as_ref().map(as_uids);
+    if snapshot.state.expunge_modseq > since {
+        let mut gone =
+            session.store().vanished(&session.ctx(), session.account()?, view.mailbox, since).await?;
+        if let Some(within) = &within {
+            gone = gone.intersection(within);
+        }
+        if let Some((numbers, uids)) = &known.seq_match {
+            gone = gone.difference(&forgotten_already(view, numbers, uids));
+        }
+        // The store may name too many, yet nothing that exists may be called gone.
+        gone = gone.difference(&snapshot.uids());
+        if !gone.is_empty() {
+            out.push(b"* VANISHED (EARLIER) ");
+            encode::uid_set(out.text(), &gone);
+            out.push(b"\r\n");
+        }
+    }
+    for row in snapshot.rows_changed_since(since) {
+        if within.as_ref().is_some_and(|within| !within.contains(row.uid)) {
+            continue;
+        }
+        let Some(seq) = view.seq.seq(row.uid) else { continue };
+        out.push(b"* ");
+        encode::number(out.text(), u64::from(seq));
+        out.push(b" FETCH (UID ");
+        encode::number(out.text(), u64::from(row.uid.get()));
+        out.push(b" MODSEQ (");
+        encode::number(out.text(), row.modseq.0);
+        out.push(b") FLAGS ");
+        let recent = !session.enabled.rev2 && view.recent.contains(row.uid);
+        encode::flags(out.text(), row.flags, recent, &snapshot.state.keywords);
+        out.push(b")\r\n");
+        out.relieve().await?;
+    }
+    Ok(())
+}
+
+fn as_uids(set: &SequenceSet) -> UidSet {
+    UidSet::from_ranges(set.resolve(u32::MAX).into_iter().map(|range| (*range.start(), *range.end())))
+}
+
+/// UIDs that the client has seen go already: up to the last pair of number and UID that still holds, its view is
+/// this view (RFC 7162 §3.2.5.2).
+fn forgotten_already(view: &View, numbers: &SequenceSet, uids: &SequenceSet) -> UidSet {
+    let flat = |set: &SequenceSet| set.resolve(u32::MAX).into_iter().flatten();
+    let agreed = flat(numbers)
+        .zip(flat(uids))
+        .take_while(|(number, uid)| view.seq.uid(*number).is_some_and(|u| u.get() == *uid))
+        .last();
+    match agreed {
+        Some((_, uid)) => UidSet::from_ranges([(1, uid)]),
+        None => UidSet::new(),
+    }
+}

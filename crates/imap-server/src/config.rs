@@ -1,0 +1,121 @@
+//! What a server is told at its start: options and bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+
+/// How a server behaves.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The certificate and keys; without them neither STARTTLS nor implicit TLS.
+    pub tls: Option<Tls>,
+    /// Where passwords may come in clear.
+    pub cleartext_login: CleartextLogin,
+    /// The key of what a login that must fail is told, 32 octets or more: the same on all front ends and after a
+    /// restart, so that the salt shown for an address without an account never changes. None: random at the start.
+    pub decoy_key: Option<secrecy::SecretSlice<u8>>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// The server's side of TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Versions, suites, certificates.
+    pub config: Arc<rustls::ServerConfig>,
+    /// The certificate that every client is shown, for the channel binding tls-server-end-point (RFC 5929 §4); none
+    /// when it differs between clients, and then only tls-exporter (RFC 9266) binds.
+    pub certificate: Option<CertificateDer<'static>>,
+}
+
+/// Where passwords may come without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CleartextLogin {
+    /// From the same machine only.
+    #[default]
+    Loopback,
+    /// From everywhere: something in front of the server ends TLS.
+    Everywhere,
+    /// Nowhere.
+    Nowhere,
+}
+
+/// Bounds of one server process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time. The next one gets `* BYE [UNAVAILABLE]`.
+    pub connections_max: usize,
+    /// Connections at a time from one address (of IPv6, from one /64). Carriers put many phones behind one address.
+    pub connections_per_address_max: usize,
+    /// Sessions at a time of one account. The next login gets `NO [LIMIT]`.
+    pub sessions_per_account_max: usize,
+    /// From connecting to being logged in.
+    pub login_time_max: Duration,
+    /// Silence between two commands, 30 minutes or more (RFC 9051 §5.4).
+    pub silence_max: Duration,
+    /// Silence of a client that is in the middle of a command.
+    pub pause_in_command_max: Duration,
+    /// How long an IDLE may last; clients renew it within 29 minutes (RFC 2177 §3).
+    pub idle_max: Duration,
+    /// Between two `* OK` of an IDLE in which nothing happens. Two minutes stay below the time after which most
+    /// carrier NATs forget a TCP connection (RFC 5382 allows them 2 h 4 min, many use 5 to 10 min), and cost a phone
+    /// one short wake-up of its radio each; zero for none.
+    pub idle_keepalive: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub write_stall_max: Duration,
+    /// Octets that wait for a slow reader before commands wait too.
+    pub output_bytes_max: usize,
+    /// How long a call of the store may take.
+    pub call_time_max: Duration,
+    /// Lines that are no commands, before login; then `* BYE`.
+    pub bad_lines_max: u32,
+    /// Failed logins on one connection; then `* BYE`.
+    pub login_failures_per_connection_max: u32,
+    /// Failed logins from one address within [`Limits::login_failure_window`]; further ones are refused unseen.
+    pub login_failures_per_address_max: u32,
+    /// Failed logins to one account from one address within the window. Not counted over all addresses: a stranger
+    /// could lock an owner out.
+    pub login_failures_per_account_max: u32,
+    /// How long a failed login is remembered.
+    pub login_failure_window: Duration,
+    /// How long the first failed login is held before its answer; doubles with each one, up to 16 times this. Long
+    /// enough to hide whether a password was checked, and how.
+    pub login_failure_delay: Duration,
+    /// Passwords being checked at a time.
+    pub password_checks_max: usize,
+    /// How long a password that was right need not be derived again.
+    pub password_memory: Duration,
+    /// Octets of a command line before login, literals included.
+    pub login_command_bytes_max: usize,
+    /// Octets of a command line, without literals.
+    pub line_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 100_000,
+            connections_per_address_max: 20_000,
+            sessions_per_account_max: 100,
+            login_time_max: Duration::from_secs(120),
+            silence_max: Duration::from_secs(31 * 60),
+            pause_in_command_max: Duration::from_secs(120),
+            idle_max: Duration::from_secs(60 * 60),
+            idle_keepalive: Duration::from_secs(120),
+            write_stall_max: Duration::from_secs(60),
+            output_bytes_max: 64 * 1024,
+            call_time_max: Duration::from_secs(60),
+            bad_lines_max: 10,
+            login_failures_per_connection_max: 5,
+            login_failures_per_address_max: 1_000,
+            login_failures_per_account_max: 20,
+            login_failure_window: Duration::from_secs(600),
+            login_failure_delay: Duration::from_millis(500),
+            password_checks_max: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            password_memory: Duration::from_secs(300),
+            login_command_bytes_max: 16 * 1024,
+            line_bytes_max: 64 * 1024,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One connection from its greeting to its end.
+
+mod deflate;
+mod input;
+mod output;
+mod transport;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use imap_wire::{ParseErrorKind, Reader, Step, Tag};
+use tokio::net::TcpStream;
+
+use crate::capabilities;
+use crate::commands::{self, Row};
+use crate::reply::{After, Reply};
+use crate::server::{Security, Shared};
+use crate::session::Session;
+use crate::sync::{Removals, sync};
+
+pub(crate) use input::{Ended, Input};
+pub(crate) use output::Output;
+use transport::Transport;
+
+/// Serves one connection to its end.
+pub(crate) async fn run(server: Arc<Shared>, stream: TcpStream, peer: SocketAddr, security: Security) {
+    let limits = &server.options.limits;
+    let transport = Transport::new(stream, peer);
+    let mut out = Output::new(transport, limits.output_bytes_max, limits.write_stall_max);
+    let reader = Reader::new(server.login_wire_limits.clone());
+    let mut input =
+        Input::new(reader, server.shutdown.clone(), limits.silence_max, limits.pause_in_command_max);
+    input.login_by = Some(tokio::time::Instant::now() + limits.login_time_max);
+    let id = server.next_id();
+    let mut session = Session::new(server, id, peer);
+    if security == Security::Tls && !begin_tls(&mut session, &mut out, &mut input).await {
+        return;
+    }
+    let greeting = capabilities::list(&session, &out);
+    out.untagged(format_args!("OK [{greeting}] ready"));
+    serve(&mut session, &mut out, &mut input).await;
+    session.deselect();
+    // The client may be gone, or slow to take the last words.
+    if out.flush().await.is_ok() {
+        let _ =
+            tokio::time::timeout(session.server.options.limits.write_stall_max, out.transport.shut_down())
+                .await;
+    }
+}
+
+async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
+    let mut bad_lines = 0;
+    loop {
+        let after = match input.next(out).await {
+            Ok(Step::Command(command)) => {
+                let row = commands::row(&command.body);
+                let began = begin(session);
+                let reply = match row.check(session.state()) {
+                    Ok(()) => commands::run(session, out, input, command.body).await,
+                    Err(reply) => reply,
+                };
+                end(session, out, row, &command.tag, reply, began).await
+            }
+            Ok(Step::AppendStart(start)) => {
+                let tag = start.tag.clone();
+                let began = begin(session);
+                let (row, reply) = match commands::streamed_row(&start) {
+                    None => (None, Reply::bad("this command is not known")),
+                    Some(row) => match row.check(session.state()) {
+                        Ok(()) => (Some(row), commands::run_streamed(session, out, input, start).await),
+                        Err(reply) => (Some(row), reply),
+                    },
+                };
+                // What is left of a command that ended early is skipped.
+                input.reader().reject();
+                match row {
+                    Some(row) => end(session, out, row, &tag, reply, began).await,
+                    None => {
+                        out.tagged(tag.as_bytes(), &reply);
+                        reply.after
+                    }
+                }
+            }
+            Ok(Step::Bad(error)) => {
+                bad_lines += 1;
+                let tag = error.tag.as_ref().map_or(b"*".as_slice(), Tag::as_bytes);
+                let code = (error.kind == ParseErrorKind::LiteralTooBig).then_some("TOOBIG");
+                let mut reply = Reply::bad(error.message.clone());
+                reply.code = code.map(Into::into);
+                out.tagged(tag, &reply);
+                if session.login.is_none() && bad_lines >= session.server.options.limits.bad_lines_max {
+                    out.untagged(format_args!("BYE too many lines that are no commands"));
+                    After::Close
+                } else {
+                    After::Continue
+                }
+            }
+            Ok(Step::Fatal(error)) => {
+                out.untagged(format_args!("BYE {}", error.message));
+                After::Close
+            }
+            // The reader yields the other steps inside of commands only.
+            Ok(step) => {
+                tracing::error!(?step, "a step outside of its command");
+                out.untagged(format_args!("BYE [SERVERBUG] the server lost its place"));
+                After::Close
+            }
+            Err(Ended::Gone) => After::Lost,
+            Err(Ended::TimedOut) => {
+                let what =
+                    if session.login.is_none() { "login took too long" } else { "nothing came for too long" };
+                out.untagged(format_args!("BYE {what}"));
+                After::Close
+            }
+            Err(Ended::ShuttingDown) => {
+                out.untagged(format_args!("BYE [UNAVAILABLE] the server is stopping, connect again soon"));
+                After::Close
+            }
+        };
+        match after {
+            After::Continue => {}
+            After::Close | After::Lost => return,
+            After::Deflate => {
+                if out.flush().await.is_err() {
+                    return;
+                }
+                let ahead = input.take_received();
+                out.transport.start_deflate(&ahead);
+            }
+            After::StartTls => {
+                if out.flush().await.is_err() || !begin_tls(session, out, input).await {
+                    return;
+                }
+            }
+        }
+        if out.relieve().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn begin(session: &mut Session) -> Instant {
+    session.request_id = session.server.next_id();
+    Instant::now()
+}
+
+/// Tells what changed, as far as the row allows, then how the command ended.
+async fn end(
+    session: &mut Session,
+    out: &mut Output,
+    row: &'static Row,
+    tag: &Tag,
+    mut reply: Reply,
+    began: Instant,
+) -> After {
+    if row.changes() {
+        session.fresh = None;
+    }
+    if !row.is_quiet() && reply.after == After::Continue && session.view.is_some() {
+        let removals = if row.may_expunge() { Removals::Tell } else { Removals::Hold };
+        if let Err(lost) = Box::pin(sync(session, out, removals)).await {
+            reply.after = lost.after;
+        }
+    }
+    session.fresh = None;
+    session.note_stage();
+    row.record(reply.status, began.elapsed());
+    tracing::trace!(
+        connection = session.id,
+        request = session.request_id,
+        command = row.name,
+        cause = reply.cause,
+        "command ended"
+    );
+    out.tagged(tag.as_bytes(), &reply);
+    reply.after
+}
+
+/// The TLS handshake, within the time for login.
+async fn begin_tls(session: &mut Session, out: &mut Output, input: &mut Input) -> bool {
+    let Some(acceptor) = session.server.acceptor.clone() else { return false };
+    // What came in clear behind STARTTLS may be another's, put in on the way (RFC 9051 §6.2.1).
+    input.discard();
+    let by = input.login_by.unwrap_or_else(tokio::time::Instant::now);
+    match tokio::time::timeout_at(by, out.transport.start_tls(&acceptor)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %session.peer, %error, "TLS handshake failed");
+            false
+        }
+        Err(_) => false,
+    }
+}

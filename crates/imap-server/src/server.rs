@@ -1,0 +1,255 @@
+//! Accepting connections, counting them, draining them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use model::AccountId;
+use parking_lot::Mutex;
+use store_api::{ChangeFeed, MailStore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Authenticator;
+use crate::config::Options;
+use crate::connection;
+use crate::telemetry::{CONNECTIONS, REFUSED_CONNECTIONS};
+
+/// How a listener's connections begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// In clear; STARTTLS is offered when there is a certificate.
+    Cleartext,
+    /// With TLS (RFC 8314 §3.2).
+    Tls,
+}
+
+/// Serves IMAP. Cheap to clone; all clones are one server.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub store: Arc<dyn MailStore>,
+    pub feed: Arc<dyn ChangeFeed>,
+    pub options: Options,
+    pub acceptor: Option<TlsAcceptor>,
+    pub auth: Authenticator,
+    /// The reader's limits before login and after it.
+    pub login_wire_limits: Arc<imap_wire::Limits>,
+    pub wire_limits: Arc<imap_wire::Limits>,
+    pub account_slots: Arc<Slots<AccountId>>,
+    address_slots: Arc<Slots<IpAddr>>,
+    connection_slots: Arc<Slots<()>>,
+    /// Connections end when they can.
+    pub shutdown: CancellationToken,
+    /// Connections end now.
+    kill: CancellationToken,
+    /// Connections and what they left running.
+    pub tasks: TaskTracker,
+    next_id: AtomicU64,
+}
+
+impl Shared {
+    /// A number that no other request or connection of this process has.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Server {
+    /// A server over a store and its feed; it does nothing until [`Server::serve`].
+    pub fn new(store: Arc<dyn MailStore>, feed: Arc<dyn ChangeFeed>, options: Options) -> Self {
+        let limits = &options.limits;
+        let wire_limits = imap_wire::Limits {
+            line_bytes_max: limits.line_bytes_max,
+            search_depth_max: model::limits::SEARCH_DEPTH_MAX,
+            search_keys_max: model::limits::SEARCH_KEYS_MAX,
+            ..imap_wire::Limits::default()
+        };
+        let before_login = limits.login_command_bytes_max;
+        let login_wire_limits = imap_wire::Limits {
+            line_bytes_max: before_login.min(wire_limits.line_bytes_max),
+            literal_bytes_max: before_login.min(4096),
+            command_bytes_max: before_login,
+            discard_bytes_max: 16 * before_login as u64,
+            auth_line_bytes_max: before_login,
+            ..wire_limits.clone()
+        };
+        let shared = Shared {
+            store,
+            feed,
+            acceptor: options.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config.clone())),
+            auth: Authenticator::new(&options),
+            login_wire_limits: Arc::new(login_wire_limits),
+            wire_limits: Arc::new(wire_limits),
+            account_slots: Slots::new(limits.sessions_per_account_max),
+            address_slots: Slots::new(limits.connections_per_address_max),
+            connection_slots: Slots::new(limits.connections_max),
+            shutdown: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            next_id: AtomicU64::new(1),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Accepts connections until [`Server::shut_down`]. With [`Security::Tls`] and no certificate configured, each
+    /// is closed at once.
+    pub async fn serve(&self, listener: TcpListener, security: Security) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.shared.shutdown.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.accept(stream, peer, security),
+                Err(error) => {
+                    // Out of file descriptors, say: wait for some to be given back.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr, security: Security) {
+        CONNECTIONS.increment(1);
+        let shared = &self.shared;
+        let slots = shared
+            .connection_slots
+            .take(())
+            .and_then(|total| Some((total, shared.address_slots.take(origin(peer.ip()))?)));
+        let Some(slots) = slots else {
+            REFUSED_CONNECTIONS.increment(1);
+            if security == Security::Cleartext {
+                // The socket's buffer is empty: this is written whole or the client is gone.
+                let _ = stream.try_write(b"* BYE [UNAVAILABLE] too many connections, try again later\r\n");
+            }
+            return;
+        };
+        let (shared, kill) = (shared.clone(), shared.kill.clone());
+        self.shared.tasks.spawn(async move {
+            let _slots = slots;
+            tokio::select! {
+                () = connection::run(shared, stream, peer, security) => {}
+                () = kill.cancelled() => {}
+            }
+        });
+    }
+
+    /// Stops accepting, says BYE to every connection as soon as its running command has ended, and waits for them;
+    /// after `patience` the rest is cut off. Returns how many that were.
+    pub async fn shut_down(&self, patience: Duration) -> usize {
+        let shared = &self.shared;
+        shared.shutdown.cancel();
+        shared.tasks.close();
+        if tokio::time::timeout(patience, shared.tasks.wait()).await.is_ok() {
+            return 0;
+        }
+        let left = shared.tasks.len();
+        shared.kill.cancel();
+        // Each task ends at its next wake-up; a background write may take the store's time.
+        let _ = tokio::time::timeout(shared.options.limits.call_time_max, shared.tasks.wait()).await;
+        left
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.shared.connection_slots.count(&())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+/// What connections of one origin have in common: the address, or the /64 that an IPv6 host may choose in.
+pub(crate) fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Counts uses of each key up to a bound.
+#[derive(Debug)]
+pub(crate) struct Slots<K> {
+    max: usize,
+    counts: Mutex<HashMap<K, usize>>,
+}
+
+/// One use, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot<K: Eq + Hash> {
+    key: K,
+    slots: Arc<Slots<K>>,
+}
+
+impl<K: Eq + Hash + Clone> Slots<K> {
+    fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, counts: Mutex::default() })
+    }
+
+    /// A use of `key`; none when the bound is reached.
+    pub fn take(self: &Arc<Self>, key: K) -> Option<Slot<K>> {
+        let mut counts = self.counts.lock();
+        let count = counts.entry(key.clone()).or_insert(0);
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(Slot { key, slots: self.clone() })
+    }
+
+    fn count(&self, key: &K) -> usize {
+        self.counts.lock().get(key).copied().unwrap_or(0)
+    }
+}
+
+impl<K: Eq + Hash> Drop for Slot<K> {
+    fn drop(&mut self) {
+        let mut counts = self.slots.counts.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_given_back() {
+        let slots = Slots::new(2);
+        let (a, b) = (slots.take(1), slots.take(1));
+        assert!(a.is_some() && b.is_some() && slots.take(1).is_none() && slots.take(2).is_some());
+        drop(a);
+        assert!(slots.take(1).is_some());
+        drop(b);
+        assert_eq!(slots.counts.lock().len(), 0);
+    }
+
+    #[test]
+    fn origins() {
+        let of = |text: &str| origin(text.parse().expect("an address")).to_string();
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+}

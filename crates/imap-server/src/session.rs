@@ -1,0 +1,268 @@
+//! One connection's state: who is logged in, what is enabled, which folder is selected.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use imap_wire::{MailboxArg, MailboxEncoding};
+use model::{AccountId, CpmAddress, FolderSnapshot, MailboxId, MailboxName, Uid};
+use store_api::{Ctx, FolderTree, MailStore, Requestor};
+
+use crate::config::CleartextLogin;
+use crate::connection::Output;
+use crate::reply::Reply;
+use crate::server::{Shared, Slot};
+use crate::telemetry::{Stage, StageGauge};
+use crate::view::View;
+
+/// What `ENABLE` has switched on; nothing switches off again but UNAUTHENTICATE (RFC 5161 §3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Enabled {
+    /// MODSEQ in FETCH responses (RFC 7162 §3.1); also switched on by commands that mention it.
+    pub condstore: bool,
+    /// VANISHED in place of EXPUNGE (RFC 7162 §3.2).
+    pub qresync: bool,
+    /// UTF-8 in names and headers (RFC 6855).
+    pub utf8: bool,
+    /// IMAP4rev2 (RFC 9051).
+    pub rev2: bool,
+}
+
+/// Who is logged in.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub account: AccountId,
+    pub address: CpmAddress,
+    /// Counts this session against the account's limit.
+    _slot: Slot<AccountId>,
+}
+
+/// The states of RFC 9051 §3, as far as commands depend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+pub(crate) struct Session {
+    pub server: Arc<Shared>,
+    /// Names the connection in the log.
+    pub id: u64,
+    pub peer: SocketAddr,
+    pub enabled: Enabled,
+    pub login: Option<Login>,
+    /// The selected folder.
+    pub view: Option<Box<View>>,
+    /// The folder as the running command read it; see [`Session::snapshot`].
+    pub(crate) fresh: Option<Arc<FolderSnapshot>>,
+    /// Names the running command in the log and towards the store.
+    pub request_id: u64,
+    pub(crate) login_failures: u32,
+    pub(crate) stage: StageGauge,
+}
+
+impl Session {
+    pub fn new(server: Arc<Shared>, id: u64, peer: SocketAddr) -> Self {
+        Self {
+            server,
+            id,
+            peer,
+            enabled: Enabled::default(),
+            login: None,
+            view: None,
+            fresh: None,
+            request_id: 0,
+            login_failures: 0,
+            stage: StageGauge::new(),
+        }
+    }
+
+    pub fn state(&self) -> State {
+        match (&self.login, &self.view) {
+            (None, _) => State::NotAuthenticated,
+            (Some(_), None) => State::Authenticated,
+            (Some(_), Some(_)) => State::Selected,
+        }
+    }
+
+    /// The state, for the gauge.
+    pub(crate) fn note_stage(&mut self) {
+        self.stage.set(match self.state() {
+            State::NotAuthenticated => Stage::NotAuthenticated,
+            State::Authenticated => Stage::Authenticated,
+            State::Selected => Stage::Selected,
+        });
+    }
+
+    pub fn store(&self) -> &dyn MailStore {
+        &*self.server.store
+    }
+
+    /// The account logged in.
+    ///
+    /// # Errors
+    /// BAD before login; the table of commands keeps such commands away already.
+    pub fn account(&self) -> Result<AccountId, Reply> {
+        self.login.as_ref().map(|l| l.account).ok_or_else(|| Reply::bad("log in first"))
+    }
+
+    /// The selected folder.
+    ///
+    /// # Errors
+    /// BAD when none is; the table of commands keeps such commands away already.
+    pub fn view(&self) -> Result<&View, Reply> {
+        self.view.as_deref().ok_or_else(|| Reply::bad("select a mailbox first"))
+    }
+
+    /// The selected folder, to note what the client was told.
+    ///
+    /// # Errors
+    /// As [`Session::view`].
+    pub fn view_mut(&mut self) -> Result<&mut View, Reply> {
+        self.view.as_deref_mut().ok_or_else(|| Reply::bad("select a mailbox first"))
+    }
+
+    /// The selected folder, which may be changed.
+    ///
+    /// # Errors
+    /// As [`Session::view`]; NO when it was opened by EXAMINE.
+    pub fn writable_view(&self) -> Result<&View, Reply> {
+        let view = self.view()?;
+        if view.read_only {
+            return Err(Reply::no_code(
+                "READ-ONLY",
+                "the mailbox was opened by EXAMINE and cannot be changed",
+            ));
+        }
+        Ok(view)
+    }
+
+    /// What accompanies a call of the store for the running command.
+    pub fn ctx(&self) -> Ctx {
+        Ctx {
+            request_id: self.request_id,
+            deadline: Some(Instant::now() + self.server.options.limits.call_time_max),
+            requestor: match &self.login {
+                Some(login) => Requestor::Owner(login.account),
+                None => Requestor::Operator,
+            },
+        }
+    }
+
+    /// The selected folder as it is now. What the command read is also what is compared with the client's knowledge
+    /// when it ends, unless the table says that the command changes it. Do not keep it beyond the command.
+    ///
+    /// # Errors
+    /// NO `[NONEXISTENT]` when the folder was deleted meanwhile, and what the store answers.
+    pub async fn snapshot(&mut self) -> Result<Arc<FolderSnapshot>, Reply> {
+        let (account, mailbox) = (self.account()?, self.view()?.mailbox);
+        let snapshot = self.store().folder(&self.ctx(), account, mailbox).await?;
+        self.fresh = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// All folders.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn folders(&self) -> Result<Arc<FolderTree>, Reply> {
+        Ok(self.store().folders(&self.ctx(), self.account()?).await?)
+    }
+
+    /// How mailbox names are written on this connection at the moment.
+    pub fn mailbox_encoding(&self) -> MailboxEncoding {
+        if self.enabled.rev2 || self.enabled.utf8 {
+            MailboxEncoding::Utf8
+        } else {
+            MailboxEncoding::ModifiedUtf7
+        }
+    }
+
+    /// A mailbox name as sent, which need not exist.
+    ///
+    /// # Errors
+    /// BAD when it is not written in the encoding of the connection; NO `[CANNOT]` when no folder can have it.
+    pub fn mailbox_name(&self, arg: &MailboxArg) -> Result<MailboxName, Reply> {
+        let text = arg.decode(self.mailbox_encoding()).map_err(|error| Reply::bad(error.to_string()))?;
+        MailboxName::parse(&text).map_err(|error| Reply::no_code("CANNOT", error.to_string()))
+    }
+
+    /// The folder of a name, which holds messages.
+    ///
+    /// # Errors
+    /// As [`Session::mailbox_name`]; NO `[NONEXISTENT]` when there is none; `[CANNOT]` when it is \Noselect.
+    pub async fn find_mailbox(&self, arg: &MailboxArg) -> Result<(MailboxId, MailboxName), Reply> {
+        let missing = || Reply::no_code("NONEXISTENT", "there is no mailbox of that name");
+        // A name that no folder can have is one that does not exist.
+        let name = match self.mailbox_name(arg) {
+            Err(reply) if reply.code.as_deref() == Some("CANNOT") => return Err(missing()),
+            other => other?,
+        };
+        let tree = self.folders().await?;
+        match tree.find(&name) {
+            None => Err(missing()),
+            Some(entry) if entry.noselect => {
+                Err(Reply::no_code("CANNOT", "that name holds other mailboxes but no messages"))
+            }
+            Some(entry) => Ok((entry.id, name)),
+        }
+    }
+
+    /// Whether a password may come over this connection.
+    pub fn may_send_password(&self, out: &Output) -> bool {
+        out.tls().is_some()
+            || match self.server.options.cleartext_login {
+                CleartextLogin::Loopback => out.is_loopback(),
+                CleartextLogin::Everywhere => true,
+                CleartextLogin::Nowhere => false,
+            }
+    }
+
+    /// Whether STARTTLS works now.
+    pub fn may_start_tls(&self, out: &Output) -> bool {
+        self.server.acceptor.is_some() && out.tls().is_none() && !out.is_deflated() && self.login.is_none()
+    }
+
+    /// Begins the authenticated state.
+    ///
+    /// # Errors
+    /// NO `[LIMIT]` when the account has too many sessions.
+    pub fn log_in(&mut self, account: AccountId, address: CpmAddress) -> Result<(), Reply> {
+        let slot = self.server.account_slots.take(account).ok_or_else(|| {
+            Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
+        })?;
+        tracing::debug!(connection = self.id, %account, "logged in");
+        self.login = Some(Login { account, address, _slot: slot });
+        Ok(())
+    }
+
+    /// Leaves the selected folder. Messages shown as \Recent in this session will not be in another.
+    pub fn deselect(&mut self) {
+        self.fresh = None;
+        let (Some(view), Some(login)) = (self.view.take(), &self.login) else { return };
+        self.claim_recent(login.account, &view);
+    }
+
+    /// Notes in the store, in the background, that the messages that this session knows as \Recent were shown.
+    /// A failure shows them as \Recent once more, which RFC 3501 §2.3.2 allows.
+    pub(crate) fn claim_recent(&self, account: AccountId, view: &View) {
+        if view.read_only || view.recent.is_empty() {
+            return;
+        }
+        let (store, ctx) = (self.server.store.clone(), self.ctx());
+        let (mailbox, uid_next) =
+            (view.mailbox, view.recent.last().map_or(1, |uid: Uid| u64::from(uid.get()) + 1));
+        self.server.tasks.spawn(async move {
+            if let Err(error) = store.claim_recent(&ctx, account, mailbox, uid_next).await {
+                tracing::debug!(%account, %error, "messages stay recent");
+            }
+        });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.deselect();
+    }
+}

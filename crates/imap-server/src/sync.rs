@@ -1,0 +1,173 @@
+//! From what the client knows to what is: the untagged responses between the two.
+
+use model::{ErrorKind, FolderSnapshot, Uid};
+
+use crate::connection::Output;
+use crate::encode;
+use crate::reply::{After, Reply};
+use crate::session::Session;
+
+/// What may be told now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removals {
+    /// Removals too.
+    Tell,
+    /// Not removals: the client may be using sequence numbers (RFC 9051 §7.5.1).
+    Hold,
+}
+
+/// Tells what changed in the selected folder since the client was last told: removals, then new messages, then
+/// changed flags. Without a selected folder, nothing.
+///
+/// Removals that must be held stay pending, and with QRESYNC the changes of flags after them too: the client would
+/// take their MODSEQ for proof that it knows of all before (RFC 7162 §3.2.10).
+///
+/// # Errors
+/// The reply that ends the connection when the folder is gone: RFC 2180 §3.3 leaves a server the choice between
+/// pretending and BYE, and after BYE the client knows.
+pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Removals) -> Result<(), Reply> {
+    if session.view.is_none() {
+        return Ok(());
+    }
+    let snapshot = match session.fresh.take() {
+        Some(snapshot) => snapshot,
+        None => {
+            let (account, mailbox) = (session.account()?, session.view()?.mailbox);
+            match session.store().folder(&session.ctx(), account, mailbox).await {
+                Ok(snapshot) => snapshot,
+                Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {
+                    out.untagged(format_args!("BYE the selected mailbox was deleted"));
+                    return Err(
+                        Reply::no_code("NONEXISTENT", "the selected mailbox was deleted").then(After::Close)
+                    );
+                }
+                // Nothing is lost: the next command tells it.
+                Err(error) => {
+                    tracing::warn!(%error, "changes of the selected folder could not be read");
+                    return Ok(());
+                }
+            }
+        }
+    };
+    tell(session, out, removals, &snapshot);
+    out.relieve().await
+}
+
+fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) {
+    let enabled = session.enabled;
+    let Some(view) = session.view.as_deref_mut() else { return };
+    let state = &snapshot.state;
+    if state.highest_modseq <= view.known_modseq
+        && state.expunge_modseq <= view.known_expunge_modseq
+        && state.uid_next <= view.uid_next_known
+    {
+        view.forget_own_changes();
+        return;
+    }
+    if *view.keywords != *state.keywords {
+        view.keywords = state.keywords.clone();
+        flags_lines(out, &view.keywords, view.read_only);
+    }
+
+    let mut held = false;
+    if state.expunge_modseq > view.known_expunge_modseq {
+        let gone = view.seq.uids().difference(&snapshot.uids());
+        if gone.is_empty() {
+            view.known_expunge_modseq = state.expunge_modseq;
+        } else if removals == Removals::Hold {
+            held = true;
+        } else {
+            if enabled.qresync {
+                out.push(b"* VANISHED ");
+                encode::uid_set(out.text(), &gone);
+                out.push(b"\r\n");
+            } else {
+                // Ascending, each number as it is after the ones before it (RFC 9051 §7.5.1).
+                let mut removed = 0;
+                for (first, last) in view.seq.seqs_of_uids(&gone) {
+                    for _ in first..=last {
+                        out.untagged(format_args!("{} EXPUNGE", first - removed));
+                    }
+                    removed += last - first + 1;
+                }
+            }
+            view.seq.remove(&gone);
+            view.recent = view.recent.difference(&gone);
+            view.saved = view.saved.difference(&gone);
+            view.known_expunge_modseq = state.expunge_modseq;
+        }
+    }
+
+    let known_before = view.uid_next_known;
+    if state.uid_next > known_before {
+        let mut arrived = false;
+        if let Some(from) = u32::try_from(known_before).ok().and_then(Uid::new) {
+            for row in snapshot.rows_from(from) {
+                view.seq.push(row.uid);
+                arrived = true;
+                if !view.read_only && u64::from(row.uid.get()) >= state.recent_uid {
+                    view.recent.insert(row.uid);
+                }
+            }
+        }
+        view.uid_next_known = state.uid_next;
+        if arrived {
+            out.untagged(format_args!("{} EXISTS", view.seq.len()));
+            if !enabled.rev2 {
+                out.untagged(format_args!("{} RECENT", view.recent.len()));
+            }
+        }
+    }
+
+    if held && enabled.qresync {
+        return;
+    }
+    for row in snapshot.rows_changed_since(view.known_modseq) {
+        if u64::from(row.uid.get()) >= known_before || view.is_own_change(row.uid, row.modseq) {
+            continue;
+        }
+        let Some(seq) = view.seq.seq(row.uid) else { continue };
+        out.push(b"* ");
+        encode::number(out.text(), u64::from(seq));
+        out.push(b" FETCH (");
+        // RFC 7162 §3.2.4: with QRESYNC enabled the UID is told too; rev2 recommends it always (RFC 9051 §7.5.2).
+        if enabled.qresync || enabled.rev2 {
+            out.push(b"UID ");
+            encode::number(out.text(), u64::from(row.uid.get()));
+            out.push(b" ");
+        }
+        if enabled.condstore {
+            out.push(b"MODSEQ (");
+            encode::number(out.text(), row.modseq.0);
+            out.push(b") ");
+        }
+        out.push(b"FLAGS ");
+        let recent = !enabled.rev2 && view.recent.contains(row.uid);
+        encode::flags(out.text(), row.flags, recent, &state.keywords);
+        out.push(b")\r\n");
+    }
+    view.known_modseq = state.highest_modseq;
+    view.forget_own_changes();
+}
+
+/// FLAGS and PERMANENTFLAGS: the flags there are, and those that can be set.
+pub(crate) fn flags_lines(out: &mut Output, keywords: &model::KeywordTable, read_only: bool) {
+    let mut list = String::new();
+    for (_, name) in model::Flags::SYSTEM {
+        list.push_str(name);
+        list.push(' ');
+    }
+    for (_, keyword) in keywords.iter() {
+        list.push_str(keyword.as_str());
+        list.push(' ');
+    }
+    let all = list.trim_end();
+    out.untagged(format_args!("FLAGS ({all})"));
+    if read_only {
+        out.untagged(format_args!("OK [PERMANENTFLAGS ()] no flag can be changed"));
+    } else if keywords.is_full() {
+        out.untagged(format_args!("OK [PERMANENTFLAGS ({all})] no further keyword fits"));
+    } else {
+        out.untagged(format_args!("OK [PERMANENTFLAGS ({all} \\*)] flags can be changed, keywords added"));
+    }
+}

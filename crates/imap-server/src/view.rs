@@ -1,0 +1,258 @@
+//! A session's picture of the selected folder: what its client knows, in the client's numbers.
+
+use std::sync::Arc;
+
+use imap_wire::SequenceSet;
+use model::{FolderSnapshot, KeywordTable, MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity};
+
+use crate::reply::Reply;
+
+/// A run of neighbouring UIDs: 12 bytes, however many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u32,
+    last: u32,
+    /// Messages before this run.
+    before: u32,
+}
+
+impl Run {
+    fn len(self) -> u32 {
+        self.last - self.first + 1
+    }
+}
+
+/// The mapping between message sequence numbers (1 to the number of messages) and UIDs, both ascending.
+/// Logarithmic both ways; as large as the UIDs have gaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SeqMap {
+    runs: Vec<Run>,
+}
+
+impl SeqMap {
+    /// Of ascending UIDs.
+    pub fn new(uids: impl IntoIterator<Item = Uid>) -> Self {
+        let mut map = Self::default();
+        for uid in uids {
+            map.push(uid);
+        }
+        map.runs.shrink_to_fit();
+        map
+    }
+
+    /// Messages.
+    pub fn len(&self) -> u32 {
+        self.runs.last().map_or(0, |run| run.before + run.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The largest UID.
+    pub fn last_uid(&self) -> Option<Uid> {
+        Uid::new(self.runs.last()?.last)
+    }
+
+    /// Appends a message, whose UID must be larger than all others.
+    pub fn push(&mut self, uid: Uid) {
+        let (uid, before) = (uid.get(), self.len());
+        debug_assert!(self.runs.last().is_none_or(|run| run.last < uid));
+        match self.runs.last_mut() {
+            Some(run) if run.last + 1 == uid => run.last = uid,
+            _ => self.runs.push(Run { first: uid, last: uid, before }),
+        }
+    }
+
+    /// The UID of a sequence number.
+    pub fn uid(&self, seq: u32) -> Option<Uid> {
+        let index = seq.checked_sub(1)?;
+        let run = self.runs[..self.runs.partition_point(|run| run.before <= index)].last()?;
+        (index - run.before < run.len()).then(|| Uid::new(run.first + (index - run.before)))?
+    }
+
+    /// The sequence number of a UID.
+    pub fn seq(&self, uid: Uid) -> Option<u32> {
+        let uid = uid.get();
+        let run = self.runs.get(self.runs.partition_point(|run| run.last < uid))?;
+        (run.first <= uid).then(|| run.before + (uid - run.first) + 1)
+    }
+
+    /// All UIDs.
+    pub fn uids(&self) -> UidSet {
+        UidSet::from_ranges(self.runs.iter().map(|run| (run.first, run.last)))
+    }
+
+    /// All messages in order: sequence number and UID.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Uid)> + '_ {
+        self.runs
+            .iter()
+            .flat_map(|run| run.first..=run.last)
+            .filter_map(Uid::new)
+            .enumerate()
+            .map(|(index, uid)| (index as u32 + 1, uid))
+    }
+
+    /// The UIDs of sequence numbers, given as ascending, disjoint ranges; numbers above the last are left out.
+    pub fn uids_of_seqs(&self, ranges: impl IntoIterator<Item = (u32, u32)>) -> UidSet {
+        let mut found = Vec::new();
+        for (first, last) in ranges {
+            let (first, last) = (first.max(1) - 1, last.min(self.len()));
+            let mut at = self.runs.partition_point(|run| run.before + run.len() <= first);
+            while let Some(run) = self.runs.get(at).filter(|run| run.before < last) {
+                let from = run.first + first.saturating_sub(run.before);
+                let to = run.first + (last - run.before).min(run.len()) - 1;
+                found.push((from, to));
+                at += 1;
+            }
+        }
+        UidSet::from_ranges(found)
+    }
+
+    /// The sequence numbers of the UIDs of `uids` that exist, as ascending, disjoint, non-adjacent ranges.
+    pub fn seqs_of_uids(&self, uids: &UidSet) -> Vec<(u32, u32)> {
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        for (first, last) in uids.ranges() {
+            let mut at = self.runs.partition_point(|run| run.last < first);
+            while let Some(run) = self.runs.get(at).filter(|run| run.first <= last) {
+                let from = run.before + 1 + first.saturating_sub(run.first);
+                let to = run.before + 1 + (last.min(run.last) - run.first);
+                match found.last_mut() {
+                    Some(range) if range.1 + 1 == from => range.1 = to,
+                    _ => found.push((from, to)),
+                }
+                at += 1;
+            }
+        }
+        found
+    }
+
+    /// The UIDs of `uids` that exist. Costs what is found, not what there is.
+    pub fn existing(&self, uids: &UidSet) -> UidSet {
+        let mut found = Vec::new();
+        for (first, last) in uids.ranges() {
+            let from = self.runs.partition_point(|run| run.last < first);
+            let within = self.runs[from..].iter().take_while(|run| run.first <= last);
+            found.extend(within.map(|run| (run.first.max(first), run.last.min(last))));
+        }
+        UidSet::from_ranges(found)
+    }
+
+    /// Removes the messages of `uids`; those that do not exist are skipped.
+    pub fn remove(&mut self, uids: &UidSet) {
+        if uids.is_empty() || self.is_empty() {
+            return;
+        }
+        let mut before = 0;
+        let left = self.uids().difference(uids);
+        self.runs = left
+            .ranges()
+            .map(|(first, last)| {
+                let run = Run { first, last, before };
+                before += run.len();
+                run
+            })
+            .collect();
+    }
+}
+
+/// What the client knows of the selected folder. It holds no rows: those are asked of the store by each command.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// The folder.
+    pub mailbox: MailboxId,
+    /// The name it was selected by.
+    pub name: MailboxName,
+    /// Its UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// EXAMINE: nothing may be changed.
+    pub read_only: bool,
+    /// The messages the client knows of.
+    pub seq: SeqMap,
+    /// Messages from here on are not yet known.
+    pub uid_next_known: u64,
+    /// Changes of flags up to here are known.
+    pub known_modseq: ModSeq,
+    /// Removals up to here are known.
+    pub known_expunge_modseq: ModSeq,
+    /// The keywords that were announced.
+    pub keywords: Arc<KeywordTable>,
+    /// \Recent in this session (RFC 3501 §2.3.2).
+    pub recent: UidSet,
+    /// What this session did itself and does not want to be told: these messages, up to this MODSEQ.
+    own_changes: Vec<(UidSet, ModSeq)>,
+    /// `$`: the result of the last SEARCH RETURN (SAVE) (RFC 5182).
+    pub saved: UidSet,
+}
+
+impl View {
+    /// The view of a client that was just told of `snapshot`.
+    pub fn new(name: MailboxName, read_only: bool, snapshot: &FolderSnapshot) -> Self {
+        let state = &snapshot.state;
+        let first_recent = u32::try_from(state.recent_uid).ok().filter(|_| !read_only);
+        let seq = SeqMap::new(snapshot.rows().map(|row| row.uid));
+        let recent = match (first_recent.and_then(|n| Uid::new(n.max(1))), seq.last_uid()) {
+            (Some(first), Some(last)) if first <= last => seq.existing(&UidSet::range(first, last)),
+            _ => UidSet::new(),
+        };
+        Self {
+            mailbox: snapshot.mailbox,
+            name,
+            uid_validity: state.uid_validity,
+            read_only,
+            seq,
+            uid_next_known: state.uid_next,
+            known_modseq: state.highest_modseq,
+            known_expunge_modseq: state.expunge_modseq,
+            keywords: state.keywords.clone(),
+            recent,
+            own_changes: Vec::new(),
+            saved: UidSet::new(),
+        }
+    }
+
+    /// The messages a set names, as UIDs the client knows of; they may be gone from the folder.
+    ///
+    /// # Errors
+    /// BAD when a sequence number is above the number of messages (RFC 9051 §9, `sequence-set`). UIDs that do not
+    /// exist are no error.
+    pub fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<UidSet, Reply> {
+        if set.is_saved() {
+            return Ok(self.seq.existing(&self.saved));
+        }
+        let pair = |range: std::ops::RangeInclusive<u32>| (*range.start(), *range.end());
+        if uid {
+            let largest = self.seq.last_uid().map_or(0, Uid::get);
+            let asked = UidSet::from_ranges(set.resolve(largest).into_iter().map(pair));
+            return Ok(self.seq.existing(&asked));
+        }
+        let count = self.seq.len();
+        let ranges = set.resolve(count);
+        match ranges.last() {
+            Some(last) if *last.end() > count => Err(Reply::bad(format!(
+                "there is no message {}; the mailbox has {count} messages",
+                last.end()
+            ))),
+            _ => Ok(self.seq.uids_of_seqs(ranges.into_iter().map(pair))),
+        }
+    }
+
+    /// Notes that the client knows of changes of `uids` up to `modseq`, or does not want to know (`.SILENT`):
+    /// [`sync`](crate::sync::sync) does not tell them again.
+    pub fn note_own_changes(&mut self, uids: UidSet, modseq: ModSeq) {
+        if !uids.is_empty() {
+            self.own_changes.push((uids, modseq));
+        }
+    }
+
+    /// Whether a change of `uid` at `modseq` was noted.
+    pub(crate) fn is_own_change(&self, uid: Uid, modseq: ModSeq) -> bool {
+        self.own_changes.iter().any(|(uids, upto)| modseq <= *upto && uids.contains(uid))
+    }
+
+    /// Forgets the noted changes, once all changes up to them were looked at.
+    pub(crate) fn forget_own_changes(&mut self) {
+        self.own_changes = Vec::new();
+    }
+}
