@@ -74,6 +74,7 @@ pub mod date;
 pub mod encode;
 pub mod error;
 pub mod flag;
+pub mod fuzzing;
 pub mod limits;
 pub mod mailbox;
 pub mod reader;

@@ -124,8 +124,15 @@ enum State {
 /// the octets of a command that cannot be understood; more of them would read long commands again and again.
 const CHECKED_LITERALS: usize = 4;
 
-/// While skipping a line, its last octets, in which a literal's announcement may stand:
-/// `~{18446744073709551615+}` and CR.
+/// How many literals that are not messages may stand in one piece of an APPEND or REPLACE; the piece is read again
+/// at each.
+const STREAMED_LITERALS_MAX: usize = 64;
+
+/// Where a tag is looked for in a line that cannot be read, octets.
+const TAG_BYTES_MAX: usize = 256;
+
+/// The end of a line, in octets, in which a literal's announcement is looked for; the longest without superfluous
+/// zeros is `~{18446744073709551615+}`.
 const TAIL_BYTES: usize = 32;
 
 /// Largest non-synchronizing literal where `LITERAL-` is offered, octets (RFC 7888 §5).
@@ -269,17 +276,17 @@ impl Reader {
         let Some(found) = memchr::memchr(b'\n', &buffer[self.scanned..]) else {
             self.scanned = buffer.len();
             if buffer.len() - self.line_start > line_max + 1 {
-                return Some(self.refuse_line(buffer, line_too_long(line_max)));
+                return Some(self.refuse_line(buffer, self.line_start, line_too_long(line_max)));
             }
             return Some(Step::NeedMore);
         };
         let after = self.scanned + found + 1;
         let line = &buffer[self.line_start..after];
         if line.len() > line_max + 2 {
-            return Some(self.refuse_line(buffer, line_too_long(line_max)));
+            return Some(self.refuse_line(buffer, self.line_start, line_too_long(line_max)));
         }
         let Some(line) = line.strip_suffix(b"\r\n") else {
-            return Some(self.refuse_line(buffer, bare_lf()));
+            return Some(self.refuse_line(buffer, after, bare_lf()));
         };
         match self.mode {
             Mode::Command => {
@@ -313,7 +320,7 @@ impl Reader {
         if let Some(header) = header {
             return self.literal_line(buffer, after, header);
         }
-        if self.append.is_none() && !append::is_streamed(&buffer[..after]) {
+        if self.append.is_none() && !append::is_streamed(&buffer[..after - 2]) {
             let mut text = buffer.split_to(after).freeze();
             text.truncate(after - 2);
             self.next_command();
@@ -336,11 +343,15 @@ impl Reader {
 
     /// A line that ends with a literal's announcement.
     fn literal_line(&mut self, buffer: &mut BytesMut, after: usize, header: LiteralHeader) -> Option<Step> {
-        let streamed = self.append.is_some() || append::is_streamed(&buffer[..after]);
+        let streamed = self.append.is_some() || append::is_streamed(&buffer[..after - 2]);
         self.literals += 1;
         if streamed || self.literals <= CHECKED_LITERALS {
             let text = Bytes::copy_from_slice(&buffer[..after - 2]);
             if streamed {
+                if self.literals > STREAMED_LITERALS_MAX {
+                    let fail = Fail::new(ParseErrorKind::TooMany, "the command has too many literals");
+                    return Some(self.refuse_literal(buffer, after, header, fail));
+                }
                 let progress = self.append.get_or_insert_with(append::Progress::new);
                 match progress.piece(&text, &self.limits, &mut self.steps) {
                     Ok(_) => {
@@ -399,17 +410,12 @@ impl Reader {
         Step::Bad(fail.with_tag(tag))
     }
 
-    /// Refuses a command in the middle of a line: skips to the line's end.
-    fn refuse_line(&mut self, buffer: &mut BytesMut, fail: Fail) -> Step {
+    /// Refuses a command in the middle of a line: forgets the buffer up to `answered` and skips to the line's end.
+    fn refuse_line(&mut self, buffer: &mut BytesMut, answered: usize, fail: Fail) -> Step {
         let tag = if self.mode == Mode::Command { self.tag(buffer) } else { None };
         if self.mode == Mode::Idle {
             self.mode = Mode::Command;
         }
-        // A bare LF has been answered; the search for the line's end goes on behind it.
-        let answered = match memchr::memchr(b'\n', &buffer[self.scanned..]) {
-            Some(found) if !buffer[..self.scanned + found].ends_with(b"\r") => self.scanned + found + 1,
-            _ => self.line_start,
-        };
         buffer.advance(answered);
         self.next_command();
         self.state = State::SkipLine;
@@ -421,7 +427,8 @@ impl Reader {
         if let Some(append) = &self.append {
             return append.tag.clone();
         }
-        let head = &buffer[..buffer.len().min(256)];
+        // Not further than a line that is refused for its length has surely come.
+        let head = &buffer[..buffer.len().min(TAG_BYTES_MAX).min(self.limits.line_bytes_max)];
         let end = head.iter().position(|&b| matches!(b, b' ' | b'\r' | b'\n')).unwrap_or(0);
         Tag::new(Bytes::copy_from_slice(&head[..end]))
     }
@@ -446,7 +453,7 @@ impl Reader {
 
     fn skip_line(&mut self, buffer: &mut BytesMut) -> Option<Step> {
         let found = memchr::memchr(b'\n', buffer);
-        let len = found.map_or_else(|| buffer.len().saturating_sub(TAIL_BYTES), |at| at + 1);
+        let len = found.map_or_else(|| buffer.len().saturating_sub(TAIL_BYTES + 2), |at| at + 1);
         self.discarded += len as u64;
         if self.discarded > self.limits.discard_bytes_max {
             buffer.clear();
