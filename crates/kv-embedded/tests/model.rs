@@ -8,7 +8,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kv::{AtomicOp, Engine, ErrorKind, RangeRequest, ReadMode, Transaction, TransactionOptions, Watch};
+use kv::{
+    AtomicOp, Committed, Engine, Error, ErrorKind, RangeRequest, ReadMode, Transaction, TransactionOptions,
+    Watch,
+};
 use kv_embedded::{EmbeddedEngine, Options, Sync};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
@@ -19,18 +22,53 @@ type Range = (Bytes, Bytes);
 
 #[derive(Clone, Debug)]
 enum Step {
-    Get { key: u8, mode: ReadMode },
-    Scan { from: u8, to: u8, limit: usize, reverse: bool, mode: ReadMode },
-    Set { key: u8, value: u8 },
-    Clear { key: u8 },
-    ClearRange { from: u8, to: u8 },
-    Atomic { op: AtomicOp, key: u8, operand: u8 },
-    StampedKey { key: u8 },
-    StampedValue { key: u8 },
-    ReadConflict { from: u8, to: u8 },
-    WriteConflict { from: u8, to: u8 },
-    Watch { key: u8 },
+    Get {
+        key: u8,
+        mode: ReadMode,
+    },
+    Scan {
+        from: u8,
+        to: u8,
+        limit: usize,
+        reverse: bool,
+        mode: ReadMode,
+    },
+    Set {
+        key: u8,
+        value: u8,
+    },
+    Clear {
+        key: u8,
+    },
+    ClearRange {
+        from: u8,
+        to: u8,
+    },
+    Atomic {
+        op: AtomicOp,
+        key: u8,
+        operand: u8,
+    },
+    StampedKey {
+        key: u8,
+    },
+    StampedValue {
+        key: u8,
+    },
+    ReadConflict {
+        from: u8,
+        to: u8,
+    },
+    WriteConflict {
+        from: u8,
+        to: u8,
+    },
+    Watch {
+        key: u8,
+    },
     Commit,
+    /// All open transactions at once, so that they share a batch; in the order of their slots.
+    CommitAll,
     Abandon,
 }
 
@@ -61,6 +99,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => (key(), key()).prop_map(|(from, to)| Step::WriteConflict { from, to }),
         1 => key().prop_map(|key| Step::Watch { key }),
         6 => Just(Step::Commit),
+        2 => Just(Step::CommitAll),
         1 => Just(Step::Abandon),
     ];
     prop::collection::vec((0..SLOTS, step), 1..120)
@@ -165,21 +204,30 @@ impl Open {
             _ => false,
         })
     }
+}
 
-    fn written(&self) -> Vec<Range> {
-        let mut ranges = self.write_conflicts.clone();
-        for write in &self.writes {
-            match write {
-                Write::Set(key, _) | Write::Atomic(_, key, _) | Write::StampedValue(key) => {
-                    ranges.push((key.clone(), after(key)));
-                }
-                Write::ClearRange(begin, end) => ranges.push((begin.clone(), end.clone())),
-                // Under a prefix that nothing else reads.
-                Write::StampedKey(_) => {}
+/// What is left of a transaction once its commit was asked for.
+struct Ended {
+    since: Option<usize>,
+    reads: Vec<Range>,
+    writes: Vec<Write>,
+    write_conflicts: Vec<Range>,
+    watches: Vec<(Bytes, Seen, Watch)>,
+}
+
+fn written(writes: &[Write], write_conflicts: Vec<Range>) -> Vec<Range> {
+    let mut ranges = write_conflicts;
+    for write in writes {
+        match write {
+            Write::Set(key, _) | Write::Atomic(_, key, _) | Write::StampedValue(key) => {
+                ranges.push((key.clone(), after(key)));
             }
+            Write::ClearRange(begin, end) => ranges.push((begin.clone(), end.clone())),
+            // Under a prefix that nothing else reads.
+            Write::StampedKey(_) => {}
         }
-        ranges
     }
+    ranges
 }
 
 struct World {
@@ -309,23 +357,46 @@ impl World {
                 }
             }
             Step::Abandon => self.slots[slot] = None,
-            Step::Commit => self.commit(slot).await?,
+            Step::Commit => self.commit(&[slot]).await?,
+            Step::CommitAll => self.commit(&std::array::from_fn::<_, SLOTS, _>(|slot| slot)).await?,
         }
         Ok(())
     }
 
-    async fn commit(&mut self, slot: usize) -> TestCaseResult {
-        let Some(open) = self.slots[slot].take() else { return Ok(()) };
-        let read_only = open.writes.is_empty() && open.write_conflicts.is_empty();
-        let since = open.base.as_ref().map_or(self.history.len(), |(_, since)| *since);
+    async fn commit(&mut self, slots: &[usize]) -> TestCaseResult {
+        let mut ended = Vec::new();
+        let mut commits = Vec::new();
+        for &slot in slots {
+            if let Some(Open { trx, base, reads, writes, write_conflicts, watches }) = self.slots[slot].take()
+            {
+                commits.push(trx.commit());
+                ended.push(Ended {
+                    since: base.map(|(_, since)| since),
+                    reads,
+                    writes,
+                    write_conflicts,
+                    watches,
+                });
+            }
+        }
+        // Polled, and so queued, in this order.
+        let outcomes = futures::future::join_all(commits).await;
+        for (ended, outcome) in ended.into_iter().zip(outcomes) {
+            self.judge(ended, outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the outcome of a commit with what it should be, and applies it.
+    async fn judge(&mut self, ended: Ended, outcome: Result<Committed, Error>) -> TestCaseResult {
+        let read_only = ended.writes.is_empty() && ended.write_conflicts.is_empty();
+        let since = ended.since.unwrap_or(self.history.len());
         let stale = self.history[since..].iter().flatten().any(|(begin, end)| {
-            open.reads.iter().any(|(read_begin, read_end)| read_begin < end && begin < read_end)
+            ended.reads.iter().any(|(read_begin, read_end)| read_begin < end && begin < read_end)
         });
-        let written = open.written();
-        let outcome = open.trx.commit().await;
         if !read_only && stale {
             prop_assert_eq!(outcome.map_err(|error| error.kind()).err(), Some(ErrorKind::Conflict));
-            for (_, _, watch) in open.watches {
+            for (_, _, watch) in ended.watches {
                 prop_assert!(watch.await.is_err(), "the watch of a refused transaction ends");
             }
             return Ok(());
@@ -336,10 +407,10 @@ impl World {
             prop_assert!(committed.version > self.last_version);
             self.last_version = committed.version;
             let stamp = committed.versionstamp.expect("a commit that writes has one");
-            apply(&mut self.map, &open.writes, &stamp.0);
-            self.history.push(written);
+            apply(&mut self.map, &ended.writes, &stamp.0);
+            self.history.push(written(&ended.writes, ended.write_conflicts));
         }
-        for (key, seen, watch) in open.watches {
+        for (key, seen, watch) in ended.watches {
             let seen = match seen {
                 Seen::Value(value) => value,
                 Seen::AtCommit => self.map.get(&key).cloned(),
