@@ -76,3 +76,34 @@ impl From<&'static str> for MailboxArg {
         MailboxArg(IString::new(bytes::Bytes::from_static(text.as_bytes()), StringForm::Quoted))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoded() {
+        use MailboxEncoding::{ModifiedUtf7, Utf8};
+        let check = |raw: &'static [u8], encoding, expected: Result<&str, MailboxNameError>| {
+            let arg = MailboxArg::new(IString::new(bytes::Bytes::from_static(raw), StringForm::Quoted));
+            assert_eq!(arg.decode(encoding), expected.map(str::to_owned), "{}", raw.escape_ascii());
+        };
+        check(b"iNbOx", ModifiedUtf7, Ok("INBOX"));
+        check(b"iNbOx", Utf8, Ok("INBOX"));
+        check(b"inbox/a", Utf8, Ok("inbox/a"));
+        check(b"Entw&APw-rfe", ModifiedUtf7, Ok("Entwürfe"));
+        check(b"Entw&APw-rfe", Utf8, Ok("Entw&APw-rfe"));
+        check("Entwürfe".as_bytes(), Utf8, Ok("Entwürfe"));
+        check("Entwürfe".as_bytes(), ModifiedUtf7, Err(MailboxNameError::Utf7));
+        check(b"a&b", ModifiedUtf7, Err(MailboxNameError::Utf7));
+        check(b"a&b", Utf8, Ok("a&b"));
+        check(b"\xff", Utf8, Err(MailboxNameError::Utf8));
+        check(b"a\tb", Utf8, Err(MailboxNameError::Control));
+        check(b"a\tb", ModifiedUtf7, Err(MailboxNameError::Utf7));
+        check(b"&AAk-", ModifiedUtf7, Err(MailboxNameError::Control));
+        check("\u{2028}".as_bytes(), Utf8, Err(MailboxNameError::Control));
+        check("\u{85}".as_bytes(), Utf8, Err(MailboxNameError::Control));
+        check(b"", Utf8, Ok(""));
+        check(b"Sent/%", ModifiedUtf7, Ok("Sent/%"));
+    }
+}

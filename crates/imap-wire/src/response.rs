@@ -433,3 +433,151 @@ pub fn id<B: BufMut>(out: &mut B, fields: &[(&str, Option<&str>)], utf8: bool) {
     }
     out.put_slice(b")\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(write: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut out = Vec::new();
+        write(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\r\n"));
+    }
+
+    fn tag() -> Tag {
+        Tag::new("A1".into()).unwrap()
+    }
+
+    #[test]
+    fn status_responses() {
+        let code = Code::TryCreate;
+        check(|out| tagged(out, &tag(), Condition::Ok, None, "NOOP completed"), "A1 OK NOOP completed");
+        check(|out| tagged(out, &tag(), Condition::No, Some(&code), "no such"), "A1 NO [TRYCREATE] no such");
+        check(|out| untagged(out, Condition::Bad, None, "what\r\nA1 OK"), "* BAD what??A1 OK");
+        check(|out| untagged(out, Condition::Bye, Some(&Code::Unavailable), ""), "* BYE [UNAVAILABLE] done");
+        check(|out| untagged(out, Condition::PreAuth, None, "hello"), "* PREAUTH hello");
+        check(|out| continuation(out, "idling"), "+ idling");
+        check(|out| continuation(out, ""), "+ ");
+    }
+
+    #[test]
+    fn sizes_and_numbers() {
+        check(|out| exists(out, 23), "* 23 EXISTS");
+        check(|out| recent(out, 0), "* 0 RECENT");
+        check(|out| expunge(out, 44), "* 44 EXPUNGE");
+        let uids = UidSet::from_ranges([(41, 41), (43, 116)]);
+        check(|out| vanished(out, false, &uids), "* VANISHED 41,43:116");
+        check(|out| vanished(out, true, &uids), "* VANISHED (EARLIER) 41,43:116");
+        let mut out = Vec::new();
+        vanished(&mut out, true, &UidSet::new());
+        assert!(out.is_empty());
+        check(|out| search(out, [2, 3, 6], None), "* SEARCH 2 3 6");
+        check(|out| search(out, [], None), "* SEARCH");
+        check(|out| search(out, [2, 5], Some(917162500)), "* SEARCH 2 5 (MODSEQ 917162500)");
+        check(|out| sort(out, [5, 3, 4], None), "* SORT 5 3 4");
+    }
+
+    #[test]
+    fn names() {
+        check(|out| capability(out, ["IMAP4rev1", "IDLE"]), "* CAPABILITY IMAP4rev1 IDLE");
+        check(|out| enabled(out, ["CONDSTORE"]), "* ENABLED CONDSTORE");
+        check(|out| enabled(out, [] as [&str; 0]), "* ENABLED");
+        check(|out| flags(out, ["\\Seen", "$x"]), "* FLAGS (\\Seen $x)");
+        check(|out| id(out, &[], false), "* ID NIL");
+        check(
+            |out| id(out, &[("name", Some("a\"b")), ("os", None)], false),
+            "* ID (\"name\" \"a\\\"b\" \"os\" NIL)",
+        );
+        let personal = [("", Some('/'))];
+        check(
+            |out| namespace(out, &personal, &[], &[], MailboxEncoding::Utf8),
+            "* NAMESPACE ((\"\" \"/\")) NIL NIL",
+        );
+        let others = [("~", Some('/')), ("ü.", None)];
+        check(
+            |out| namespace(out, &personal, &others, &[], MailboxEncoding::ModifiedUtf7),
+            "* NAMESPACE ((\"\" \"/\")) ((\"~\" \"/\")(\"&APw-.\" NIL)) NIL",
+        );
+    }
+
+    #[test]
+    fn mailboxes() {
+        let data = ListData {
+            attributes: &["\\HasChildren", "\\Subscribed"],
+            separator: Some('/'),
+            name: "a b",
+            ..ListData::default()
+        };
+        let utf8 = MailboxEncoding::Utf8;
+        check(|out| list(out, &data, utf8), "* LIST (\\HasChildren \\Subscribed) \"/\" \"a b\"");
+        check(|out| lsub(out, &data, utf8), "* LSUB (\\HasChildren \\Subscribed) \"/\" \"a b\"");
+        let flat = ListData { attributes: &[], separator: None, name: "INBOX", ..data };
+        check(|out| list(out, &flat, utf8), "* LIST () NIL INBOX");
+        let quoted = ListData { separator: Some('\\'), ..flat };
+        check(|out| list(out, &quoted, utf8), "* LIST () \"\\\\\" INBOX");
+        let extended = ListData { old_name: Some("old"), child_info: &["SUBSCRIBED"], ..flat };
+        check(
+            |out| list(out, &extended, utf8),
+            "* LIST () NIL INBOX (\"OLDNAME\" (old) \"CHILDINFO\" (\"SUBSCRIBED\"))",
+        );
+        let child_info = ListData { child_info: &["SUBSCRIBED", "SPECIAL-USE"], ..flat };
+        check(
+            |out| list(out, &child_info, utf8),
+            "* LIST () NIL INBOX (\"CHILDINFO\" (\"SUBSCRIBED\" \"SPECIAL-USE\"))",
+        );
+        let values = [
+            (StatusItem::Messages, StatusValue::Number(231)),
+            (StatusItem::AppendLimit, StatusValue::Nil),
+            (StatusItem::MailboxId, StatusValue::Id("F2212ea87")),
+        ];
+        check(
+            |out| status(out, "ü", MailboxEncoding::ModifiedUtf7, values),
+            "* STATUS &APw- (MESSAGES 231 APPENDLIMIT NIL MAILBOXID (F2212ea87))",
+        );
+    }
+
+    #[test]
+    fn esearches() {
+        let data = ESearch::default();
+        check(|out| esearch(out, &tag(), &data), "* ESEARCH (TAG \"A1\")");
+        let counted = ESearch { uid: true, count: Some(0), all: Some(&[]), ..data };
+        check(|out| esearch(out, &tag(), &counted), "* ESEARCH (TAG \"A1\") UID COUNT 0");
+        let full = ESearch {
+            uid: false,
+            min: Some(2),
+            max: Some(47),
+            all: Some(&[(2, 2), (10, 15)]),
+            count: Some(7),
+            partial: None,
+            mod_seq: Some(1236),
+        };
+        check(
+            |out| esearch(out, &tag(), &full),
+            "* ESEARCH (TAG \"A1\") MIN 2 MAX 47 ALL 2,10:15 COUNT 7 MODSEQ 1236",
+        );
+        let range = |from_end| PartialRange {
+            first: NonZeroU32::new(1).unwrap(),
+            last: NonZeroU32::new(100).unwrap(),
+            from_end,
+        };
+        let partial = ESearch { partial: Some((range(true), &[(200, 250)][..])), ..data };
+        check(|out| esearch(out, &tag(), &partial), "* ESEARCH (TAG \"A1\") PARTIAL (-1:-100 200:250)");
+        let none = ESearch { partial: Some((range(false), &[][..])), ..data };
+        check(|out| esearch(out, &tag(), &none), "* ESEARCH (TAG \"A1\") PARTIAL (1:100 NIL)");
+    }
+
+    #[test]
+    fn quotas() {
+        let resources = [
+            QuotaResource { name: "STORAGE", usage: 10, limit: 512 },
+            QuotaResource { name: "MESSAGE", usage: 1, limit: 9 },
+        ];
+        check(|out| quota(out, "", resources, false), "* QUOTA \"\" (STORAGE 10 512 MESSAGE 1 9)");
+        check(|out| quota(out, "r", [], false), "* QUOTA r ()");
+        check(|out| quota_root(out, "INBOX", MailboxEncoding::Utf8, [""]), "* QUOTAROOT INBOX \"\"");
+        check(|out| quota_root(out, "x", MailboxEncoding::Utf8, []), "* QUOTAROOT x");
+    }
+}

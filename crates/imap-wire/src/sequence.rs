@@ -94,3 +94,52 @@ impl SequenceSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::set;
+
+    #[test]
+    fn resolved() {
+        let check = |parts: &[(u32, u32)], largest: u32, expected: &[RangeInclusive<u32>]| {
+            assert_eq!(set(parts).resolve(largest), expected, "{parts:?} of {largest}");
+        };
+        check(&[(1, 5)], 9, &[1..=5]);
+        check(&[(5, 1)], 9, &[1..=5]);
+        check(&[(7, 0)], 9, &[7..=9]);
+        // RFC 9051 §9: 559:* holds the largest even if that is below 559.
+        check(&[(559, 0)], 10, &[10..=559]);
+        check(&[(0, 0)], 4, &[4..=4]);
+        check(&[(0, 0)], 0, &[]);
+        check(&[(3, 3), (1, 1), (2, 2)], 9, &[1..=3]);
+        check(&[(1, 9), (2, 3), (11, 12)], 20, &[1..=9, 11..=12]);
+        check(&[(1, 4), (3, 8), (10, 10)], 20, &[1..=8, 10..=10]);
+        check(&[(4294967295, 4294967295), (1, 4294967295)], 1, &[1..=4294967295]);
+        assert!(SequenceSet::Saved.resolve(9).is_empty() && SequenceSet::Saved.is_saved());
+    }
+
+    #[test]
+    fn members() {
+        let numbers = set(&[(2, 4), (9, 0)]);
+        let members: Vec<_> = (1..=12).filter(|&n| numbers.contains(n, 11)).collect();
+        assert_eq!(members, [2, 3, 4, 9, 10, 11]);
+        assert!(numbers.has_star() && !set(&[(2, 4)]).has_star());
+        assert!(!SequenceSet::Saved.contains(1, 1) && !SequenceSet::Saved.has_star());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn resolve_agrees_with_contains(
+            parts in proptest::collection::vec((0u32..30, 0u32..30), 1..8),
+            largest in 1u32..30,
+        ) {
+            let numbers = set(&parts);
+            let ranges = numbers.resolve(largest);
+            assert!(ranges.windows(2).all(|pair| pair[0].end() + 1 < *pair[1].start()));
+            for n in 1..40 {
+                assert_eq!(ranges.iter().any(|range| range.contains(&n)), numbers.contains(n, largest));
+            }
+        }
+    }
+}
