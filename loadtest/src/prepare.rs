@@ -1,0 +1,196 @@
+//! Folders for a run: made, filled and removed outside the measurement.
+//!
+//! A folder that the work does not add to is named after its contents, so that later runs find it again; it is
+//! filled anew when its count of messages is not right. A folder that grows belongs to one run.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use tokio::task::JoinSet;
+
+use crate::connection::{Capabilities, Connection, Fault};
+use crate::message::Messages;
+use crate::plan::Plan;
+use crate::profile::{Action, Fill};
+use crate::progress::Progress;
+use crate::scan::{Kind, Status};
+
+/// Accounts prepared at the same time.
+const ACCOUNTS_AT_ONCE: usize = 16;
+/// Messages in one APPEND command.
+const APPEND_MESSAGES: u32 = 200;
+/// APPEND commands under way on a connection without MULTIAPPEND.
+const APPEND_DEPTH: usize = 16;
+/// Messages that are appended before the rest is copied.
+const COPY_FROM_MESSAGES: u32 = 1_000;
+
+/// Makes every folder of the run ready and tells what the server can do.
+///
+/// # Errors
+/// What the server refused, with the account.
+pub async fn prepare(plan: &Arc<Plan>, progress: &Progress) -> anyhow::Result<Capabilities> {
+    let mut first = log_in(plan, 0).await?;
+    let capabilities = first.capabilities().await?;
+    first.logout().await?;
+    if !plan.needs_folders() {
+        return Ok(capabilities);
+    }
+    let mut owners: BTreeSet<(u32, u32)> =
+        (0..plan.profile.load.connections).map(|i| plan.owner(i)).collect();
+    progress.begin("preparing folders", owners.len() as u64);
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < ACCOUNTS_AT_ONCE
+            && let Some((account, slot)) = owners.pop_first()
+        {
+            let plan = Arc::clone(plan);
+            under_way.spawn(async move {
+                prepare_folder(&plan, capabilities, account, slot)
+                    .await
+                    .with_context(|| format!("preparing a folder of {}", plan.target.user(account)))
+            });
+        }
+        match under_way.join_next().await {
+            Some(prepared) => prepared.context("a preparing task failed")??,
+            None => return Ok(capabilities),
+        }
+        progress.advance(1);
+    }
+}
+
+/// Removes the folders of a run that grew. Failures are told, not returned: the run is measured already.
+pub async fn remove(plan: &Arc<Plan>, progress: &Progress) {
+    if !plan.profile.folder.grows {
+        return;
+    }
+    let mut owners: BTreeSet<(u32, u32)> =
+        (0..plan.profile.load.connections).map(|i| plan.owner(i)).collect();
+    progress.begin("removing folders", owners.len() as u64);
+    while let Some((account, slot)) = owners.pop_first() {
+        let removed = async {
+            let mut connection = log_in(plan, account).await?;
+            connection.command(&format!("DELETE \"{}\"", plan.folder_name(slot)), |_| {}).await?;
+            anyhow::Ok(connection.logout().await?)
+        };
+        if let Err(error) = removed.await {
+            progress.say(&format!("a folder of {} stays: {error:#}", plan.target.user(account)));
+        }
+        progress.advance(1);
+    }
+}
+
+async fn log_in(plan: &Plan, account: u32) -> anyhow::Result<Connection> {
+    let mut connection = Connection::open(&plan.target)
+        .await
+        .with_context(|| format!("cannot connect to {}", plan.target.address))?;
+    connection.login(&plan.target.user(account), &plan.target.password).await?;
+    Ok(connection)
+}
+
+async fn prepare_folder(
+    plan: &Plan,
+    capabilities: Capabilities,
+    account: u32,
+    slot: u32,
+) -> anyhow::Result<()> {
+    let mut connection = log_in(plan, account).await?;
+    let folder = plan.folder_name(slot);
+    let mut count = None;
+    match connection
+        .command(&format!("STATUS \"{folder}\" (MESSAGES)"), |response| {
+            count = count.or(response.number_after(b"MESSAGES"));
+        })
+        .await
+    {
+        Ok(()) | Err(Fault::Refused { .. }) => {}
+        Err(fault) => return Err(fault.into()),
+    }
+    if count != Some(u64::from(plan.messages)) {
+        if count.is_some() {
+            connection.command(&format!("DELETE \"{folder}\""), |_| {}).await?;
+        }
+        connection.command(&format!("CREATE \"{folder}\""), |_| {}).await?;
+        fill(plan, capabilities, &mut connection, &folder, account).await?;
+    }
+    Ok(connection.logout().await?)
+}
+
+async fn fill(
+    plan: &Plan,
+    capabilities: Capabilities,
+    connection: &mut Connection,
+    folder: &str,
+    account: u32,
+) -> anyhow::Result<()> {
+    let total = plan.messages;
+    let appended = match plan.profile.folder.fill {
+        Fill::Append => total,
+        Fill::Copy => total.min(COPY_FROM_MESSAGES),
+    };
+    // Numbers that no operation of a run uses.
+    let first = u64::MAX / 2 + (u64::from(account) << 32);
+    if capabilities.multiappend {
+        let mut done = 0;
+        while done < appended {
+            let count = APPEND_MESSAGES.min(appended - done);
+            let tag = connection
+                .append(capabilities, folder, &plan.contents, first + u64::from(done), count)
+                .await?;
+            if connection.finish(tag, |_| {}).await? != Status::Ok {
+                bail!("APPEND of {count} messages was refused");
+            }
+            done += count;
+        }
+    } else {
+        append_pipelined(capabilities, connection, folder, &plan.contents, first, appended).await?;
+    }
+    let mut count = appended;
+    if count < total {
+        connection.command(&format!("SELECT \"{folder}\""), |_| {}).await?;
+    }
+    while count < total {
+        let more = count.min(total - count);
+        connection.command(&format!("COPY 1:{more} \"{folder}\""), |_| {}).await?;
+        connection.command("NOOP", |_| {}).await?;
+        count += more;
+    }
+    Ok(())
+}
+
+async fn append_pipelined(
+    capabilities: Capabilities,
+    connection: &mut Connection,
+    folder: &str,
+    contents: &Messages,
+    first: u64,
+    count: u32,
+) -> anyhow::Result<()> {
+    let depth = if capabilities.sends_at_once(contents.bytes()) { APPEND_DEPTH } else { 1 };
+    let (mut sent, mut answered, mut refused) = (0u32, 0u32, 0u32);
+    while answered < count {
+        while sent < count && ((sent - answered) as usize) < depth {
+            connection.append(capabilities, folder, contents, first + u64::from(sent), 1).await?;
+            sent += 1;
+        }
+        connection
+            .exchange(|response| {
+                let Kind::Tagged(_, status) = response.kind else { return false };
+                answered += 1;
+                refused += u32::from(status != Status::Ok);
+                true
+            })
+            .await?;
+    }
+    if refused > 0 {
+        bail!("{refused} of {count} APPENDs were refused");
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// Does the work need folders at all?
+    pub fn needs_folders(&self) -> bool {
+        self.profile.work.iter().any(|work| work.action != Action::Login)
+    }
+}
