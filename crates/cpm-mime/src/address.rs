@@ -291,11 +291,11 @@ impl Iterator for Elements<'_> {
 }
 
 /// Appends the elements as an ENVELOPE address list, or `NIL` when there are none. Stops before the list would pass
-/// `max` octets; an open group is then closed. Returns whether the list has any element.
+/// `max` octets; an open group is then closed. Returns whether it was cut so.
 pub(crate) fn render(out: &mut Vec<u8>, elements: impl Iterator<Item = Element>, max: usize) -> bool {
     const GROUP_END: &[u8] = b"(NIL NIL NIL NIL)";
     let begin = out.len();
-    let mut in_group = false;
+    let (mut in_group, mut is_cut) = (false, false);
     out.push(b'(');
     for element in elements {
         let keep = out.len();
@@ -325,7 +325,7 @@ pub(crate) fn render(out: &mut Vec<u8>, elements: impl Iterator<Item = Element>,
         }
         if out.len() + GROUP_END.len() + 1 - begin > max {
             out.truncate(keep);
-            in_group = was;
+            (in_group, is_cut) = (was, true);
             break;
         }
     }
@@ -335,10 +335,10 @@ pub(crate) fn render(out: &mut Vec<u8>, elements: impl Iterator<Item = Element>,
     if out.len() == begin + 1 {
         out.truncate(begin);
         out.extend_from_slice(b"NIL");
-        return false;
+    } else {
+        out.push(b')');
     }
-    out.push(b')');
-    true
+    is_cut
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The answer to `FETCH ENVELOPE` (RFC 9051 §7.5.2, RFC 3501 §7.4.2).
 
-use crate::address;
+use std::borrow::Cow;
+use std::ops::Range;
+
 use crate::header::{self, Field};
 use crate::quote::{cut, nstring};
+use crate::{address, words};
 
 /// The fields of one block that an ENVELOPE is made of. Of a field that should stand once, the first counts; To, Cc
 /// and Bcc are joined, for senders with long lists split them.
@@ -39,48 +42,179 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Renders the ENVELOPE of a header block, parentheses included, in at most about `max` octets: each string and list
-/// has its share and is cut to it, lists at whole addresses.
-pub(crate) fn render(block: &[u8], max: usize) -> Vec<u8> {
+/// An ENVELOPE as rendered.
+#[derive(Debug, Default)]
+pub(crate) struct Rendered {
+    /// The answer, parentheses included.
+    pub(crate) octets: Vec<u8>,
+    /// Whether a string or list was cut to its share.
+    pub(crate) is_cut: bool,
+}
+
+/// Renders the ENVELOPE of a header block in at most about `max` octets: each string and list has its share and is
+/// cut to it, lists at whole addresses.
+pub(crate) fn render(block: &[u8], max: usize) -> Rendered {
     let mut found = Found::default();
     header::fields(block).for_each(|field| found.add(&field));
 
-    let mut out = Vec::with_capacity(256);
-    out.push(b'(');
-    text(&mut out, found.date, max / 64);
-    out.push(b' ');
-    text(&mut out, found.subject, max / 16);
-    out.push(b' ');
-    let from = out.len();
-    let mut list = Vec::new();
-    address::render(&mut list, found.from.into_iter().flat_map(address::elements), max / 16);
-    out.extend_from_slice(&list);
-    debug_assert_eq!(out.len(), from + list.len());
+    let mut out = Rendered { octets: Vec::with_capacity(512), is_cut: false };
+    out.octets.push(b'(');
+    out.text(found.date, max / 64);
+    out.text(found.subject, max / 16);
+    let from = out.list(found.from.as_slice(), max / 16);
     for field in [found.sender, found.reply_to] {
-        out.push(b' ');
-        let begin = out.len();
+        let sender = out.list(field.as_slice(), max / 16);
         // Absent and empty alike take the value of From (RFC 9051 §7.5.2).
-        if !address::render(&mut out, field.into_iter().flat_map(address::elements), max / 16) {
-            out.truncate(begin);
-            out.extend_from_slice(&list);
+        if &out.octets[sender.clone()] == b"NIL" {
+            out.octets.truncate(sender.start);
+            out.octets.extend_from_within(from.clone());
+            out.octets.push(b' ');
         }
     }
-    for (fields, share) in [(found.to, max / 4), (found.cc, max / 16 * 3), (found.bcc, max / 16)] {
-        out.push(b' ');
-        address::render(&mut out, fields.into_iter().flat_map(address::elements), share);
-    }
-    out.push(b' ');
-    text(&mut out, found.in_reply_to, max / 32);
-    out.push(b' ');
-    text(&mut out, found.message_id, max / 32);
-    out.push(b')');
+    out.list(&found.to, max / 4);
+    out.list(&found.cc, max / 16 * 3);
+    out.list(&found.bcc, max / 16);
+    out.text(found.in_reply_to, max / 32);
+    out.text(found.message_id, max / 32);
+    out.octets.pop();
+    out.octets.push(b')');
     out
 }
 
-/// A value on one line; `NIL` when it is absent, `""` when it is empty.
-fn text(out: &mut Vec<u8>, value: Option<&[u8]>, max: usize) {
-    let value = value.map(header::unfold);
-    nstring(out, value.as_deref().map(|value| cut(value, max)));
+impl Rendered {
+    /// A value on one line; `NIL` when it is absent, `""` when it is empty. A blank follows.
+    fn text(&mut self, value: Option<&[u8]>, max: usize) {
+        let value = value.map(header::unfold);
+        self.is_cut |= value.as_deref().is_some_and(|value| value.len() > max);
+        nstring(&mut self.octets, value.as_deref().map(|value| cut(value, max)));
+        self.octets.push(b' ');
+    }
+
+    /// The addresses of all `values` as one list. A blank follows. Returns where the list stands.
+    fn list(&mut self, values: &[&[u8]], max: usize) -> Range<usize> {
+        let begin = self.octets.len();
+        let elements = values.iter().flat_map(|value| address::elements(value));
+        self.is_cut |= address::render(&mut self.octets, elements, max);
+        let end = self.octets.len();
+        self.octets.push(b' ');
+        begin..end
+    }
+}
+
+/// A field of an ENVELOPE, at its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EnvelopeField {
+    /// Subject.
+    Subject = 1,
+    /// From.
+    From = 2,
+    /// To.
+    To = 5,
+    /// Cc.
+    Cc = 6,
+    /// Bcc.
+    Bcc = 7,
+    /// In-Reply-To.
+    InReplyTo = 8,
+    /// Message-ID.
+    MessageId = 9,
+}
+
+/// The decoded texts of a field in a rendered ENVELOPE: of an address field, one an address, as `name <local@host>`;
+/// of others one or none. Empty, too, where `octets` are no ENVELOPE.
+pub(crate) fn texts(octets: &[u8], field: EnvelopeField) -> Vec<String> {
+    let (mut depth, mut place) = (0usize, 0u8);
+    let mut address: Vec<Option<Cow<'_, [u8]>>> = Vec::with_capacity(4);
+    let mut out = Vec::new();
+    for token in (Tokens { rest: octets }) {
+        match token {
+            Token::Open => depth += 1,
+            Token::Close => {
+                depth = depth.saturating_sub(1);
+                if depth == 2 && place == field as u8 {
+                    out.extend(address_text(&address));
+                }
+                address.clear();
+                place += u8::from(depth == 1);
+            }
+            Token::Value(value) if depth == 1 => {
+                if place == field as u8 {
+                    out.extend(value.map(|value| words::decode(&value)));
+                }
+                place += 1;
+            }
+            Token::Value(value) => address.push(value),
+        }
+        if place > field as u8 {
+            break;
+        }
+    }
+    out
+}
+
+/// The text of an address's four strings; a group's start is its name, its end nothing.
+fn address_text(strings: &[Option<Cow<'_, [u8]>>]) -> Option<String> {
+    let [name, _, local, host] = strings else { return None };
+    let name = name.as_deref().map(words::decode);
+    let local = String::from_utf8_lossy(local.as_deref()?);
+    let address = match host.as_deref() {
+        Some(b"") => local.into_owned(),
+        Some(host) => format!("{local}@{}", String::from_utf8_lossy(host)),
+        None => return Some(words::decode(local.as_bytes())),
+    };
+    Some(match name {
+        Some(name) => format!("{name} <{address}>"),
+        None => address,
+    })
+}
+
+enum Token<'a> {
+    Open,
+    Close,
+    /// A string, or `NIL`.
+    Value(Option<Cow<'a, [u8]>>),
+}
+
+/// The tokens of an answer that [`render`] made.
+struct Tokens<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let rest = self.rest.trim_ascii_start();
+        let (first, tail) = rest.split_first()?;
+        let (token, rest) = match first {
+            b'(' => (Token::Open, tail),
+            b')' => (Token::Close, tail),
+            b'"' => {
+                let mut end = memchr::memchr2(b'"', b'\\', tail)?;
+                if tail[end] == b'"' {
+                    (Token::Value(Some(tail[..end].into())), &tail[end + 1..])
+                } else {
+                    let mut value = tail[..end].to_vec();
+                    while *tail.get(end)? != b'"' {
+                        end += usize::from(tail[end] == b'\\');
+                        value.push(*tail.get(end)?);
+                        end += 1;
+                    }
+                    (Token::Value(Some(value.into())), &tail[end + 1..])
+                }
+            }
+            b'{' => {
+                let close = memchr::memchr(b'}', tail)?;
+                let length: usize = std::str::from_utf8(&tail[..close]).ok()?.parse().ok()?;
+                let value = tail.get(close + 3..)?;
+                (Token::Value(Some(value.get(..length)?.into())), &value[length..])
+            }
+            _ => (Token::Value(None), rest.strip_prefix(b"NIL")?),
+        };
+        self.rest = rest;
+        Some(token)
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +222,7 @@ mod tests {
     use super::*;
 
     fn check(block: &[u8], expected: &[u8]) {
-        let got = render(block, 16 * 1024);
+        let got = render(block, 16 * 1024).octets;
         assert_eq!(got, expected, "{} instead of {}", got.escape_ascii(), expected.escape_ascii());
     }
 
@@ -140,6 +274,35 @@ mod tests {
         for name in ["Date", "Subject", "In-Reply-To", "Message-ID"] {
             block.extend_from_slice(format!("{name}: {}\r\n", "\"".repeat(50_000)).as_bytes());
         }
-        assert!(render(&block, 16 * 1024).len() <= 16 * 1024);
+        let rendered = render(&block, 16 * 1024);
+        assert!(rendered.octets.len() <= 16 * 1024 && rendered.is_cut);
+    }
+
+    #[test]
+    fn texts_of_fields() {
+        let block = "Subject: =?utf-8?q?caf=C3=A9?= \"x\"\r\nFrom: =?utf-8?q?Zo=C3=AB?= <z@x>\r\nSender: s@x\r\n\
+            To: g: a@b, B \\ C <c@d>;, <tel:+1>\r\nBcc: Zoë <b@c>\r\nMessage-ID: <i@j>\r\n";
+        let rendered = render(block.as_bytes(), 16 * 1024);
+        assert!(!rendered.is_cut);
+        for (field, expected) in [
+            (EnvelopeField::Subject, &["café \"x\""][..]),
+            (EnvelopeField::From, &["Zoë <z@x>"]),
+            (EnvelopeField::To, &["g", "a@b", "B \\ C <c@d>", "tel:+1"]),
+            (EnvelopeField::Cc, &[]),
+            (EnvelopeField::Bcc, &["Zoë <b@c>"]),
+            (EnvelopeField::InReplyTo, &[]),
+            (EnvelopeField::MessageId, &["<i@j>"]),
+        ] {
+            assert_eq!(texts(&rendered.octets, field), expected, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_has_no_texts() {
+        for octets in
+            [&b""[..], b"(", b"(NIL \"", b"(NIL \"\\", b"(NIL {9}\r\nx", b"(NIL {x}", b"(x", b"))))(((("]
+        {
+            assert!(texts(octets, EnvelopeField::Subject).is_empty(), "{octets:?}");
+        }
     }
 }

@@ -29,6 +29,9 @@ pub struct Name<'a> {
     pub display: &'a str,
 }
 
+/// Octets of a subject or display name that are decoded for facts of at most [`FACT_BYTES_MAX`].
+const TEXT_BYTES_READ: usize = 8 * FACT_BYTES_MAX;
+
 /// Facts of the top header, encoded, in ascending order of tag.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
@@ -51,8 +54,12 @@ const EXACT: [(&str, Tag); 10] = [
 
 impl Facts {
     /// Reads a block; the first of equal fields counts.
-    pub(crate) fn read(block: &[u8]) -> Self {
+    /// `envelope_is_cut`: whether the ENVELOPE of the block is not whole.
+    pub(crate) fn read(block: &[u8], envelope_is_cut: bool) -> Self {
         let mut facts = Self { entries: Vec::with_capacity(16) };
+        if envelope_is_cut {
+            facts.put(Tag::EnvelopeIsCut, Vec::new());
+        }
         for field in header::fields(block) {
             facts.field(&field);
         }
@@ -111,7 +118,7 @@ impl Facts {
             Some(Element::GroupEnd) | None => return,
         };
         let display = match name {
-            Some(name) if !name.is_empty() => words::decode(&name),
+            Some(name) if !name.is_empty() => words::decode(cut(&name, TEXT_BYTES_READ)),
             _ => String::from_utf8_lossy(&address).into_owned(),
         };
         let mailbox = String::from_utf8_lossy(&mailbox).into_owned();
@@ -131,7 +138,7 @@ impl Facts {
         if self.has(Tag::BaseSubject) {
             return;
         }
-        let (base, is_reply) = subject::base(&words::decode(value));
+        let (base, is_reply) = subject::base(&words::decode(cut(value, TEXT_BYTES_READ)));
         self.put(Tag::BaseSubject, cut(base.as_bytes(), FACT_BYTES_MAX).to_vec());
         if is_reply {
             self.put(Tag::SubjectIsReply, Vec::new());

@@ -280,6 +280,11 @@ impl MessageIndex {
         self.shared(Tag::Envelope)
     }
 
+    /// Whether the ENVELOPE leaves out part of its fields, as they passed a limit.
+    pub fn envelope_is_cut(&self) -> bool {
+        self.find(Tag::EnvelopeIsCut).is_some()
+    }
+
     /// The answer to `BODYSTRUCTURE`, parentheses included.
     pub fn bodystructure(&self) -> Bytes {
         self.shared(Tag::BodyStructure)

@@ -12,6 +12,7 @@ use icu_casemap::{CaseMapper, CaseMapperBorrowed};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use memchr::memmem::Finder;
 
+use crate::envelope::{self, EnvelopeField};
 use crate::header::{self, Field};
 use crate::index::{Encoding, MessageIndex, Part, PartKind};
 use crate::{charset, transfer, words};
@@ -224,6 +225,16 @@ pub fn field_contains(block: &[u8], name: &str, needle: &Needle) -> bool {
     header::fields(block).filter(|field| field.is(name)).any(|field| value_contains(&field, needle))
 }
 
+/// SEARCH SUBJECT, FROM, TO, CC, BCC, and HEADER of the two ids, from the index alone, without the message. None where
+/// the index cannot tell, and the header must be read ([`field_contains`]): the field was cut, or the needle is empty.
+pub fn envelope_contains(index: &MessageIndex, field: EnvelopeField, needle: &Needle) -> Option<bool> {
+    if needle.is_empty() {
+        return None;
+    }
+    let found = envelope::texts(&index.envelope(), field).iter().any(|text| needle.is_in(text));
+    (found || !index.envelope_is_cut()).then_some(found)
+}
+
 fn value_contains(field: &Field<'_>, needle: &Needle) -> bool {
     needle.is_empty() || needle.is_in(&words::decode(field.value))
 }
@@ -314,6 +325,27 @@ mod tests {
             ("y", "", false),
         ] {
             assert_eq!(field_contains(block, name, &Needle::new(needle)), expected, "{name} {needle}");
+        }
+    }
+
+    #[test]
+    fn envelopes() {
+        let long = format!("From: a@b\r\nTo: {}z@z\r\n\r\n", "x@y, ".repeat(10_000));
+        let short = "From: =?utf-8?q?Zo=C3=AB?= <z@x>\r\nTo: y@y\r\n\r\n";
+        for (message, field, needle, expected) in [
+            (short, EnvelopeField::From, "ZOË", Some(true)),
+            (short, EnvelopeField::From, "z@X", Some(true)),
+            (short, EnvelopeField::From, "y@y", Some(false)),
+            (short, EnvelopeField::From, "", None),
+            (&long, EnvelopeField::To, "x@y", Some(true)),
+            (&long, EnvelopeField::To, "z@z", None),
+        ] {
+            let index = crate::index::parse(message.as_bytes(), &Limits::default());
+            assert_eq!(
+                envelope_contains(&index, field, &Needle::new(needle)),
+                expected,
+                "{field:?} {needle}"
+            );
         }
     }
 

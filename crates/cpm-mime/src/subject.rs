@@ -27,11 +27,13 @@ pub(crate) fn base(subject: &str) -> (String, bool) {
             if let Some(shorter) = leader(rest) {
                 is_reply = true;
                 rest = shorter;
-            } else if let Some(shorter) = blob(rest).filter(|shorter| !shorter.is_empty()) {
-                rest = shorter;
-            } else {
-                break;
+                continue;
             }
+            // What a leader is does not depend on how many blobs precede it, so no leader appears as these go.
+            while let Some(shorter) = blob(rest).filter(|shorter| !shorter.is_empty()) {
+                rest = shorter;
+            }
+            break;
         }
         // (6)
         match strip_prefix_ignore_case(rest, "[fwd:").and_then(|inner| inner.strip_suffix(']')) {
@@ -119,5 +121,15 @@ mod tests {
         ] {
             assert_eq!(base(subject), (expected.to_owned(), is_reply), "{subject:?}");
         }
+    }
+
+    #[test]
+    fn repetition_costs_one_pass() {
+        let check = |subject: String, expected: &str| assert_eq!(base(&subject).0, expected);
+        check("[a]".repeat(300_000) + "x", "x");
+        check("[a]".repeat(300_000), "[a]");
+        check("Re: ".repeat(300_000) + "x", "x");
+        check("[fwd:".repeat(300_000) + "x" + &"]".repeat(300_000), "x");
+        check("x".to_owned() + &" (fwd)".repeat(300_000), "x");
     }
 }

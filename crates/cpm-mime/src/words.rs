@@ -2,6 +2,11 @@
 
 use crate::{charset, header, transfer};
 
+/// Longest charset and longest text of a word that is looked for. RFC 2047 §2 allows 75 octets for the whole word;
+/// without a bound, words that do not end would be scanned again and again.
+const CHARSET_BYTES_MAX: usize = 64;
+const WORD_BYTES_MAX: usize = 1024;
+
 /// A value as text: unfolded, encoded words decoded, blanks between two of them dropped (RFC 2047 §6.2). Octets outside
 /// of words are read as UTF-8, or else as windows-1252. What is no valid word stays as it is.
 pub(crate) fn decode(value: &[u8]) -> String {
@@ -53,7 +58,7 @@ fn flush(out: &mut String, run: &mut Option<(&[u8], Vec<u8>)>) {
 /// A word at the start of `text`: charset, octets, length of the word.
 fn encoded_word(text: &[u8]) -> Option<(&[u8], Vec<u8>, usize)> {
     let inner = text.strip_prefix(b"=?")?;
-    let charset_end = memchr::memchr(b'?', inner)?;
+    let charset_end = memchr::memchr(b'?', &inner[..inner.len().min(CHARSET_BYTES_MAX)])?;
     let (charset, tail) = inner.split_at(charset_end);
     // RFC 2231 §5 lets a language follow the charset.
     let charset = charset.split(|byte| *byte == b'*').next()?;
@@ -61,7 +66,7 @@ fn encoded_word(text: &[u8]) -> Option<(&[u8], Vec<u8>, usize)> {
         return None;
     }
     let [b'?', method, b'?', data @ ..] = tail else { return None };
-    let data_end = memchr::memmem::find(data, b"?=")?;
+    let data_end = memchr::memmem::find(&data[..data.len().min(WORD_BYTES_MAX)], b"?=")?;
     let length = text.len() - data.len() + data_end + 2;
     let data = &data[..data_end];
     let octets = match method {
@@ -99,5 +104,14 @@ mod tests {
             assert_eq!(decode(value.as_bytes()), expected, "{value}");
         }
         assert_eq!(decode(b"caf\xe9"), "café");
+    }
+
+    #[test]
+    fn words_that_do_not_end_cost_one_pass() {
+        for text in ["=?a?q?x ", "=?a?q?", "=?", "=?a?", "=?utf-8?q?=C3?= "] {
+            let value = text.repeat(1_000_000 / text.len());
+            let decoded = decode(value.as_bytes());
+            assert!(!decoded.is_empty(), "{text}");
+        }
     }
 }

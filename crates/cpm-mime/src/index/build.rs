@@ -273,11 +273,14 @@ impl IndexBuilder {
         let holder = parent.map(|parent| parent.node);
         match holder {
             None => {
-                self.facts = facts::Facts::read(&self.header);
-                self.envelope = envelope::render(&self.header, self.limits.envelope_bytes_max);
+                let envelope = envelope::render(&self.header, self.limits.envelope_bytes_max);
+                // Fields past the limit are not in the ENVELOPE either.
+                let is_cut = envelope.is_cut || self.header.len() >= self.limits.header_bytes_max;
+                self.facts = facts::Facts::read(&self.header, is_cut);
+                self.envelope = envelope.octets;
             }
             Some(holder) if self.nodes[holder].kind == PartKind::Message => {
-                let envelope = envelope::render(&self.header, self.limits.envelope_bytes_max / 4);
+                let envelope = envelope::render(&self.header, self.limits.envelope_bytes_max / 4).octets;
                 self.rendered += envelope.len();
                 self.nodes[holder].envelope = envelope;
             }

@@ -36,6 +36,8 @@ pub(crate) enum Tag {
     /// Ids, each with its length before it.
     InReplyTo = 17,
     References = 18,
+    /// No octets: present when the ENVELOPE does not hold all of its fields.
+    EnvelopeIsCut = 19,
     ConversationId = 32,
     ContributionId = 33,
     InReplyToContributionId = 34,
