@@ -35,6 +35,30 @@ pub fn expand(text: &[u8], variables: &Variables) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
+/// Puts variables into the `$name` holes of a command.
+pub fn substitute(text: &[u8], variables: &Variables) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&octet| octet == b'$') {
+        out.extend_from_slice(&rest[..at]);
+        let tail = &rest[at + 1..];
+        let end = tail
+            .iter()
+            .position(|octet| !(octet.is_ascii_lowercase() || octet.is_ascii_digit() || *octet == b'_'))
+            .unwrap_or(tail.len());
+        if end == 0 {
+            out.push(b'$');
+        } else {
+            let name = String::from_utf8_lossy(&tail[..end]).into_owned();
+            let value = variables.get(&name).ok_or_else(|| format!("no variable `{name}` yet"))?;
+            out.extend_from_slice(value.octets().unwrap_or_default());
+        }
+        rest = &tail[end..];
+    }
+    out.extend_from_slice(rest);
+    Ok(out)
+}
+
 /// A pattern, its `${…}` holes filled, as values.
 pub fn parse(text: &[u8]) -> Result<Vec<Value>, ValueError> {
     parse_response(text, Spaces::Lenient)
@@ -313,6 +337,13 @@ fn scalar(wanted: &Value, got: &Value, variables: &mut Variables) -> bool {
             return related(got, operator, other, variables) && capture(hole.name, got, variables);
         }
         return capture(hole.name, got, variables);
+    }
+    if let Value::Atom(text) = wanted
+        && text.contains(&b'$')
+        && let Ok(filled) = substitute(text, variables)
+        && filled != *text
+    {
+        return scalar(&Value::Atom(filled), got, variables);
     }
     match (wanted, got) {
         (Value::List(wanted), Value::List(got)) | (Value::Code(wanted), Value::Code(got)) => {

@@ -5,7 +5,7 @@
 //! SEARCH nor while no command is in progress (RFC 9051 §7.5.1), and data that nobody asked for is limited to what the
 //! RFCs let a server send at any time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 
 use crate::client::{Client, ClientError, Response, quote, show};
@@ -91,7 +91,13 @@ struct Block<'a> {
     kinds: Vec<String>,
     open: bool,
     command: String,
+    /// Sequence numbers as they were before the step, of the messages that are left; and of those expunged since.
+    left: Vec<u64>,
+    gone: BTreeSet<u64>,
 }
+
+/// Messages assumed in a mailbox whose size is not known.
+const EXISTS_UNKNOWN: u64 = 1_000;
 
 impl Player<'_> {
     /// Opens connections, makes the mailbox. Returns what the server lacks, if something.
@@ -214,8 +220,8 @@ impl Player<'_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
-        let mut block = Block::new(&step.expected);
         let at = step.connection - 1;
+        let mut block = Block::new(&step.expected, self.connections[at].exists);
         match &step.action {
             Action::Command(tagged, pieces) => {
                 let (tag, early) = self.send_command(at, pieces, &mut block)?;
@@ -332,7 +338,7 @@ impl Player<'_> {
         for piece in pieces {
             let (octets, binary, eager) = match piece {
                 Piece::Text(text) => {
-                    out.extend(substitute(&pattern::expand(text, &self.variables)?, &self.variables)?);
+                    out.extend(pattern::substitute(&pattern::expand(text, &self.variables)?, &self.variables)?);
                     continue;
                 }
                 Piece::Literal { octets, binary, eager } => {
@@ -454,7 +460,7 @@ impl Player<'_> {
 }
 
 impl<'a> Block<'a> {
-    fn new(expected: &'a [Expected]) -> Self {
+    fn new(expected: &'a [Expected], exists: Option<u64>) -> Self {
         let mut kinds = Vec::new();
         for expectation in expected {
             if matches!(expectation.need, Expectation::Must | Expectation::May) {
@@ -467,6 +473,8 @@ impl<'a> Block<'a> {
             kinds,
             open: expected.iter().any(|expectation| expectation.need == Expectation::Anything),
             command: String::new(),
+            left: (1..=exists.unwrap_or(EXISTS_UNKNOWN)).collect(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -489,6 +497,9 @@ impl<'a> Block<'a> {
 
     /// Ticks a response off, or finds it tolerable, or not.
     fn take(&mut self, response: &Response, variables: &mut Variables) -> Result<(), String> {
+        if response.tag() == b"*" && self.note_numbers(response, variables)? {
+            return Ok(());
+        }
         for at in 0..self.expected.len() {
             let expected = &self.expected[at];
             if self.seen[at] || expected.need == Expectation::Anything {
@@ -526,6 +537,35 @@ impl<'a> Block<'a> {
         Err(why)
     }
 
+    /// Follows EXISTS and EXPUNGE. True if an EXPUNGE belongs to a `* gone` line: RFC 9051 §7.5.1 leaves the order open.
+    fn note_numbers(&mut self, response: &Response, variables: &Variables) -> Result<bool, String> {
+        let number = response.number().unwrap_or_default();
+        match response.kind().as_str() {
+            "EXISTS" => {
+                let next = self.left.iter().chain(&self.gone).max().map_or(1, |last| last + 1);
+                let missing = number.saturating_sub(self.left.len() as u64);
+                self.left.extend(next..next + missing);
+                Ok(false)
+            }
+            "EXPUNGE" if (1..=self.left.len() as u64).contains(&number) => {
+                let was = self.left.remove(number as usize - 1);
+                self.gone.insert(was);
+                let line = self.expected.iter().position(|expected| pattern_kind(&expected.pattern) == "GONE");
+                let Some(at) = line else { return Ok(false) };
+                let text = pattern::expand(&self.expected[at].pattern, variables)?;
+                let text = pattern::substitute(&text, variables)?;
+                let wanted = text.split(|octet| *octet == b' ').next_back().and_then(pattern::number_set);
+                let wanted = wanted.ok_or_else(|| format!("no set of numbers: {}", show(&text)))?;
+                if !wanted.contains(&was) {
+                    return Err(format!("message {was} (as numbered before this step) must stay\n     got {}", response.text()));
+                }
+                self.seen[at] = wanted == self.gone;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// EXISTS, EXPUNGE and VANISHED come in the order written; a line after `>` comes after the one above it.
     fn in_turn(&self, at: usize) -> bool {
         if self.expected[at].after && at > 0 && !self.seen[at - 1] {
@@ -552,7 +592,8 @@ impl<'a> Block<'a> {
             "EXISTS" | "RECENT" | "FLAGS" => true,
             "FETCH" => {
                 let Some(Value::List(items)) = response.values.get(3) else { return false };
-                !self.kinds.contains(&kind)
+                let flags = items.iter().any(|item| item.keyword().as_deref() == Some("FLAGS"));
+                (flags || !self.kinds.contains(&kind))
                     && items.chunks(2).all(|chunk| {
                         chunk[0].keyword().is_some_and(|w| matches!(w.as_str(), "FLAGS" | "UID" | "MODSEQ"))
                     })
@@ -579,30 +620,6 @@ fn command_name(pieces: &[Piece]) -> String {
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or("?");
     if first == "UID" { format!("UID {}", words.next().unwrap_or_default()) } else { first.to_owned() }
-}
-
-/// `$name` in a command.
-fn substitute(text: &[u8], variables: &Variables) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|&octet| octet == b'$') {
-        out.extend_from_slice(&rest[..at]);
-        let tail = &rest[at + 1..];
-        let end = tail
-            .iter()
-            .position(|octet| !(octet.is_ascii_lowercase() || octet.is_ascii_digit() || *octet == b'_'))
-            .unwrap_or(tail.len());
-        if end == 0 {
-            out.push(b'$');
-        } else {
-            let name = String::from_utf8_lossy(&tail[..end]).into_owned();
-            let value = variables.get(&name).ok_or_else(|| format!("no variable `{name}` yet"))?;
-            out.extend_from_slice(value.octets().unwrap_or_default());
-        }
-        rest = &tail[end..];
-    }
-    out.extend_from_slice(rest);
-    Ok(out)
 }
 
 fn base64(octets: &[u8]) -> String {
