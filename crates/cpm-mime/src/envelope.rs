@@ -21,6 +21,8 @@ struct Found<'a> {
     to: Vec<&'a [u8]>,
     cc: Vec<&'a [u8]>,
     bcc: Vec<&'a [u8]>,
+    /// A field that should stand once stands again.
+    repeats: bool,
 }
 
 impl<'a> Found<'a> {
@@ -38,6 +40,7 @@ impl<'a> Found<'a> {
             11 if field.is("in-reply-to") => &mut self.in_reply_to,
             _ => return,
         };
+        self.repeats |= slot.is_some();
         slot.get_or_insert(field.value);
     }
 }
@@ -47,7 +50,7 @@ impl<'a> Found<'a> {
 pub(crate) struct Rendered {
     /// The answer, parentheses included.
     pub(crate) octets: Vec<u8>,
-    /// Whether a string or list was cut to its share.
+    /// Whether a string or list was cut to its share, or a field left out because it is there twice.
     pub(crate) is_cut: bool,
 }
 
@@ -57,7 +60,7 @@ pub(crate) fn render(block: &[u8], max: usize) -> Rendered {
     let mut found = Found::default();
     header::fields(block).for_each(|field| found.add(&field));
 
-    let mut out = Rendered { octets: Vec::with_capacity(512), is_cut: false };
+    let mut out = Rendered { octets: Vec::with_capacity(512), is_cut: found.repeats };
     out.octets.push(b'(');
     out.text(found.date, max / 64);
     out.text(found.subject, max / 16);
@@ -104,7 +107,7 @@ impl Rendered {
 /// A field of an ENVELOPE, at its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum EnvelopeField {
+pub(crate) enum EnvelopeField {
     /// Subject.
     Subject = 1,
     /// From.

@@ -54,10 +54,13 @@ const EXACT: [(&str, Tag); 10] = [
 
 impl Facts {
     /// Reads a block; the first of equal fields counts.
-    /// `envelope_is_cut`: whether the ENVELOPE of the block is not whole.
-    pub(crate) fn read(block: &[u8], envelope_is_cut: bool) -> Self {
+    /// `block_is_cut`: whether the block was read in part; `envelope_is_cut`: whether its ENVELOPE is not whole.
+    pub(crate) fn read(block: &[u8], block_is_cut: bool, envelope_is_cut: bool) -> Self {
         let mut facts = Self { entries: Vec::with_capacity(16) };
-        if envelope_is_cut {
+        if block_is_cut {
+            facts.put(Tag::FactsAreCut, Vec::new());
+        }
+        if block_is_cut || envelope_is_cut {
             facts.put(Tag::EnvelopeIsCut, Vec::new());
         }
         for field in header::fields(block) {
@@ -96,7 +99,9 @@ impl Facts {
             15.. => {
                 if let Some((_, tag)) = EXACT.iter().find(|(name, _)| field.is(name)) {
                     let value = header::unfold(field.value);
-                    if value.len() <= FACT_BYTES_MAX && !value.is_empty() {
+                    if value.is_empty() || value.len() > FACT_BYTES_MAX || self.has(*tag) {
+                        self.put(Tag::FactsAreCut, Vec::new());
+                    } else {
                         self.put(*tag, value.into_owned());
                     }
                 }
@@ -342,6 +347,14 @@ impl MessageIndex {
         self.find(Tag::MessageDeleteIdentity)
     }
 
+    /// The kept value of a CPM header by its name, in any case: its octets; `None` within where the message has no such
+    /// header. None where `name` is not one that is kept, or the header may be there but was not kept.
+    pub fn kept_header(&self, name: &str) -> Option<Option<&[u8]>> {
+        let (_, tag) = EXACT.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        // With a header left out, a kept one may be the first of several.
+        self.find(Tag::FactsAreCut).is_none().then(|| self.find(*tag))
+    }
+
     /// PREVIEW (RFC 8970): at most 256 characters on one line. `Some("")` where the text is empty; none where no part
     /// is text.
     pub fn preview(&self) -> Option<&str> {
@@ -434,5 +447,17 @@ mod tests {
         assert_eq!(index.p_asserted_service(), Some(&b"urn:urn-7:3gpp-service.ims.icsi.oma.cpm.msg"[..]));
         assert_eq!(index.message_seen_identity(), Some(&b"<urn:uuid:1>"[..]));
         assert_eq!(index.message_delete_identity(), None);
+        // Conversation-ID is there twice, Message-delete-identity is empty: the header knows more.
+        assert_eq!(index.kept_header("Conversation-ID"), None);
+    }
+
+    #[test]
+    fn kept_headers_tell_absence_from_ignorance() {
+        let some = index("IMDN-Message-ID: x\r\n\r\n");
+        assert_eq!(some.kept_header("imdn-message-id"), Some(Some(&b"x"[..])));
+        assert_eq!(some.kept_header("Contribution-ID"), Some(None));
+        assert_eq!(some.kept_header("X-Other"), None);
+        let long = index(&format!("IMDN-Message-ID: {}\r\n\r\n", "x".repeat(FACT_BYTES_MAX + 1)));
+        assert_eq!((long.imdn_message_id(), long.kept_header("IMDN-Message-ID")), (None, None));
     }
 }

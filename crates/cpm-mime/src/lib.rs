@@ -27,7 +27,6 @@ mod subject;
 pub mod transfer;
 mod words;
 
-pub use envelope::EnvelopeField;
 pub use facts::{Name, SentDate};
 pub use index::{Encoding, IndexBuilder, MessageIndex, Part, PartKind, Section, parse};
 pub use limits::Limits;

@@ -225,15 +225,32 @@ pub fn field_contains(block: &[u8], name: &str, needle: &Needle) -> bool {
     header::fields(block).filter(|field| field.is(name)).any(|field| value_contains(&field, needle))
 }
 
-/// SEARCH SUBJECT, FROM, TO, CC, BCC, and HEADER of the two ids, from the index alone, without the message. None where
-/// the index cannot tell, and the header must be read ([`field_contains`]): the field was cut, or the needle is empty.
-pub fn envelope_contains(index: &MessageIndex, field: EnvelopeField, needle: &Needle) -> Option<bool> {
+/// As [`field_contains`], from the index alone, without the message: for SUBJECT, FROM, TO, CC, BCC, Message-ID,
+/// In-Reply-To and the CPM headers. Addresses match as `name <local@host>`, both decoded. None where the index cannot
+/// tell and the header must be read: for other fields, with an empty needle for those of the ENVELOPE, and where a
+/// field passed a limit or stands twice.
+pub fn index_contains(index: &MessageIndex, name: &str, needle: &Needle) -> Option<bool> {
+    if let Some(value) = index.kept_header(name) {
+        return Some(value.is_some_and(|value| needle.is_in(&words::decode(value))));
+    }
+    let (_, field) = ENVELOPE_FIELDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
     if needle.is_empty() {
         return None;
     }
-    let found = envelope::texts(&index.envelope(), field).iter().any(|text| needle.is_in(text));
+    let found = envelope::texts(&index.envelope(), *field).iter().any(|text| needle.is_in(text));
     (found || !index.envelope_is_cut()).then_some(found)
 }
+
+/// Fields whose text an ENVELOPE holds.
+const ENVELOPE_FIELDS: [(&str, EnvelopeField); 7] = [
+    ("subject", EnvelopeField::Subject),
+    ("from", EnvelopeField::From),
+    ("to", EnvelopeField::To),
+    ("cc", EnvelopeField::Cc),
+    ("bcc", EnvelopeField::Bcc),
+    ("in-reply-to", EnvelopeField::InReplyTo),
+    ("message-id", EnvelopeField::MessageId),
+];
 
 fn value_contains(field: &Field<'_>, needle: &Needle) -> bool {
     needle.is_empty() || needle.is_in(&words::decode(field.value))
@@ -329,23 +346,26 @@ mod tests {
     }
 
     #[test]
-    fn envelopes() {
+    fn fields_from_the_index() {
         let long = format!("From: a@b\r\nTo: {}z@z\r\n\r\n", "x@y, ".repeat(10_000));
-        let short = "From: =?utf-8?q?Zo=C3=AB?= <z@x>\r\nTo: y@y\r\n\r\n";
-        for (message, field, needle, expected) in [
-            (short, EnvelopeField::From, "ZOË", Some(true)),
-            (short, EnvelopeField::From, "z@X", Some(true)),
-            (short, EnvelopeField::From, "y@y", Some(false)),
-            (short, EnvelopeField::From, "", None),
-            (&long, EnvelopeField::To, "x@y", Some(true)),
-            (&long, EnvelopeField::To, "z@z", None),
+        let short = "From: =?utf-8?q?Zo=C3=AB?= <z@x>\r\nTo: y@y\r\nContribution-ID: AbC\r\n\r\n";
+        for (message, name, needle, expected) in [
+            (short, "From", "ZOË", Some(true)),
+            (short, "from", "z@X", Some(true)),
+            (short, "from", "y@y", Some(false)),
+            (short, "from", "", None),
+            (short, "contribution-id", "abc", Some(true)),
+            (short, "contribution-id", "", Some(true)),
+            (short, "contribution-id", "abd", Some(false)),
+            (short, "conversation-id", "", Some(false)),
+            (short, "date", "2026", None),
+            ("Subject: a\r\nSubject: b\r\n\r\n", "subject", "a", Some(true)),
+            ("Subject: a\r\nSubject: b\r\n\r\n", "subject", "b", None),
+            (&long, "to", "x@y", Some(true)),
+            (&long, "to", "z@z", None),
         ] {
             let index = crate::index::parse(message.as_bytes(), &Limits::default());
-            assert_eq!(
-                envelope_contains(&index, field, &Needle::new(needle)),
-                expected,
-                "{field:?} {needle}"
-            );
+            assert_eq!(index_contains(&index, name, &Needle::new(needle)), expected, "{name} {needle}");
         }
     }
 

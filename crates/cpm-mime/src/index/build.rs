@@ -274,9 +274,8 @@ impl IndexBuilder {
         match holder {
             None => {
                 let envelope = envelope::render(&self.header, self.limits.envelope_bytes_max);
-                // Fields past the limit are not in the ENVELOPE either.
-                let is_cut = envelope.is_cut || self.header.len() >= self.limits.header_bytes_max;
-                self.facts = facts::Facts::read(&self.header, is_cut);
+                let block_is_cut = self.header.len() >= self.limits.header_bytes_max;
+                self.facts = facts::Facts::read(&self.header, block_is_cut, envelope.is_cut);
                 self.envelope = envelope.octets;
             }
             Some(holder) if self.nodes[holder].kind == PartKind::Message => {

@@ -38,6 +38,8 @@ pub(crate) enum Tag {
     References = 18,
     /// No octets: present when the ENVELOPE does not hold all of its fields.
     EnvelopeIsCut = 19,
+    /// No octets: present when a header of those below is there but not kept.
+    FactsAreCut = 20,
     ConversationId = 32,
     ContributionId = 33,
     InReplyToContributionId = 34,
