@@ -28,8 +28,8 @@ pub fn dovecot() -> Result<Server, ServerError> {
          namespace inbox {{\n inbox = yes\n separator = /\n}}\n\
          passdb {{\n driver = static\n args = password=correct-horse\n}}\n\
          userdb {{\n driver = static\n args = uid=nobody gid=nogroup home={path}/home/%Lu\n}}\n\
-         service imap-login {{\n chroot =\n inet_listener imap {{\n  port = {port}\n }}\n inet_listener imaps {{\n  port = 0\n }}\n}}\n\
-         service imap {{\n process_limit = 1024\n}}\nservice anvil {{\n chroot =\n}}\nservice stats {{\n chroot =\n}}\n",
+         service imap-login {{\n service_count = 0\n process_min_avail = 4\n chroot =\n inet_listener imap {{\n  port = {port}\n }}\n inet_listener imaps {{\n  port = 0\n }}\n}}\n\
+         service imap {{\n process_limit = 1024\n}}\nservice anvil {{\n chroot =\n unix_listener anvil-auth-penalty {{\n  mode = 0\n }}\n}}\nservice auth {{\n client_limit = 8192\n}}\nservice stats {{\n chroot =\n}}\n",
         port = imap.port(),
     );
     let file = folder.path().join("dovecot.conf");

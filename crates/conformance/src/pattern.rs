@@ -148,7 +148,8 @@ fn line(pattern: &[Value], got: &[Value], variables: &mut Variables) -> bool {
 }
 
 fn status(pattern: &[Value], got: &[Value], variables: &mut Variables) -> bool {
-    if !scalar(&pattern[0], &got[0], variables) {
+    // A hole here stands for a number (`* $n fetch`), never for a status.
+    if hole(&pattern[0]).is_some() || !scalar(&pattern[0], &got[0], variables) {
         return false;
     }
     let wanted_code = pattern.iter().find_map(|value| match value {
