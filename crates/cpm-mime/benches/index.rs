@@ -93,4 +93,35 @@ fn main() {
         large.as_bytes().chunks(64 * 1024).for_each(|piece| builder.push(piece));
         builder.finish()
     });
+    for (name, message) in hostile() {
+        time(&format!("hostile: {name}"), message.len(), || parse(message.as_bytes(), &limits));
+    }
+}
+
+/// Messages that cost a scanner most an octet.
+fn hostile() -> Vec<(&'static str, String)> {
+    let stem = "b".repeat(195);
+    let mut nested = String::new();
+    for level in 100..149 {
+        nested +=
+            &format!("Content-Type: multipart/mixed; boundary={stem}{level}\r\n\r\n--{stem}{level}\r\n");
+    }
+    nested += "\r\n";
+    let near = format!("--{stem}999\r\n").repeat(50_000);
+    vec![
+        ("lines like 49 open boundaries", nested + &near),
+        (
+            "a million parts",
+            format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", "--b\r\n\r\n".repeat(1_000_000)),
+        ),
+        ("a million fields", "X: y\r\n".repeat(1_000_000)),
+        ("addresses", format!("To: {}\r\n\r\n", "(a) \"b\" <c@d>, ".repeat(1_000_000))),
+        ("encoded words", format!("Subject: {}\r\n\r\n", "=?a?q?x ".repeat(1_000_000))),
+        ("deep messages", "Content-Type: message/rfc822\r\n\r\n".repeat(1_000_000)),
+        ("parameters", format!("Content-Type: a/b{}\r\n\r\n", ";x*1=y".repeat(1_000_000))),
+        (
+            "short lines of dashes",
+            format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{}", "--\n".repeat(3_000_000)),
+        ),
+    ]
 }

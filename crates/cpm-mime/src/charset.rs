@@ -2,28 +2,26 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::Encoding;
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 
-/// The encoding of a charset label, in any case. None where it is unknown.
-pub(crate) fn lookup(label: &[u8]) -> Option<&'static Encoding> {
+/// Whether a label says nothing: us-ascii, the default, is what senders put on any 8-bit text (WHATWG would read it as
+/// windows-1252; in mail of today it is UTF-8 far more often).
+fn is_default(label: &[u8]) -> bool {
     let label = label.trim_ascii();
-    // WHATWG reads both as windows-1252; mail that says us-ascii and is not, is UTF-8 today far more often.
-    if label.is_empty() || label.eq_ignore_ascii_case(b"us-ascii") || label.eq_ignore_ascii_case(b"ascii") {
-        return Some(encoding_rs::UTF_8);
-    }
-    Encoding::for_label(label)
+    label.is_empty() || label.eq_ignore_ascii_case(b"us-ascii") || label.eq_ignore_ascii_case(b"ascii")
 }
 
-/// Decodes `octets`. What is not valid becomes U+FFFD; an unknown charset is read as UTF-8, then as windows-1252.
+/// The encoding of a charset label, in any case; UTF-8 where it says nothing. None where it is unknown.
+pub(crate) fn lookup(label: &[u8]) -> Option<&'static Encoding> {
+    if is_default(label) { Some(UTF_8) } else { Encoding::for_label(label) }
+}
+
+/// Decodes `octets`. What is not valid becomes U+FFFD; a charset that is unknown, or not said, is guessed.
 pub(crate) fn decode<'a>(label: &[u8], octets: &'a [u8]) -> Cow<'a, str> {
-    if octets.is_ascii()
-        && lookup(label)
-            .is_none_or(|encoding| encoding.is_ascii_compatible() && encoding != encoding_rs::ISO_2022_JP)
-        && !label.eq_ignore_ascii_case(b"utf-7")
-    {
-        return String::from_utf8_lossy(octets);
+    if is_default(label) {
+        return unlabelled(octets);
     }
-    match lookup(label) {
+    match Encoding::for_label(label) {
         Some(encoding) => encoding.decode_without_bom_handling(octets).0,
         // mail-parser knows charsets that the web forgot: UTF-7, IBM850 and old names.
         None => match mail_parser::decoders::charsets::map::charset_decoder(label) {
@@ -37,7 +35,7 @@ pub(crate) fn decode<'a>(label: &[u8], octets: &'a [u8]) -> Cow<'a, str> {
 pub(crate) fn unlabelled(octets: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(octets) {
         Ok(text) => text.into(),
-        Err(_) => encoding_rs::WINDOWS_1252.decode_without_bom_handling(octets).0,
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(octets).0,
     }
 }
 
@@ -55,6 +53,7 @@ mod tests {
             ("koi8-r", b"\xf0\xd2", "Пр"),
             ("utf-7", b"+ZYc-", "文"),
             ("unknown", b"\xe9", "é"),
+            ("us-ascii", b"\xe9t\xe9", "été"),
             ("iso-2022-jp", b"\x1b$B%O\x1b(B", "ハ"),
             ("utf-16le", b"a\0b\0", "ab"),
         ] {

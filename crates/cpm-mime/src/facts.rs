@@ -20,6 +20,13 @@ pub struct SentDate {
     pub zone_minutes: i32,
 }
 
+impl SentDate {
+    /// The day as written, in days since 1970-01-01.
+    pub fn day(&self) -> i64 {
+        (self.unix_seconds + i64::from(self.zone_minutes) * 60).div_euclid(86_400)
+    }
+}
+
 /// The first mailbox of an address field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name<'a> {
@@ -302,6 +309,22 @@ impl MessageIndex {
         self.find(Tag::ConversationId)
     }
 
+    /// THREADID (RFC 8474 §5.2): messages of one conversation have one. The Conversation-ID with all that an object
+    /// identifier may not have written as `_` and two hexadecimal digits, so that two never become one; `C-` before it
+    /// keeps it apart from other identifiers. None without a Conversation-ID, or with one above 255 octets then.
+    pub fn thread_id(&self) -> Option<String> {
+        const OBJECT_ID_BYTES_MAX: usize = 255;
+        let mut id = String::from("C-");
+        for byte in self.conversation_id()? {
+            if byte.is_ascii_alphanumeric() || *byte == b'-' {
+                id.push(char::from(*byte));
+            } else {
+                id.push_str(&format!("_{byte:02x}"));
+            }
+        }
+        (id.len() <= OBJECT_ID_BYTES_MAX).then_some(id)
+    }
+
     /// Contribution-ID.
     pub fn contribution_id(&self) -> Option<&[u8]> {
         self.find(Tag::ContributionId)
@@ -383,6 +406,8 @@ mod tests {
         assert_eq!(date("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)"), Some(expected));
         assert_eq!(date("1 Jan 1960 00:00 +0000").map(|date| date.unix_seconds), Some(-315619200));
         assert_eq!(date("soon"), None);
+        assert_eq!(date("2 Jan 1970 00:30 +0100").map(|date| date.day()), Some(1));
+        assert_eq!(date("31 Dec 1969 23:30 -0100").map(|date| date.day()), Some(-1));
     }
 
     #[test]

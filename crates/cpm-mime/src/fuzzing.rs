@@ -35,13 +35,13 @@ pub fn fuzz_index(data: &[u8]) {
 
     for limits in [
         Limits { parts_max: 3, depth_max: 2, ..limits },
-        Limits { header_bytes_max: 40, envelope_bytes_max: 64, bodystructure_bytes_max: 200, ..limits },
+        Limits { header_bytes_max: 40, envelope_bytes_max: 64, structure_bytes_max: 200, ..limits },
         Limits {
             parts_max: 0,
             depth_max: 0,
             header_bytes_max: 0,
             envelope_bytes_max: 0,
-            bodystructure_bytes_max: 0,
+            structure_bytes_max: 0,
         },
     ] {
         check_index(&crate::parse(data, &limits));

@@ -14,8 +14,9 @@ pub struct Limits {
     pub header_bytes_max: usize,
     /// Octets of one rendered ENVELOPE; address lists are cut to fit.
     pub envelope_bytes_max: usize,
-    /// Octets of the rendered BODYSTRUCTURE, nested envelopes included. Parts that would not fit are not indexed.
-    pub bodystructure_bytes_max: usize,
+    /// Octets of BODYSTRUCTURE and part table, nested envelopes included. Once they are taken, no more parts are
+    /// indexed; the last one may pass it by [`STRUCTURE_PART_BYTES_MAX`] and a quarter of an envelope.
+    pub structure_bytes_max: usize,
 }
 
 /// Longest boundary that is honoured, octets. RFC 2046 §5.1.1 allows 70; some senders write more.
@@ -48,7 +49,7 @@ impl Default for Limits {
             depth_max: 50,
             header_bytes_max: 128 * 1024,
             envelope_bytes_max: 16 * 1024,
-            bodystructure_bytes_max: 40 * 1024,
+            structure_bytes_max: 48 * 1024,
         }
     }
 }

@@ -75,7 +75,13 @@ impl Captures {
 
 impl Capture {
     fn text(&self) -> Option<String> {
-        let octets = transfer::decode(self.encoding, &self.octets).ok()?;
+        let mut octets = transfer::decode(self.encoding, &self.octets).ok()?;
+        // The capture may have cut the last character.
+        if let Err(error) = std::str::from_utf8(&octets)
+            && error.error_len().is_none()
+        {
+            octets.truncate(error.valid_up_to());
+        }
         match self.source {
             Source::Plain => Some(line(&charset::decode(self.charset.as_bytes(), &octets))),
             Source::Html => Some(html(&charset::decode(self.charset.as_bytes(), &octets))),
@@ -100,10 +106,8 @@ fn html(text: &str) -> String {
     line(&mail_parser::decoders::html::html_to_text(text))
 }
 
-/// Text on one line: blanks and controls collapse to single spaces; at most the allowed number of characters, without
-/// the remains of a character that the capture cut.
+/// Text on one line: blanks and controls collapse to single spaces; at most the allowed number of characters.
 fn line(text: &str) -> String {
-    let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
     let mut out = String::with_capacity(text.len().min(PREVIEW_CHARS_MAX));
     let mut chars = 0;
     let mut gap = false;
@@ -136,6 +140,7 @@ mod tests {
 
     #[test]
     fn previews() {
+        check("\r\ncaf\u{e9}\r\n", Some("café"));
         check("\r\n  hello\r\n\t world \r\n", Some("hello world"));
         check(
             "Content-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\ncaf=E9=\r\n!",

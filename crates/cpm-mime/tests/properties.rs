@@ -59,12 +59,53 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece(), 0..40).prop_map(|pieces| pieces.concat())
 }
 
+const HTML: [&str; 24] = [
+    "<",
+    ">",
+    "</",
+    "<p>",
+    "<br/>",
+    "<head>",
+    "</head>",
+    "<style>",
+    "<!--",
+    "-->",
+    "<script",
+    "&",
+    ";",
+    "&amp;",
+    "&#x110000;",
+    "&#233;",
+    "é",
+    "東",
+    "a b",
+    "\r\n",
+    "\"",
+    "=",
+    "<a href='é'>",
+    "\u{feff}",
+];
+
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let default = ProptestConfig::default();
+    ProptestConfig { cases: if asked { default.cases } else { 2000 }, failure_persistence: None, ..default }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn messages_keep_the_promises(message in message()) {
         fuzz_index(&message);
+    }
+
+    #[test]
+    fn any_html_has_a_preview(pieces in prop::collection::vec(prop::sample::select(HTML.to_vec()), 0..60)) {
+        let message = format!("Content-Type: text/html; charset=utf-8\r\n\r\n{}", pieces.concat());
+        prop_assert!(parse(message.as_bytes(), &Limits::default()).preview().is_some());
+        fuzz_index(message.as_bytes());
     }
 
     #[test]

@@ -186,7 +186,8 @@ fn the_stored_form_is_bounded() {
     for n in 0..40 {
         parameters += &format!("; p{n}=\"{long}\"");
     }
-    for inner in ["message/rfc822", "text/plain", "multipart/mixed; boundary=b", "image/png"] {
+    let odd = format!("{}/{}", "\u{e9}".repeat(200), "\u{e9}".repeat(200));
+    for inner in ["message/rfc822", "text/plain", "multipart/mixed; boundary=b", "image/png", &odd] {
         let mut message = format!("{header}Content-Type: multipart/mixed; boundary=b\r\n\r\n");
         for _ in 0..400 {
             message += &format!("--b\r\nContent-Type: {inner}{parameters}\r\nContent-ID: {long}\r\n\r\n");

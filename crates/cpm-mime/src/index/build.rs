@@ -33,8 +33,8 @@ pub struct IndexBuilder {
     line: Line,
     /// Start of a line that is not decided yet.
     pending: Vec<u8>,
-    /// Octets of answers that nodes hold.
-    rendered: usize,
+    /// Octets of the index that nodes take.
+    taken: usize,
     /// The top message's ENVELOPE.
     envelope: Vec<u8>,
     facts: facts::Facts,
@@ -74,7 +74,7 @@ impl IndexBuilder {
             tail: [0; 2],
             line: Line::Start,
             pending: Vec::new(),
-            rendered: 0,
+            taken: 0,
             envelope: Vec::new(),
             facts: facts::Facts::default(),
             captures: preview::Captures::default(),
@@ -215,7 +215,7 @@ impl IndexBuilder {
     }
 
     fn has_room(&self) -> bool {
-        self.nodes.len() < self.limits.parts_max && self.rendered < self.limits.bodystructure_bytes_max
+        self.nodes.len() < self.limits.parts_max && self.taken < self.limits.structure_bytes_max
     }
 
     /// Opens a part whose header begins here.
@@ -255,7 +255,7 @@ impl IndexBuilder {
             node.lines = if end == node.body { 0 } else { lines.saturating_sub(node.lines) };
             if node.kind == PartKind::Multipart && self.nodes.len() == open.node + 1 {
                 let empty = Node::empty(end);
-                self.rendered += empty.rendered();
+                self.taken += empty.share();
                 self.nodes.push(empty);
             }
             self.nodes[open.node].descendants = (self.nodes.len() - open.node - 1) as u32;
@@ -280,7 +280,7 @@ impl IndexBuilder {
             }
             Some(holder) if self.nodes[holder].kind == PartKind::Message => {
                 let envelope = envelope::render(&self.header, self.limits.envelope_bytes_max / 4).octets;
-                self.rendered += envelope.len();
+                self.taken += envelope.len();
                 self.nodes[holder].envelope = envelope;
             }
             Some(_) => {}
@@ -292,7 +292,7 @@ impl IndexBuilder {
         node.body = body;
         node.end = body;
         node.lines = self.lines;
-        self.rendered += node.rendered();
+        self.taken += node.share();
         match node.kind {
             PartKind::Multipart => {
                 self.open[level - 1].boundary = head.boundary();

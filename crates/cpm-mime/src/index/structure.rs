@@ -7,8 +7,8 @@ use crate::limits::{BOUNDARY_BYTES_MAX, STRUCTURE_PART_BYTES_MAX, STRUCTURE_STRI
 use crate::param::{self, ContentType, Parameters};
 use crate::quote::{cut, nstring, number, string};
 
-/// Octets that a part takes in the answer beside its own fields: parentheses, size and lines.
-const FRAME_BYTES: usize = 48;
+/// Octets that a part takes beside its own fields: parentheses, size and lines in the answer, numbers in the table.
+const FRAME_BYTES: usize = 64;
 
 /// A part under construction, with its share of the answers.
 #[derive(Debug)]
@@ -79,9 +79,9 @@ impl Node {
         }
     }
 
-    /// Octets of its share of the answer.
-    pub(super) fn rendered(&self) -> usize {
-        self.fields.len() + self.extension.len() + FRAME_BYTES
+    /// Octets of its share of the index, without the envelope.
+    pub(super) fn share(&self) -> usize {
+        self.fields.len() + self.extension.len() + self.media_type.len() + self.charset.len() + FRAME_BYTES
     }
 
     pub(super) fn part(&self) -> Part<'_> {
@@ -288,7 +288,7 @@ pub(super) struct Answer {
 
 /// Renders the tree.
 pub(super) fn render(nodes: &[Node]) -> Answer {
-    let size = nodes.iter().map(|node| node.rendered() + node.envelope.len()).sum();
+    let size = nodes.iter().map(|node| node.share() + node.envelope.len()).sum();
     let mut render =
         Render { nodes, next: 0, out: Vec::with_capacity(size), extensions: Vec::new(), extension_end: 0 };
     render.part();
