@@ -11,6 +11,7 @@ pub(crate) mod sasl;
 use std::sync::Arc;
 use std::time::Instant;
 
+use imap_wire::Capability;
 use model::CpmAddress;
 use moka::sync::Cache;
 use rand::RngCore;
@@ -53,6 +54,16 @@ impl Mechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
+        }
+    }
+
+    /// How it is offered.
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::ScramSha256Plus => Capability::AuthScramSha256Plus,
+            Self::ScramSha256 => Capability::AuthScramSha256,
+            Self::Plain => Capability::AuthPlain,
+            Self::Login => Capability::AuthLogin,
         }
     }
 

@@ -1,42 +1,86 @@
 //! What is offered, by state. An extension is here when it works, and where it works.
 
+use imap_wire::Capability;
 use model::limits::APPEND_BYTES_MAX;
 
 use crate::auth::Mechanism;
 use crate::connection::Output;
 use crate::session::Session;
 
-/// Offered in every state. Source of the names: RFC 9051 §7.2.2 and the registry of IMAP capabilities.
-const ALWAYS: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE";
+/// Offered in every state.
+const ALWAYS: &[Capability] = &[
+    Capability::Imap4Rev1,
+    Capability::Imap4Rev2,
+    Capability::LiteralPlus,
+    Capability::SaslIr,
+    Capability::Id,
+    Capability::Enable,
+];
 
 /// Offered after login.
-const LOGGED_IN: &str = "IDLE NAMESPACE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE \
-    STATUS=SIZE UIDPLUS MULTIAPPEND MOVE CONDSTORE QRESYNC ESEARCH SEARCHRES WITHIN SORT THREAD=ORDEREDSUBJECT \
-    THREAD=REFERENCES BINARY CATENATE QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE OBJECTID SAVEDATE PREVIEW \
-    UTF8=ACCEPT I18NLEVEL=1 REPLACE PARTIAL INPROGRESS UNAUTHENTICATE";
+const LOGGED_IN: &[Capability] = &[
+    Capability::Idle,
+    Capability::Namespace,
+    Capability::Unselect,
+    Capability::Children,
+    Capability::ListExtended,
+    Capability::ListStatus,
+    Capability::SpecialUse,
+    Capability::CreateSpecialUse,
+    Capability::StatusSize,
+    Capability::UidPlus,
+    Capability::MultiAppend,
+    Capability::Move,
+    Capability::CondStore,
+    Capability::QResync,
+    Capability::ESearch,
+    Capability::SearchRes,
+    Capability::Within,
+    Capability::Sort,
+    Capability::ThreadOrderedSubject,
+    Capability::ThreadReferences,
+    Capability::Binary,
+    Capability::Catenate,
+    Capability::Quota,
+    Capability::QuotaResStorage,
+    Capability::QuotaResMessage,
+    Capability::ObjectId,
+    Capability::SaveDate,
+    Capability::Preview,
+    Capability::Utf8Accept,
+    Capability::I18nLevel1,
+    Capability::Replace,
+    Capability::Partial,
+    Capability::InProgress,
+    Capability::Unauthenticate,
+];
 
 /// `CAPABILITY` and its list, as the untagged response and the response code have it.
 pub(crate) fn list(session: &Session, out: &Output) -> String {
-    let mut list = format!("CAPABILITY {ALWAYS}");
-    if session.login.is_some() {
+    let mut list = String::from("CAPABILITY");
+    let mut add = |capability: Capability| {
         list.push(' ');
-        list.push_str(LOGGED_IN);
-        list.push_str(&format!(" APPENDLIMIT={APPEND_BYTES_MAX}"));
+        list.push_str(capability.name());
+    };
+    ALWAYS.iter().copied().for_each(&mut add);
+    if session.login.is_some() {
+        LOGGED_IN.iter().copied().for_each(&mut add);
         if !out.is_deflated() {
-            list.push_str(" COMPRESS=DEFLATE");
+            add(Capability::CompressDeflate);
         }
+        // RFC 7889 §3: one limit for all mailboxes.
+        list.push_str(&format!(" {}={APPEND_BYTES_MAX}", Capability::AppendLimit.name()));
         return list;
     }
     if session.may_start_tls(out) {
-        list.push_str(" STARTTLS");
+        add(Capability::StartTls);
     }
     if !session.may_send_password(out) {
-        list.push_str(" LOGINDISABLED");
+        add(Capability::LoginDisabled);
     }
     for mechanism in Mechanism::ALL {
         if mechanism.is_offered(session, out) {
-            list.push_str(" AUTH=");
-            list.push_str(mechanism.name());
+            add(mechanism.capability());
         }
     }
     list

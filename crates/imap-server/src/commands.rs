@@ -4,19 +4,46 @@
 //! and the call. When a call ends, what changed in the selected folder is told as far as the row allows, then the
 //! tagged line is written. Handlers return a `Reply` or a `Result<Reply, Reply>`, so that `?` ends them early.
 
+pub(crate) mod append;
 pub(crate) mod authenticate;
 pub(crate) mod capability;
+pub(crate) mod check;
+pub(crate) mod close;
+pub(crate) mod compress;
+pub(crate) mod copy;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod enable;
+pub(crate) mod expunge;
+pub(crate) mod fetch;
+pub(crate) mod id;
+pub(crate) mod idle;
+pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod namespace;
 pub(crate) mod noop;
+pub(crate) mod quota;
+pub(crate) mod rename;
+pub(crate) mod replace;
+pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod sort;
+pub(crate) mod starttls;
+pub(crate) mod status;
+pub(crate) mod store_flags;
+pub(crate) mod subscribe;
+pub(crate) mod thread;
+pub(crate) mod unauthenticate;
 
+use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use imap_wire::Command;
 use imap_wire::reader::AppendStart;
 use metrics::Histogram;
+use store_api::CopyMode;
 
 use crate::connection::{Input, Output};
 use crate::reply::{Reply, Status};
@@ -130,6 +157,13 @@ pub fn command_table() -> impl Iterator<Item = CommandInfo> {
     })
 }
 
+/// A handler's future in a box of its own.
+fn boxed<'a, T>(
+    handler: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(handler)
+}
+
 /// `(session, out, input)`: names for the calls. `start`: the commands whose messages are streamed.
 macro_rules! commands {
     (($session:ident, $out:ident, $input:ident, $start:ident)
@@ -171,7 +205,7 @@ macro_rules! commands {
             $input: &mut Input,
             command: Command,
         ) -> Reply {
-            match command { $($pattern $(if $guard)? => Box::pin($call).await.into(),)* }
+            match command { $($pattern $(if $guard)? => boxed($call).await.into(),)* }
         }
 
         /// Executes a command whose messages are streamed.
@@ -182,7 +216,7 @@ macro_rules! commands {
             $input: &mut Input,
             $start: AppendStart,
         ) -> Reply {
-            $(if $s_guard { return Box::pin($s_call).await.into(); })*
+            $(if $s_guard { return boxed($s_call).await.into(); })*
             Reply::bad("this command is not known")
         }
     };
@@ -192,16 +226,54 @@ macro_rules! commands {
 commands! {
     (session, out, input, start)
     streamed {
+    UidReplace   "UID REPLACE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 8508 §3",      if start.replaces.is_some_and(|r| r.uid) => replace::run(session, out, input, start);
+    Replace      "REPLACE",      SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 8508 §3", if start.replaces.is_some() => replace::run(session, out, input, start);
+    Append       "APPEND",       LOGGED_IN, MAY_EXPUNGE | CHANGES, "RFC 9051 §6.3.12; RFC 3502; RFC 4469", if start.replaces.is_none() => append::run(session, out, input, start);
     }
     plain {
     Capability   "CAPABILITY",   ANY,       MAY_EXPUNGE,           "RFC 9051 §6.1.1",  Command::Capability => capability::run(session, out);
     Noop         "NOOP",         ANY,       MAY_EXPUNGE,           "RFC 9051 §6.1.2",  Command::Noop => noop::run();
     Logout       "LOGOUT",       ANY,       QUIET,                 "RFC 9051 §6.1.3",  Command::Logout => logout::run(session, out);
+    Id           "ID",           ANY,       MAY_EXPUNGE,           "RFC 2971 §3.1",    Command::Id(fields) => id::run(session, out, fields);
+    StartTls     "STARTTLS",     CLOSED,    QUIET,                 "RFC 9051 §6.2.1",  Command::StartTls => starttls::run(session, out);
     Login        "LOGIN",        CLOSED,    QUIET,                 "RFC 9051 §6.2.3",  Command::Login(login) => login::run(session, out, input, login);
     Authenticate "AUTHENTICATE", CLOSED,    QUIET,                 "RFC 9051 §6.2.2",  Command::Authenticate(auth) => authenticate::run(session, out, input, auth);
+    Unauthenticate "UNAUTHENTICATE", LOGGED_IN, QUIET,             "RFC 8437 §2",      Command::Unauthenticate => unauthenticate::run(session, input);
+    Compress     "COMPRESS",     LOGGED_IN, QUIET,                 "RFC 4978 §3",      Command::Compress(algorithm) => compress::run(out, algorithm);
+    Enable       "ENABLE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.1",  Command::Enable(names) => enable::run(session, out, names);
     Select       "SELECT",       LOGGED_IN, QUIET,                 "RFC 9051 §6.3.2",  Command::Select(select) => select::run(session, out, select, select::Access::ReadWrite);
     Examine      "EXAMINE",      LOGGED_IN, QUIET,                 "RFC 9051 §6.3.3",  Command::Examine(select) => select::run(session, out, select, select::Access::ReadOnly);
-    // Rows whose handlers are still to come end here.
-    Other        "(other)",      ANY,       0,                     "",                 _ => async { Reply::bad("this command is not known") };
+    Create       "CREATE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.4",  Command::Create(create) => create::run(session, create);
+    Delete       "DELETE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.5",  Command::Delete(mailbox) => delete::run(session, out, mailbox);
+    Rename       "RENAME",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.6",  Command::Rename(rename) => rename::run(session, out, rename);
+    Subscribe    "SUBSCRIBE",    LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.7",  Command::Subscribe(mailbox) => subscribe::subscribe(session, mailbox);
+    Unsubscribe  "UNSUBSCRIBE",  LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.8",  Command::Unsubscribe(mailbox) => subscribe::unsubscribe(session, mailbox);
+    List         "LIST",         LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.9",  Command::List(list) => list::run(session, out, list);
+    Lsub         "LSUB",         LOGGED_IN, MAY_EXPUNGE,           "RFC 3501 §6.3.9",  Command::Lsub(lsub) => list::lsub(session, out, lsub);
+    Namespace    "NAMESPACE",    LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.10", Command::Namespace => namespace::run(out);
+    Status       "STATUS",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.11", Command::Status(status) => status::run(session, out, status);
+    Idle         "IDLE",         LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.13", Command::Idle => idle::run(session, out, input);
+    GetQuota     "GETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.1",  Command::GetQuota(root) => quota::get_quota(session, out, root);
+    GetQuotaRoot "GETQUOTAROOT", LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.2",  Command::GetQuotaRoot(mailbox) => quota::get_quota_root(session, out, mailbox);
+    SetQuota     "SETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.3",  Command::SetQuota(_) => quota::set_quota();
+    Check        "CHECK",        SELECTED,  MAY_EXPUNGE,           "RFC 3501 §6.4.1",  Command::Check => check::run();
+    Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session);
+    Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);
+    UidFetch     "UID FETCH",    SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Fetch(fetch) if fetch.uid => fetch::run(session, out, fetch);
+    Fetch        "FETCH",        SELECTED,  USES_SEQ,              "RFC 9051 §6.4.5",  Command::Fetch(fetch) => fetch::run(session, out, fetch);
+    UidStore     "UID STORE",    SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9",  Command::Store(store) if store.uid => store_flags::run(session, out, store);
+    Store        "STORE",        SELECTED,  USES_SEQ | CHANGES,    "RFC 9051 §6.4.6",  Command::Store(store) => store_flags::run(session, out, store);
+    UidSearch    "UID SEARCH",   SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Search(search) if search.uid => search::run(session, out, search);
+    Search       "SEARCH",       SELECTED,  USES_SEQ,              "RFC 9051 §6.4.4",  Command::Search(search) => search::run(session, out, search);
+    UidSort      "UID SORT",     SELECTED,  MAY_EXPUNGE,           "RFC 5256 §3",      Command::Sort(sort) if sort.uid => sort::run(session, out, sort);
+    Sort         "SORT",         SELECTED,  USES_SEQ,              "RFC 5256 §3",      Command::Sort(sort) => sort::run(session, out, sort);
+    UidThread    "UID THREAD",   SELECTED,  MAY_EXPUNGE,           "RFC 5256 §3",      Command::Thread(thread) if thread.uid => thread::run(session, out, thread);
+    Thread       "THREAD",       SELECTED,  USES_SEQ,              "RFC 5256 §3",      Command::Thread(thread) => thread::run(session, out, thread);
+    UidCopy      "UID COPY",     SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9",  Command::Copy(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Copy);
+    Copy         "COPY",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.7", Command::Copy(transfer) => copy::run(session, out, transfer, CopyMode::Copy);
+    UidMove      "UID MOVE",     SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 6851", Command::Move(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Move);
+    Move         "MOVE",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.8; RFC 6851", Command::Move(transfer) => copy::run(session, out, transfer, CopyMode::Move);
+    Expunge      "EXPUNGE",      SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.3",  Command::Expunge => expunge::run(session, None);
+    UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, Some(uids));
     }
 }

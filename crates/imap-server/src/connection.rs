@@ -55,7 +55,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
         let after = match input.next(out).await {
             Ok(Step::Command(command)) => {
                 let row = commands::row(&command.body);
-                let began = begin(session);
+                let began = begin(session, &command.tag);
                 let reply = match row.check(session.state()) {
                     Ok(()) => commands::run(session, out, input, command.body).await,
                     Err(reply) => reply,
@@ -64,7 +64,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
             }
             Ok(Step::AppendStart(start)) => {
                 let tag = start.tag.clone();
-                let began = begin(session);
+                let began = begin(session, &tag);
                 let (row, reply) = match commands::streamed_row(&start) {
                     None => (None, Reply::bad("this command is not known")),
                     Some(row) => match row.check(session.state()) {
@@ -140,7 +140,8 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
     }
 }
 
-fn begin(session: &mut Session) -> Instant {
+fn begin(session: &mut Session, tag: &Tag) -> Instant {
+    session.tag = tag.clone();
     session.request_id = session.server.next_id();
     Instant::now()
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imap_wire::{MailboxArg, MailboxEncoding};
+use imap_wire::{MailboxArg, MailboxEncoding, Tag};
 use model::{AccountId, CpmAddress, FolderSnapshot, MailboxId, MailboxName, Uid};
 use store_api::{Ctx, FolderTree, MailStore, Requestor};
 
@@ -58,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) fresh: Option<Arc<FolderSnapshot>>,
     /// Names the running command in the log and towards the store.
     pub request_id: u64,
+    /// The running command's tag, for responses that name it (ESEARCH, INPROGRESS).
+    pub tag: Tag,
     pub(crate) login_failures: u32,
     pub(crate) stage: StageGauge,
 }
@@ -73,6 +75,7 @@ impl Session {
             view: None,
             fresh: None,
             request_id: 0,
+            tag: Tag::default(),
             login_failures: 0,
             stage: StageGauge::new(),
         }
@@ -160,6 +163,17 @@ impl Session {
         let snapshot = self.store().folder(&self.ctx(), account, mailbox).await?;
         self.fresh = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Notes that the client uses mod-sequences from now on; if that is new, it is told where they stand (RFC 7162
+    /// §3.1.2).
+    pub fn enable_condstore(&mut self, out: &mut Output) {
+        if std::mem::replace(&mut self.enabled.condstore, true) {
+            return;
+        }
+        if let Some(view) = &self.view {
+            out.untagged(format_args!("OK [HIGHESTMODSEQ {}] mod-sequences are told", view.known_modseq));
+        }
     }
 
     /// All folders.

@@ -1,5 +1,6 @@
 //! From what the client knows to what is: the untagged responses between the two.
 
+use imap_wire::response;
 use model::{ErrorKind, FolderSnapshot, Uid};
 
 use crate::connection::Output;
@@ -78,15 +79,13 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
             held = true;
         } else {
             if enabled.qresync {
-                out.push(b"* VANISHED ");
-                encode::uid_set(out.text(), &gone);
-                out.push(b"\r\n");
+                response::vanished(out.text(), false, &gone);
             } else {
                 // Ascending, each number as it is after the ones before it (RFC 9051 §7.5.1).
                 let mut removed = 0;
                 for (first, last) in view.seq.seqs_of_uids(&gone) {
                     for _ in first..=last {
-                        out.untagged(format_args!("{} EXPUNGE", first - removed));
+                        response::expunge(out.text(), first - removed);
                     }
                     removed += last - first + 1;
                 }
@@ -112,9 +111,9 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         }
         view.uid_next_known = state.uid_next;
         if arrived {
-            out.untagged(format_args!("{} EXISTS", view.seq.len()));
+            response::exists(out.text(), view.seq.len());
             if !enabled.rev2 {
-                out.untagged(format_args!("{} RECENT", view.recent.len()));
+                response::recent(out.text(), view.recent.len() as u32);
             }
         }
     }
@@ -128,12 +127,12 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         }
         let Some(seq) = view.seq.seq(row.uid) else { continue };
         out.push(b"* ");
-        encode::number(out.text(), u64::from(seq));
+        encode::number(out.text(), seq);
         out.push(b" FETCH (");
         // RFC 7162 §3.2.4: with QRESYNC enabled the UID is told too; rev2 recommends it always (RFC 9051 §7.5.2).
         if enabled.qresync || enabled.rev2 {
             out.push(b"UID ");
-            encode::number(out.text(), u64::from(row.uid.get()));
+            encode::number(out.text(), row.uid.get());
             out.push(b" ");
         }
         if enabled.condstore {

@@ -256,3 +256,186 @@ impl View {
         self.own_changes = Vec::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn uid(n: u32) -> Uid {
+        Uid::new(n).expect("positive")
+    }
+
+    fn set(ranges: &[(u32, u32)]) -> UidSet {
+        UidSet::from_ranges(ranges.iter().copied())
+    }
+
+    /// What both pictures must agree on.
+    fn check(map: &SeqMap, model: &[u32]) {
+        assert_eq!(map.len() as usize, model.len());
+        assert_eq!(map.is_empty(), model.is_empty());
+        assert_eq!(map.last_uid().map(Uid::get), model.last().copied());
+        assert_eq!(map.uids(), model.iter().copied().map(uid).collect());
+        let pairs: Vec<_> = model.iter().enumerate().map(|(i, n)| (i as u32 + 1, uid(*n))).collect();
+        assert_eq!(map.iter().collect::<Vec<_>>(), pairs);
+        assert_eq!((map.uid(0), map.uid(map.len() + 1), map.uid(u32::MAX)), (None, None, None));
+        for (seq, uid) in pairs {
+            assert_eq!((map.uid(seq), map.seq(uid)), (Some(uid), Some(seq)));
+        }
+        for n in 1..model.last().map_or(3, |n| n + 3) {
+            assert_eq!(map.seq(uid(n)).is_some(), model.contains(&n), "UID {n}");
+        }
+        assert!(map.runs.windows(2).all(|w| w[0].last + 1 < w[1].first), "runs are as few as can be");
+    }
+
+    /// A step in the life of a view.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// New messages: the gap before each.
+        Push(Vec<u32>),
+        /// Removals, by UID.
+        Remove(Vec<(u32, u32)>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let ranges = prop::collection::vec((1..120u32, 0..12u32).prop_map(|(a, n)| (a, a + n)), 0..5);
+        let step = prop_oneof![
+            prop::collection::vec(prop_oneof![4 => Just(1u32), 1 => 2..6u32], 0..20).prop_map(Step::Push),
+            ranges.prop_map(Step::Remove),
+        ];
+        prop::collection::vec(step, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn as_a_list_of_uids(steps in steps(), asked in prop::collection::vec((1..140u32, 0..30u32), 0..5)) {
+            let (mut map, mut model) = (SeqMap::default(), Vec::<u32>::new());
+            let mut last = 0;
+            for step in steps {
+                match step {
+                    Step::Push(gaps) => for gap in gaps {
+                        last += gap;
+                        map.push(uid(last));
+                        model.push(last);
+                    },
+                    Step::Remove(ranges) => {
+                        let gone = set(&ranges);
+                        map.remove(&gone);
+                        model.retain(|n| !gone.contains(uid(*n)));
+                    }
+                }
+                check(&map, &model);
+            }
+            prop_assert_eq!(&SeqMap::new(model.iter().copied().map(uid)), &map);
+
+            let asked = set(&asked.iter().map(|(a, n)| (*a, a + n)).collect::<Vec<_>>());
+            let existing: UidSet = model.iter().copied().map(uid).filter(|u| asked.contains(*u)).collect();
+            prop_assert_eq!(&map.existing(&asked), &existing);
+            let numbers: Vec<u32> = map.seqs_of_uids(&asked).into_iter().flat_map(|(a, b)| a..=b).collect();
+            let expected: Vec<u32> = (1..).zip(&model).filter(|(_, n)| asked.contains(uid(**n))).map(|(i, _)| i).collect();
+            prop_assert_eq!(&numbers, &expected);
+            prop_assert!(map.seqs_of_uids(&asked).windows(2).all(|w| w[0].1 + 1 < w[1].0));
+            // The same set taken as sequence numbers.
+            let by_seq = map.uids_of_seqs(asked.ranges());
+            let expected: UidSet = (1..).zip(&model).filter(|(i, _)| asked.contains(uid(*i))).map(|(_, n)| uid(*n)).collect();
+            prop_assert_eq!(by_seq, expected);
+        }
+    }
+
+    #[test]
+    fn a_folder_without_gaps_is_one_run() {
+        let mut map = SeqMap::new((1..=1_000_000).map(uid));
+        assert_eq!(map.runs.capacity(), 1);
+        map.remove(&set(&[(500_000, 500_000)]));
+        assert_eq!(map.runs.len(), 2);
+        assert_eq!((map.seq(uid(500_001)), map.uid(999_999)), (Some(500_000), Some(uid(1_000_000))));
+        let mut all = SeqMap::new([uid(u32::MAX - 1), uid(u32::MAX)]);
+        assert_eq!(all.existing(&set(&[(1, u32::MAX)])).len(), 2);
+        all.remove(&set(&[(1, u32::MAX)]));
+        assert!(all.is_empty());
+    }
+
+    fn view(uids: &[u32]) -> View {
+        use model::{Block, BlockNo, BodyId, Flags, FolderState, MessageRow};
+        let row = |n: &u32| MessageRow {
+            uid: uid(*n),
+            flags: Flags::default(),
+            modseq: ModSeq(1),
+            size: 1,
+            internal_date: 0,
+            zone_minutes: 0,
+            saved_at: 0,
+            body: BodyId(1),
+        };
+        let state = FolderState {
+            uid_validity: UidValidity::new(1).expect("positive"),
+            uid_next: u64::from(uids.last().copied().unwrap_or(0)) + 1,
+            highest_modseq: ModSeq(9),
+            expunge_modseq: ModSeq(0),
+            messages: uids.len() as u64,
+            unseen: 0,
+            deleted: 0,
+            bytes: 0,
+            deleted_bytes: 0,
+            recent_uid: 5,
+            keywords: Arc::default(),
+        };
+        let rows: Vec<_> = uids.iter().map(row).collect();
+        let blocks = if rows.is_empty() { vec![] } else { vec![(BlockNo(0), Arc::new(Block::new(rows)))] };
+        View::new(MailboxName::inbox(), false, &FolderSnapshot::new(MailboxId(1), state, blocks))
+    }
+
+    fn resolved(view: &View, text: &'static str, uid: bool) -> Result<UidSet, Reply> {
+        let line = bytes::Bytes::from(format!("a UID EXPUNGE {text}"));
+        let command = imap_wire::parse_command(&line, &imap_wire::Limits::default()).expect("a command");
+        let imap_wire::Command::UidExpunge(set) = command.body else { panic!("not a set") };
+        view.resolve(&set, uid)
+    }
+
+    #[test]
+    fn sets_of_messages() {
+        let mut view = view(&[2, 4, 6, 8]);
+        for (text, uid, expected) in [
+            ("1:2", false, set(&[(2, 2), (4, 4)])),
+            ("*", false, set(&[(8, 8)])),
+            ("4,1", false, set(&[(2, 2), (8, 8)])),
+            ("*:3", false, set(&[(6, 6), (8, 8)])),
+            ("1:2", true, set(&[(2, 2)])),
+            ("*", true, set(&[(8, 8)])),
+            // Source: RFC 9051 §6.4.9: `n:*` names the last message even where n is larger.
+            ("100:*", true, set(&[(8, 8)])),
+            ("3,9", true, set(&[])),
+            ("$", false, set(&[])),
+        ] {
+            assert_eq!(resolved(&view, text, uid), Ok(expected), "{text} {uid}");
+        }
+        assert_eq!(resolved(&view, "5", false).err().map(|r| r.status), Some(crate::reply::Status::Bad));
+        assert_eq!(resolved(&view, "3:9", false).err().map(|r| r.status), Some(crate::reply::Status::Bad));
+        view.saved = set(&[(4, 4), (5, 5), (8, 8)]);
+        assert_eq!(resolved(&view, "$", true), Ok(set(&[(4, 4), (8, 8)])));
+    }
+
+    #[test]
+    fn an_empty_mailbox_has_no_numbers() {
+        let view = view(&[]);
+        assert_eq!(resolved(&view, "1:*", true), Ok(UidSet::new()));
+        assert_eq!(resolved(&view, "*", false), Ok(UidSet::new()));
+        assert!(resolved(&view, "1", false).is_err());
+    }
+
+    #[test]
+    fn recent_from_the_first_that_nobody_was_told_of() {
+        assert_eq!(view(&[2, 4, 6, 8]).recent, set(&[(6, 6), (8, 8)]));
+        assert_eq!(view(&[2, 4]).recent, UidSet::new());
+    }
+
+    #[test]
+    fn own_changes_are_known_up_to_their_modseq() {
+        let mut view = view(&[1, 2, 3]);
+        view.note_own_changes(set(&[(1, 2)]), ModSeq(12));
+        assert!(view.is_own_change(uid(1), ModSeq(12)) && view.is_own_change(uid(2), ModSeq(11)));
+        assert!(!view.is_own_change(uid(1), ModSeq(13)) && !view.is_own_change(uid(3), ModSeq(12)));
+        view.forget_own_changes();
+        assert!(!view.is_own_change(uid(1), ModSeq(12)));
+    }
+}

@@ -6,7 +6,8 @@
 
 use imap_wire::SequenceSet;
 use imap_wire::command::{QResync, Select};
-use model::{Flags, FolderSnapshot, ModSeq, UidSet};
+use imap_wire::response::{self, ListData};
+use model::{Flags, FolderSnapshot, HIERARCHY_SEPARATOR, ModSeq, UidSet};
 
 use crate::connection::Output;
 use crate::encode;
@@ -66,9 +67,9 @@ fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &V
     let state = &snapshot.state;
     let rev2 = session.enabled.rev2;
     flags_lines(out, &state.keywords, view.read_only);
-    out.untagged(format_args!("{} EXISTS", view.seq.len()));
+    response::exists(out.text(), view.seq.len());
     if !rev2 {
-        out.untagged(format_args!("{} RECENT", view.recent.len()));
+        response::recent(out.text(), view.recent.len() as u32);
         if state.unseen > 0 {
             let unseen = snapshot.rows().find(|row| !row.flags.contains(Flags::SEEN));
             if let Some(seq) = unseen.and_then(|row| view.seq.seq(row.uid)) {
@@ -82,9 +83,12 @@ fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &V
     out.untagged(format_args!("OK [MAILBOXID ({})] the mailbox for ever", snapshot.mailbox));
     if rev2 {
         // RFC 9051 §6.3.2: the name as the server knows it.
-        out.push(b"* LIST () \"/\" ");
-        encode::mailbox(out.text(), view.name.as_str(), session.mailbox_encoding());
-        out.push(b"\r\n");
+        let data = ListData {
+            separator: Some(HIERARCHY_SEPARATOR),
+            name: view.name.as_str(),
+            ..ListData::default()
+        };
+        response::list(out.text(), &data, session.mailbox_encoding());
     }
 }
 
@@ -112,11 +116,7 @@ async fn resync(
         }
         // The store may name too many, yet nothing that exists may be called gone.
         gone = gone.difference(&snapshot.uids());
-        if !gone.is_empty() {
-            out.push(b"* VANISHED (EARLIER) ");
-            encode::uid_set(out.text(), &gone);
-            out.push(b"\r\n");
-        }
+        response::vanished(out.text(), true, &gone);
     }
     for row in snapshot.rows_changed_since(since) {
         if within.as_ref().is_some_and(|within| !within.contains(row.uid)) {
@@ -124,9 +124,9 @@ async fn resync(
         }
         let Some(seq) = view.seq.seq(row.uid) else { continue };
         out.push(b"* ");
-        encode::number(out.text(), u64::from(seq));
+        encode::number(out.text(), seq);
         out.push(b" FETCH (UID ");
-        encode::number(out.text(), u64::from(row.uid.get()));
+        encode::number(out.text(), row.uid.get());
         out.push(b" MODSEQ (");
         encode::number(out.text(), row.modseq.0);
         out.push(b") FLAGS ");

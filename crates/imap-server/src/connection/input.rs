@@ -34,6 +34,8 @@ pub(crate) struct Input {
     pause_max: Duration,
     /// When an unauthenticated connection ends.
     pub(super) login_by: Option<Instant>,
+    /// While in IDLE: when it ends, in place of the bound on silence.
+    pub idle_until: Option<Instant>,
 }
 
 impl Input {
@@ -43,7 +45,15 @@ impl Input {
         silence_max: Duration,
         pause_max: Duration,
     ) -> Self {
-        Self { reader, buffer: BytesMut::new(), shutdown, silence_max, pause_max, login_by: None }
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+            shutdown,
+            silence_max,
+            pause_max,
+            login_by: None,
+            idle_until: None,
+        }
     }
 
     /// The reader, to accept and reject literals and to set its mode and limits.
@@ -85,7 +95,7 @@ impl Input {
     }
 
     /// The next step, whether of a new command or of one that has begun. Cancel-safe between two commands.
-    pub(super) async fn next(&mut self, out: &mut Output) -> Result<Step, Ended> {
+    pub(crate) async fn next(&mut self, out: &mut Output) -> Result<Step, Ended> {
         loop {
             match self.reader.next(&mut self.buffer) {
                 Step::NeedMore => self.receive(out).await?,
@@ -104,7 +114,8 @@ impl Input {
             self.buffer = BytesMut::new();
         }
         out.shrink();
-        let mut until = Instant::now() + if between { self.silence_max } else { self.pause_max };
+        let silence_until = || Instant::now() + if between { self.silence_max } else { self.pause_max };
+        let mut until = self.idle_until.unwrap_or_else(silence_until);
         if let Some(login_by) = self.login_by {
             until = until.min(login_by);
         }

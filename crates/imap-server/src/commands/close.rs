@@ -1,0 +1,26 @@
+//! `CLOSE`: removes the messages with \Deleted, silently, and leaves the mailbox. `UNSELECT`: leaves it only.
+//!
+//! Source: RFC 9051 §6.4.1 and §6.4.2, RFC 7162 §3.2.8 (HIGHESTMODSEQ). Answers OK; NO when the messages could not be
+//! removed, and the mailbox then stays selected.
+
+use crate::reply::Reply;
+use crate::session::Session;
+
+pub(crate) async fn close(session: &mut Session) -> Result<Reply, Reply> {
+    let (account, view) = (session.account()?, session.view()?);
+    let mut reply = Reply::ok("CLOSE completed");
+    // EXAMINE: nothing is removed, and that is no error (RFC 9051 §6.4.1).
+    if !view.read_only {
+        let outcome = session.store().expunge(&session.ctx(), account, view.mailbox, None).await?;
+        if session.enabled.condstore && !outcome.uids.is_empty() {
+            reply.code = Some(format!("HIGHESTMODSEQ {}", outcome.modseq).into());
+        }
+    }
+    session.deselect();
+    Ok(reply)
+}
+
+pub(crate) async fn unselect(session: &mut Session) -> Reply {
+    session.deselect();
+    Reply::ok("UNSELECT completed")
+}

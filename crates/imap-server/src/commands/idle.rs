@@ -1,0 +1,117 @@
+//! `IDLE`: waits, and tells what changes in the selected folder as it changes, until `DONE`.
+//!
+//! Source: RFC 9051 §6.3.13, RFC 2177. Answers OK; BAD for any line but `DONE`. Woken by the change feed alone, and only
+//! by changes that this folder's client does not know. Now and then an untagged OK keeps the way through middle
+//! boxes open, and finds out clients that went away without a word.
+
+use std::time::Duration;
+
+use imap_wire::{Mode, Step};
+use store_api::{Pulse, Subscription};
+use tokio::time::Instant;
+
+use crate::connection::{Ended, Input, Output};
+use crate::reply::{After, Reply};
+use crate::session::Session;
+use crate::sync::{Removals, sync};
+use crate::telemetry::Stage;
+
+/// How long to wait before subscribing again to a feed that ended or could not be had.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
+    input.reader().set_mode(Mode::Idle);
+    out.push(b"+ idling\r\n");
+    session.stage.set(Stage::Idle);
+    input.idle_until = Some(Instant::now() + session.server.options.limits.idle_max);
+    let result = idle(session, out, input).await;
+    input.idle_until = None;
+    // An end that was not the client's line leaves the reader waiting for one; the connection ends then, too.
+    input.reader().set_mode(Mode::Command);
+    result
+}
+
+async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
+    let keepalive = session.server.options.limits.idle_keepalive;
+    let mut feed = subscribe(session).await;
+    loop {
+        // Boxed, so that what it needs is given back while the client waits.
+        Box::pin(sync(session, out, Removals::Tell)).await?;
+        session.fresh = None;
+        out.flush().await?;
+        let beat = Instant::now() + if keepalive.is_zero() { Duration::from_secs(86_400) } else { keepalive };
+        let woken = loop {
+            tokio::select! {
+                biased;
+                step = input.next(out) => return ended(out, step),
+                alive = changed(&mut feed, session.view.is_some()) => {
+                    if !alive {
+                        feed = subscribe(session).await;
+                        break true;
+                    }
+                    if feed.as_mut().is_some_and(|feed| concerns(session, feed.pulse())) {
+                        break true;
+                    }
+                }
+                () = tokio::time::sleep_until(beat) => break false,
+            }
+        };
+        if !woken {
+            out.untagged(format_args!("OK still here"));
+        }
+    }
+}
+
+/// The account's feed, listened to before the folder is looked at, so that nothing falls between. Without a selected
+/// folder nothing is to be told.
+async fn subscribe(session: &Session) -> Option<Subscription> {
+    session.view.as_ref()?;
+    let account = session.login.as_ref()?.account;
+    match session.server.feed.subscribe(account).await {
+        Ok(feed) => Some(feed),
+        Err(error) => {
+            tracing::warn!(%account, %error, "the change feed cannot be had");
+            None
+        }
+    }
+}
+
+/// Waits for a change; false, after a pause, when the feed must be subscribed to again.
+async fn changed(feed: &mut Option<Subscription>, wanted: bool) -> bool {
+    match feed {
+        Some(feed) => {
+            if feed.changed().await {
+                return true;
+            }
+        }
+        None if !wanted => std::future::pending().await,
+        None => {}
+    }
+    tokio::time::sleep(RETRY).await;
+    false
+}
+
+/// Whether a change may be one that the client does not know.
+fn concerns(session: &Session, pulse: Pulse) -> bool {
+    let Some(view) = &session.view else { return false };
+    match pulse.mailbox {
+        None => true,
+        Some(mailbox) => mailbox == view.mailbox && pulse.modseq > view.known_modseq,
+    }
+}
+
+fn ended(out: &mut Output, step: Result<Step, Ended>) -> Result<Reply, Reply> {
+    let bye = |out: &mut Output, text: &str| {
+        out.untagged(format_args!("BYE {text}"));
+        Err(Reply::no("IDLE was ended by the server").then(After::Close))
+    };
+    match step {
+        Ok(Step::IdleDone) => Ok(Reply::ok("IDLE completed")),
+        Ok(Step::Bad(error)) => Err(error.into()),
+        Ok(Step::Fatal(error)) => bye(out, &error.message),
+        Ok(_) => bye(out, "[SERVERBUG] the server lost its place"),
+        Err(Ended::Gone) => Err(Reply::lost()),
+        Err(Ended::TimedOut) => bye(out, "IDLE was not renewed in time"),
+        Err(Ended::ShuttingDown) => bye(out, "[UNAVAILABLE] the server is stopping, connect again soon"),
+    }
+}

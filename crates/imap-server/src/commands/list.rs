@@ -1,0 +1,278 @@
+//! `LIST`, basic and extended, and `LSUB`.
+//!
+//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN), RFC 3501
+//! §6.3.9 (LSUB). Answers OK; BAD for names that are not in the connection's encoding.
+//!
+//! Children and special uses are told in every LIST, which RFC 5258 §3 and RFC 6154 §2 allow: clients ask for them anyway.
+
+mod pattern;
+
+use std::collections::BTreeMap;
+
+use imap_wire::MailboxArg;
+use imap_wire::command::{List, ListReturn, ListSelection, Lsub};
+use imap_wire::response::{self, ListData};
+use model::{HIERARCHY_SEPARATOR, MailboxName};
+use store_api::FolderTree;
+
+use crate::commands::status;
+use crate::connection::Output;
+use crate::reply::Reply;
+use crate::session::Session;
+use pattern::Pattern;
+
+/// Mailboxes whose counters are asked of the store at once.
+const STATUS_PAGE: usize = 256;
+
+/// What is told of a mailbox beyond what always is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Show {
+    /// `\Subscribed`.
+    pub subscribed: bool,
+    /// `\NonExistent`, of extended LIST.
+    pub non_existent: bool,
+}
+
+/// A line of a listing: a name, and what a descendant that is not matched itself was selected by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Line {
+    /// It fits the selection itself.
+    selected: bool,
+    /// A mailbox below it fits.
+    child_subscribed: bool,
+    child_special_use: bool,
+}
+
+pub(crate) async fn run(session: &mut Session, out: &mut Output, list: List) -> Result<Reply, Reply> {
+    let done = Ok(Reply::ok("LIST completed"));
+    let reference = decode(session, &list.reference)?;
+    if !list.is_extended() && list.patterns.iter().all(|pattern| pattern.raw().is_empty()) {
+        // RFC 9051 §6.3.9: an empty pattern asks for the delimiter and the root.
+        out.untagged(format_args!(r#"LIST (\Noselect) "/" """#));
+        return done;
+    }
+    let patterns = list
+        .patterns
+        .iter()
+        .map(|pattern| Ok(Pattern::new(&reference, &decode(session, pattern)?)))
+        .collect::<Result<Vec<_>, Reply>>()?;
+    let tree = session.folders().await?;
+    let selection = list.selection.unwrap_or_default();
+    let returns = list.returns.clone().unwrap_or_default();
+    let lines = select(&tree, &patterns, selection);
+    let show =
+        Show { subscribed: selection.subscribed || returns.subscribed, non_existent: list.is_extended() };
+    write(session, out, &tree, &lines, show, &returns).await?;
+    done
+}
+
+pub(crate) async fn lsub(session: &mut Session, out: &mut Output, lsub: Lsub) -> Result<Reply, Reply> {
+    let done = Ok(Reply::ok("LSUB completed"));
+    if lsub.pattern.raw().is_empty() {
+        out.untagged(format_args!(r#"LSUB (\Noselect) "/" """#));
+        return done;
+    }
+    let (reference, text) = (decode(session, &lsub.reference)?, decode(session, &lsub.pattern)?);
+    let pattern = Pattern::new(&reference, &text);
+    let tree = session.folders().await?;
+    // RFC 3501 §6.3.9: with %, a name above a subscribed one that does not match is told, as \Noselect.
+    let selection =
+        ListSelection { subscribed: true, recursive_match: text.contains('%'), ..ListSelection::default() };
+    let encoding = session.mailbox_encoding();
+    for (name, line) in select(&tree, &[pattern], selection) {
+        let data = ListData {
+            attributes: if line.selected { &[] } else { &["\\Noselect"] },
+            separator: Some(HIERARCHY_SEPARATOR),
+            name: name.as_str(),
+            ..ListData::default()
+        };
+        response::lsub(out.text(), &data, encoding);
+        out.relieve().await?;
+    }
+    done
+}
+
+fn decode(session: &Session, arg: &MailboxArg) -> Result<String, Reply> {
+    arg.decode(session.mailbox_encoding()).map_err(|error| Reply::bad(error.to_string()))
+}
+
+/// The lines of a listing, by name.
+fn select(tree: &FolderTree, patterns: &[Pattern], selection: ListSelection) -> BTreeMap<MailboxName, Line> {
+    let fits_patterns = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
+    let special = |name: &MailboxName| tree.find(name).is_some_and(|entry| entry.special_use.is_some());
+    let mut lines: BTreeMap<MailboxName, Line> = BTreeMap::new();
+    let mut consider = |name: &MailboxName| {
+        if selection.special_use && !special(name) {
+            return;
+        }
+        if fits_patterns(name) {
+            lines.entry(name.clone()).or_default().selected = true;
+        }
+        if !selection.recursive_match {
+            return;
+        }
+        for ancestor in name.ancestors().filter(|ancestor| fits_patterns(ancestor)) {
+            let line = lines.entry(ancestor).or_default();
+            line.child_subscribed |= selection.subscribed;
+            line.child_special_use |= selection.special_use;
+        }
+    };
+    if selection.subscribed {
+        tree.subscribed().iter().for_each(&mut consider);
+    } else {
+        tree.folders().iter().map(|entry| &entry.name).for_each(&mut consider);
+    }
+    lines
+}
+
+async fn write(
+    session: &mut Session,
+    out: &mut Output,
+    tree: &FolderTree,
+    lines: &BTreeMap<MailboxName, Line>,
+    show: Show,
+    returns: &ListReturn,
+) -> Result<(), Reply> {
+    let lines: Vec<_> = lines.iter().collect();
+    for page in lines.chunks(STATUS_PAGE) {
+        // RFC 5819 §2: a STATUS for each that can be selected, behind its LIST.
+        let mut states = Vec::new();
+        if returns.status.is_some() {
+            let ids: Vec<_> = page.iter().filter_map(|(name, _)| selectable(tree, name)).collect();
+            states = session.store().status(&session.ctx(), session.account()?, &ids).await?;
+        }
+        let mut states = states.into_iter();
+        for (name, line) in page {
+            write_line(session, out, tree, name, line, show);
+            if let (Some(items), Some(mailbox)) = (&returns.status, selectable(tree, name)) {
+                // None when it was deleted since.
+                if let Some(state) = states.next().flatten() {
+                    status::line(session, out, mailbox, name, &state, items).await?;
+                }
+            }
+            out.relieve().await?;
+        }
+    }
+    Ok(())
+}
+
+fn selectable(tree: &FolderTree, name: &MailboxName) -> Option<model::MailboxId> {
+    tree.find(name).filter(|entry| !entry.noselect).map(|entry| entry.id)
+}
+
+fn write_line(
+    session: &Session,
+    out: &mut Output,
+    tree: &FolderTree,
+    name: &MailboxName,
+    line: &Line,
+    show: Show,
+) {
+    let mut child_info = Vec::new();
+    if line.child_subscribed {
+        child_info.push("SUBSCRIBED");
+    }
+    if line.child_special_use {
+        child_info.push("SPECIAL-USE");
+    }
+    let data = ListData {
+        attributes: &attributes(tree, name, show),
+        separator: Some(HIERARCHY_SEPARATOR),
+        name: name.as_str(),
+        old_name: None,
+        child_info: &child_info,
+    };
+    response::list(out.text(), &data, session.mailbox_encoding());
+}
+
+/// A mailbox's attributes.
+pub(crate) fn attributes(tree: &FolderTree, name: &MailboxName, show: Show) -> Vec<&'static str> {
+    let mut list: Vec<&'static str> = Vec::new();
+    match tree.find(name) {
+        // RFC 9051 §7.3.1: \NonExistent implies \Noselect; the basic LIST knows only the latter.
+        None if show.non_existent => list.push("\\NonExistent"),
+        None => list.push("\\Noselect"),
+        Some(entry) => {
+            if entry.noselect {
+                list.push("\\Noselect");
+            }
+            if let Some(special_use) = entry.special_use {
+                list.push(special_use.attribute());
+            }
+        }
+    }
+    if show.subscribed && tree.subscribed().contains(name) {
+        list.push("\\Subscribed");
+    }
+    list.push(if tree.has_children(name) { "\\HasChildren" } else { "\\HasNoChildren" });
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{MailboxId, SpecialUse};
+    use store_api::FolderEntry;
+
+    fn name(text: &str) -> MailboxName {
+        MailboxName::parse(text).expect("a name")
+    }
+
+    /// INBOX, a (\Noselect), a/b, a/b/c (\Sent), d; subscribed: INBOX, a/b/c, gone/x.
+    fn tree() -> FolderTree {
+        let entry = |n: u64, text: &str| FolderEntry {
+            id: MailboxId(n),
+            name: name(text),
+            special_use: (text == "a/b/c").then_some(SpecialUse::Sent),
+            noselect: text == "a",
+        };
+        let folders = ["INBOX", "a", "a/b", "a/b/c", "d"];
+        let folders = folders.iter().enumerate().map(|(i, text)| entry(i as u64, text)).collect();
+        FolderTree::new(1, folders, ["INBOX", "a/b/c", "gone/x"].map(name).into())
+    }
+
+    fn listed(patterns: &[&str], selection: ListSelection) -> Vec<String> {
+        let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new("", pattern)).collect();
+        select(&tree(), &patterns, selection)
+            .into_iter()
+            .map(|(name, line)| {
+                let mark = match (line.selected, line.child_subscribed || line.child_special_use) {
+                    (true, true) => "+",
+                    (false, true) => "^",
+                    _ => "",
+                };
+                format!("{name}{mark}")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn selections() {
+        let all = ListSelection::default();
+        let subscribed = ListSelection { subscribed: true, ..all };
+        let recursive = ListSelection { recursive_match: true, ..subscribed };
+        let special = ListSelection { special_use: true, ..all };
+        let special_recursive = ListSelection { recursive_match: true, ..special };
+        assert_eq!(listed(&["%"], all), ["INBOX", "a", "d"]);
+        assert_eq!(listed(&["*", "%"], all), ["INBOX", "a", "a/b", "a/b/c", "d"]);
+        assert_eq!(listed(&["inbox", "a/%"], all), ["INBOX", "a/b"]);
+        assert_eq!(listed(&["*"], subscribed), ["INBOX", "a/b/c", "gone/x"]);
+        assert_eq!(listed(&["%"], subscribed), ["INBOX"]);
+        assert_eq!(listed(&["%"], recursive), ["INBOX", "a^", "gone^"]);
+        assert_eq!(listed(&["*"], recursive), ["INBOX", "a^", "a/b^", "a/b/c", "gone^", "gone/x"]);
+        assert_eq!(listed(&["*"], special), ["a/b/c"]);
+        assert_eq!(listed(&["%"], special_recursive), ["a^"]);
+        assert_eq!(listed(&["*"], ListSelection { special_use: true, ..subscribed }), ["a/b/c"]);
+    }
+
+    #[test]
+    fn what_is_told() {
+        let told = |text: &str, show| attributes(&tree(), &name(text), show).join(" ");
+        let (basic, extended) = (Show::default(), Show { subscribed: true, non_existent: true });
+        assert_eq!(told("a", basic), "\\Noselect \\HasChildren");
+        assert_eq!(told("a/b/c", basic), "\\Sent \\HasNoChildren");
+        assert_eq!(told("a/b/c", extended), "\\Sent \\Subscribed \\HasNoChildren");
+        assert_eq!(told("gone/x", extended), "\\NonExistent \\Subscribed \\HasNoChildren");
+        assert_eq!(told("d", extended), "\\HasNoChildren");
+    }
+}
