@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use imap_wire::command::{FetchItem, Partial, Section as WireSection, SectionText};
+use imap_wire::command::{FetchItem, Partial, SectionText};
 use imap_wire::response::fetch::PartName;
 
 use super::row::RowItem;
@@ -45,13 +45,31 @@ pub(super) struct Octets<'a> {
 
 /// Which octets of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum What<'a> {
+pub(crate) enum What<'a> {
     /// All of a message, or the body of a part.
     Whole,
     Header,
-    Fields { not: bool, names: Vec<&'a [u8]> },
+    Fields {
+        not: bool,
+        names: Vec<&'a [u8]>,
+    },
     Text,
     Mime,
+}
+
+impl<'a> What<'a> {
+    /// What `text` names of a part.
+    pub fn of(text: Option<&'a SectionText>) -> Self {
+        match text {
+            None => Self::Whole,
+            Some(SectionText::Header) => Self::Header,
+            Some(SectionText::Text) => Self::Text,
+            Some(SectionText::Mime) => Self::Mime,
+            Some(SectionText::HeaderFields { not, names }) => {
+                Self::Fields { not: *not, names: names.iter().map(|name| name.as_bytes()).collect() }
+            }
+        }
+    }
 }
 
 /// The items of a command, with what they take.
@@ -139,7 +157,7 @@ impl<'a> Plan<'a> {
                 let octets = Octets {
                     name: PartName::Body(section),
                     part: numbers(&section.part),
-                    what: what(section),
+                    what: What::of(section.text.as_ref()),
                     partial: *partial,
                 };
                 self.needs(&octets);
@@ -175,18 +193,6 @@ impl<'a> Plan<'a> {
         self.octets = true;
         self.facts |= !octets.part.is_empty();
         self.facts_if_large |= octets.what != What::Whole;
-    }
-}
-
-fn what(section: &WireSection) -> What<'_> {
-    match &section.text {
-        None => What::Whole,
-        Some(SectionText::Header) => What::Header,
-        Some(SectionText::Text) => What::Text,
-        Some(SectionText::Mime) => What::Mime,
-        Some(SectionText::HeaderFields { not, names }) => {
-            What::Fields { not: *not, names: names.iter().map(|name| name.as_bytes()).collect() }
-        }
     }
 }
 

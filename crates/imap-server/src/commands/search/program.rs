@@ -110,9 +110,10 @@ pub(crate) fn translate(key: &Wire, scope: &Scope<'_>) -> Result<SearchKey, Prog
         Wire::Unseen => unflag(Flags::SEEN),
         Wire::Recent => Ok(SearchKey::Uids(scope.recent.clone())),
         Wire::Old => Ok(not(SearchKey::Uids(scope.recent.clone()))),
-        Wire::New => {
-            Ok(SearchKey::And(vec![SearchKey::Uids(scope.recent.clone()), not(SearchKey::Flags(Flags::SEEN))]))
-        }
+        Wire::New => Ok(SearchKey::And(vec![
+            SearchKey::Uids(scope.recent.clone()),
+            not(SearchKey::Flags(Flags::SEEN)),
+        ])),
         Wire::Keyword(name) => Ok(keyword(name)),
         Wire::Unkeyword(name) => Ok(not(keyword(name))),
         Wire::Bcc(value) => header("Bcc", value),
@@ -208,14 +209,19 @@ mod tests {
         let Command::Search(search) = parsed.body else { panic!("{text}") };
         let recent = UidSet::from_ranges([(70, 71)]);
         let set = |set: &SequenceSet, factor: u32, largest: u32| {
-            UidSet::from_ranges(set.resolve(largest).into_iter().map(|r| (r.start() * factor, r.end() * factor)))
+            UidSet::from_ranges(
+                set.resolve(largest).into_iter().map(|r| (r.start() * factor, r.end() * factor)),
+            )
         };
-        translate(&search.key, &Scope {
-            by_sequence: &|s| set(s, 10, 7),
-            by_uid: &|s| set(s, 1, 70),
-            recent: &recent,
-            now: 1_000_000,
-        })
+        translate(
+            &search.key,
+            &Scope {
+                by_sequence: &|s| set(s, 10, 7),
+                by_uid: &|s| set(s, 1, 70),
+                recent: &recent,
+                now: 1_000_000,
+            },
+        )
     }
 
     #[test]

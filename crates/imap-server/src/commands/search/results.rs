@@ -34,6 +34,20 @@ impl Results {
         self.0.iter().flat_map(|(first, last)| *first..=*last)
     }
 
+    /// What `SAVE` keeps of these UIDs as `$` (RFC 9051 §6.4.4.1, RFC 9394 §3.2): all of them, unless only ends or
+    /// a part were asked for.
+    pub fn saved(&self, options: &ResultOptions) -> UidSet {
+        let some = options.min || options.max || options.partial.is_some();
+        if !some || options.all || options.count {
+            return UidSet::from_ranges(self.0.iter().copied());
+        }
+        let part =
+            options.partial.map(|range| self.slice(positions(range, self.count()))).unwrap_or_default();
+        let min = self.0.first().map(|range| (range.0, range.0)).filter(|_| options.min);
+        let max = self.0.last().map(|range| (range.1, range.1)).filter(|_| options.max);
+        UidSet::from_ranges(part.0.into_iter().chain(min).chain(max))
+    }
+
     /// Those at `positions`, from 0.
     fn slice(&self, positions: Range<u64>) -> Self {
         Self(slice(self.0.iter().copied(), positions).collect())
@@ -48,7 +62,7 @@ impl From<&UidSet> for Results {
 }
 
 /// The positions, from 0, that `range` names among `count` results.
-pub(crate) fn positions(range: PartialRange, count: u64) -> Range<u64> {
+fn positions(range: PartialRange, count: u64) -> Range<u64> {
     let (first, last) = (u64::from(range.first.get()), u64::from(range.last.get()));
     if range.from_end {
         // -1 is the last result; -1:-3 the last three.
@@ -74,7 +88,12 @@ fn slice(
 
 /// The part of `set` that `range` names.
 pub(crate) fn part(set: &UidSet, range: PartialRange) -> UidSet {
-    UidSet::from_ranges(slice(set.ranges(), positions(range, set.len())))
+    at_positions(set, positions(range, set.len()))
+}
+
+/// The members of `set` at `positions`, from 0.
+pub(crate) fn at_positions(set: &UidSet, positions: Range<u64>) -> UidSet {
+    UidSet::from_ranges(slice(set.ranges(), positions))
 }
 
 /// Hands the response for `results` to `write`. `mod_seq` is that of the results, if one is to be shown.
@@ -95,21 +114,6 @@ pub(crate) fn esearch(
         partial: partial.as_ref().map(|(range, part)| (*range, part.0.as_slice())),
         mod_seq: mod_seq.filter(|_| !results.0.is_empty()),
     });
-}
-
-/// What `SAVE` keeps of the results as `$` (RFC 9051 §6.4.4.1, RFC 9394 §3.2): all of them, unless only ends or
-/// a part were asked for.
-pub(crate) fn saved(options: &ResultOptions, found: &UidSet) -> UidSet {
-    let some = options.min || options.max || options.partial.is_some();
-    if !some || options.all || options.count {
-        return found.clone();
-    }
-    let mut kept = options.partial.map(|range| part(found, range)).unwrap_or_default();
-    let ends = [options.min.then(|| found.first()), options.max.then(|| found.last())];
-    for uid in ends.into_iter().flatten().flatten() {
-        kept.insert(uid);
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -162,7 +166,12 @@ mod tests {
         let none = ResultOptions::default();
         let some = Results::from(&set("3,5:7"));
         check(ResultOptions { all: true, ..none }, &some, Some(12), " ALL 3,5:7 MODSEQ 12");
-        check(ResultOptions { min: true, max: true, count: true, ..none }, &some, None, " MIN 3 MAX 7 COUNT 4");
+        check(
+            ResultOptions { min: true, max: true, count: true, ..none },
+            &some,
+            None,
+            " MIN 3 MAX 7 COUNT 4",
+        );
         check(ResultOptions { partial: Some(range("2:3")), ..none }, &some, None, " PARTIAL (2:3 5:6)");
         check(ResultOptions { partial: Some(range("-9:-5")), ..none }, &some, None, " PARTIAL (-5:-9 NIL)");
         let every = ResultOptions { min: true, max: true, all: true, count: true, ..none };
@@ -174,8 +183,8 @@ mod tests {
 
     #[test]
     fn what_is_saved() {
-        let found = set("3,5:7");
-        let check = |options: ResultOptions, expected: &str| assert_eq!(saved(&options, &found), set(expected));
+        let found = Results::from(&set("3,5:7"));
+        let check = |options: ResultOptions, expected: &str| assert_eq!(found.saved(&options), set(expected));
         let save = ResultOptions { save: true, ..Default::default() };
         check(save, "3,5:7");
         check(ResultOptions { min: true, ..save }, "3");
@@ -183,5 +192,7 @@ mod tests {
         check(ResultOptions { min: true, count: true, ..save }, "3,5:7");
         check(ResultOptions { partial: Some(range("2:3")), ..save }, "5:6");
         check(ResultOptions { partial: Some(range("2:3")), max: true, ..save }, "5:7");
+        let sorted = Results::in_order(&[9, 2, 3, 7]);
+        assert_eq!(sorted.saved(&ResultOptions { min: true, max: true, ..save }), set("7,9"));
     }
 }

@@ -28,7 +28,8 @@ pub(super) fn threads(messages: &[Message]) -> Forest {
     threads.sort_top(&mut roots);
     threads.merge_subjects(&mut roots);
     threads.sort_all(&mut roots);
-    let nodes = threads.links.into_iter().map(|l| Node { message: l.message, children: l.children }).collect();
+    let nodes =
+        threads.links.into_iter().map(|l| Node { message: l.message, children: l.children }).collect();
     Forest { nodes, roots }
 }
 
@@ -370,10 +371,7 @@ mod tests {
         check("1 1 \"Re: s\" A\n2 2 \"Re: s\" B\n3 3 \"Re: s\" C", "((1)(2)(3))");
         // A message joins a dummy's children, a dummy another's.
         check("1 1 \"s\" A < X\n2 2 \"t\" B < X\n3 3 \"s\" C", "((1)(2)(3))");
-        check(
-            "1 1 \"s\" A < X\n2 2 \"t\" B < X\n3 3 \"s\" C < Y\n4 4 \"u\" D < Y",
-            "((1)(2)(3)(4))",
-        );
+        check("1 1 \"s\" A < X\n2 2 \"t\" B < X\n3 3 \"s\" C < Y\n4 4 \"u\" D < Y", "((1)(2)(3)(4))");
         // No subject joins nothing.
         check("1 1 \"\" A\n2 2 \"\" B", "(1)(2)");
         // The joined thread stays in the place of its first message.

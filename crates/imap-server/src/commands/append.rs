@@ -1,0 +1,61 @@
+//! `APPEND mailbox 1*([flags] [date] message)`: a message is a literal, or CATENATE with texts and URLs.
+//!
+//! Source: RFC 9051 §6.3.12, RFC 3502 (MULTIAPPEND), RFC 4469 (CATENATE), RFC 4315 §3 (APPENDUID), RFC 7889
+//! (APPENDLIMIT), RFC 7888 (literals), RFC 3516 §4.4 (literal8), RFC 6855 §4 (UTF8).
+//! Answers: OK `[APPENDUID]`; NO `[TRYCREATE]`, `[TOOBIG]`, `[OVERQUOTA]`, `[LIMIT]`, `[BADURL url]`; BAD for flags
+//! that are not known. All messages are appended or none.
+//!
+//! What would be refused is refused before its octets come, where the client waits to be asked for them. Small
+//! messages travel with the request; larger ones pass to the store as they come, so that the socket is read no
+//! faster than the store writes and no message stands in memory.
+
+mod catenate;
+mod collect;
+mod url;
+
+use imap_wire::Code;
+use imap_wire::reader::AppendStart;
+use model::{ErrorKind, MailboxName};
+use store_api::AppendRequest;
+
+pub(super) use self::collect::collect;
+use crate::connection::{Input, Output};
+use crate::encode;
+use crate::reply::Reply;
+use crate::session::Session;
+
+pub(crate) async fn run(
+    session: &mut Session,
+    out: &mut Output,
+    input: &mut Input,
+    start: AppendStart,
+) -> Result<Reply, Reply> {
+    let mailbox = target(session, &start).await?;
+    let messages = collect(session, out, input).await?;
+    let (account, request) = (session.account()?, AppendRequest { mailbox, messages });
+    let appended = session.store().append(&session.ctx(), account, request).await.map_err(refusal)?;
+    let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
+    Ok(Reply::ok_code(code, "APPEND completed"))
+}
+
+/// The folder that messages go to. It is looked for before they come; that it is there still is the store's to see.
+///
+/// # Errors
+/// NO `[TRYCREATE]` when there is none, `[CANNOT]` when it holds no messages.
+pub(super) async fn target(session: &Session, start: &AppendStart) -> Result<MailboxName, Reply> {
+    let name = session.mailbox_name(&start.mailbox)?;
+    match session.folders().await?.find(&name) {
+        None => Err(Reply::no_code("TRYCREATE", "there is no mailbox of that name")),
+        Some(folder) if folder.noselect => {
+            Err(Reply::no_code("CANNOT", "that name holds other mailboxes but no messages"))
+        }
+        Some(_) => Ok(name),
+    }
+}
+
+/// The store's error as an answer to what brings messages to a folder.
+pub(super) fn refusal(error: model::Error) -> Reply {
+    let gone = error.kind() == ErrorKind::NoSuchMailbox;
+    let reply = Reply::from(error);
+    if gone { reply.with_code("TRYCREATE") } else { reply }
+}

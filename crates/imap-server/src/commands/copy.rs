@@ -1,0 +1,67 @@
+//! `COPY set mailbox`, `MOVE set mailbox`, and their UID forms.
+//!
+//! Source: RFC 9051 §6.4.7, §6.4.8, §6.4.9, RFC 4315 §3 (COPYUID), RFC 6851 §4.3 (the order of MOVE's responses),
+//! RFC 7162 §3.2.7 (`HIGHESTMODSEQ` where messages go).
+//! Answers: OK with `[COPYUID]`; for MOVE that code stands in an untagged OK before the removals. NO `[TRYCREATE]`
+//! without a target, `[CANNOT]` for a name that holds no messages, `[EXPUNGEISSUED]` for a sequence number whose
+//! message is gone (nothing is copied then), `[OVERQUOTA]`, `[LIMIT]`, `[READ-ONLY]` for MOVE after EXAMINE.
+
+use imap_wire::Code;
+use imap_wire::command::Transfer;
+use model::{ErrorKind, UidSet};
+use store_api::{CopyMode, CopyRequest};
+
+use crate::connection::Output;
+use crate::encode;
+use crate::reply::Reply;
+use crate::session::Session;
+
+pub(crate) async fn run(
+    session: &mut Session,
+    out: &mut Output,
+    transfer: Transfer,
+    mode: CopyMode,
+) -> Result<Reply, Reply> {
+    let name = match mode {
+        CopyMode::Copy => "COPY",
+        CopyMode::Move => "MOVE",
+    };
+    let view = if mode == CopyMode::Move { session.writable_view()? } else { session.view()? };
+    let (source, uids) = (view.mailbox, view.resolve(&transfer.set, transfer.uid)?);
+    let target = session.mailbox_name(&transfer.mailbox)?;
+    if uids.is_empty() {
+        return Ok(Reply::ok(format!("{name} completed, there are no such messages")));
+    }
+    if !transfer.uid {
+        let snapshot = session.snapshot().await?;
+        if snapshot.rows_in(&uids).count() as u64 != uids.len() {
+            return Err(Reply::no_code("EXPUNGEISSUED", "some of the messages are gone, nothing was done"));
+        }
+    }
+    let account = session.account()?;
+    let request = CopyRequest { mode, source, uids, target };
+    let outcome = match session.store().copy(&session.ctx(), account, request).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {
+            return Err(Reply::from(error).with_code("TRYCREATE"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if outcome.pairs.is_empty() {
+        return Ok(Reply::ok(format!("{name} completed, the messages are gone")));
+    }
+    let (from, to): (UidSet, UidSet) =
+        (outcome.pairs.iter().map(|p| p.0).collect(), outcome.pairs.iter().map(|p| p.1).collect());
+    let copied = encode::code(&Code::CopyUid(outcome.uid_validity.get(), &from, &to));
+    match mode {
+        CopyMode::Copy => Ok(Reply::ok_code(copied, "COPY completed")),
+        CopyMode::Move => {
+            out.untagged(format_args!("OK [{copied}] moved"));
+            if session.enabled.condstore {
+                let code = encode::code(&Code::HighestModSeq(outcome.source_modseq.0));
+                return Ok(Reply::ok_code(code, "MOVE completed"));
+            }
+            Ok(Reply::ok("MOVE completed"))
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Octets of messages: where those of a section are, and how they are read without holding a large message.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use cpm_mime::transfer::Decoder;
+use cpm_mime::{Encoding, MessageIndex, Section, header};
+use futures::{StreamExt, stream};
+use imap_wire::command::Partial;
+use model::{AccountId, BodyId, Error, ErrorKind, Result};
+use store_api::{BodyData, BodyPieces, Ctx, MailStore};
+
+use super::plan::{What, cut};
+
+/// A message up to this size is read whole, once, for all that a command asks of it; octets.
+const WHOLE_BYTES_MAX: u64 = 64 * 1024;
+/// The part of a header that `HEADER.FIELDS` looks at, octets. A header is that long only on purpose, and is found
+/// whole by `HEADER`.
+const FIELDS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// An encoded part up to this size is decoded at once; a larger one twice, first for its size; octets.
+const DECODED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Octets asked for.
+pub(crate) enum Opened {
+    /// There is no such part.
+    Nil,
+    /// At hand.
+    Octets(Bytes),
+    /// To come: how many, and the pieces.
+    Pieces(u64, BodyPieces),
+}
+
+impl Opened {
+    /// All octets at once; for what is known to be small.
+    pub async fn collect(self) -> Result<Bytes> {
+        match self {
+            Self::Nil => Ok(Bytes::new()),
+            Self::Octets(octets) => Ok(octets),
+            Self::Pieces(len, mut pieces) => {
+                let mut all = BytesMut::with_capacity(len as usize);
+                while let Some(piece) = pieces.next().await {
+                    all.extend_from_slice(&piece?);
+                }
+                Ok(all.freeze())
+            }
+        }
+    }
+}
+
+/// Decoded octets, and whether NUL may be among them.
+pub(crate) struct Decoded {
+    pub octets: Opened,
+    pub may_have_nul: bool,
+}
+
+/// A message whose octets are asked for.
+pub(crate) struct Message<'a> {
+    pub store: &'a dyn MailStore,
+    pub ctx: &'a Ctx,
+    pub account: AccountId,
+    pub body: BodyId,
+    pub size: u64,
+    pub index: Option<Arc<MessageIndex>>,
+    whole: Option<Bytes>,
+}
+
+/// Whether sections of a message of `size` octets are found without an index, but for those of parts.
+pub(super) fn is_small(size: u64) -> bool {
+    size <= WHOLE_BYTES_MAX
+}
+
+impl<'a> Message<'a> {
+    /// A message, with its index where sections need one.
+    pub fn new(
+        store: &'a dyn MailStore,
+        ctx: &'a Ctx,
+        account: AccountId,
+        (body, size): (BodyId, u64),
+        index: Option<Arc<MessageIndex>>,
+    ) -> Self {
+        Self { store, ctx, account, body, size, index, whole: None }
+    }
+
+    /// The octets that `part`, `what` and `partial` name.
+    ///
+    /// # Errors
+    /// `Expunged` when the message is gone, and what the store answers.
+    pub async fn open(&mut self, part: &[u32], what: &What<'_>, partial: Option<Partial>) -> Result<Opened> {
+        if let What::Fields { not, names } = what {
+            let Some(block) = self.locate(part, &What::Header).await? else { return Ok(Opened::Nil) };
+            let block = cut(block, Some(Partial { offset: 0, length: FIELDS_BYTES_MAX }));
+            let block = self.read(block).await?.collect().await?;
+            let fields = header::header_fields(&block, names, *not);
+            let shown = cut(0..fields.len() as u64, partial);
+            return Ok(Opened::Octets(fields.slice(shown.start as usize..shown.end as usize)));
+        }
+        match self.locate(part, what).await? {
+            None => Ok(Opened::Nil),
+            Some(range) => self.read(cut(range, partial)).await,
+        }
+    }
+
+    /// The decoded octets of a part; none for an encoding that is not known.
+    ///
+    /// # Errors
+    /// As [`Message::open`].
+    pub async fn decode(&mut self, part: &[u32], partial: Option<Partial>) -> Result<Option<Decoded>> {
+        let Some((range, encoding)) = self.encoded(part) else {
+            return Ok(Some(Decoded { octets: Opened::Nil, may_have_nul: false }));
+        };
+        let has_nul = |octets: &[u8]| memchr::memchr(0, octets).is_some();
+        if encoding == Encoding::Identity {
+            let octets = self.read(cut(range, partial)).await?;
+            let may_have_nul = match &octets {
+                Opened::Octets(octets) => has_nul(octets),
+                Opened::Nil | Opened::Pieces(..) => true,
+            };
+            return Ok(Some(Decoded { octets, may_have_nul }));
+        }
+        let Ok(decoder) = Decoder::new(encoding) else { return Ok(None) };
+        if range.end - range.start <= DECODED_BYTES_MAX {
+            let encoded = self.read(range).await?.collect().await?;
+            let mut decoded = Vec::with_capacity(encoded.len());
+            let mut decoder = decoder;
+            decoder.push(&encoded, &mut decoded);
+            decoder.finish(&mut decoded);
+            let shown = cut(0..decoded.len() as u64, partial);
+            let octets = Bytes::from(decoded).slice(shown.start as usize..shown.end as usize);
+            let may_have_nul = has_nul(&octets);
+            return Ok(Some(Decoded { octets: Opened::Octets(octets), may_have_nul }));
+        }
+        let size = self.decoded_size_of(range.clone(), decoder.clone()).await?;
+        let shown = cut(0..size, partial);
+        let pieces = decoded_pieces(self.pieces(range).await?, decoder, shown.clone());
+        Ok(Some(Decoded { octets: Opened::Pieces(shown.end - shown.start, pieces), may_have_nul: true }))
+    }
+
+    /// The size of a part once decoded, 0 where there is none; none for an encoding that is not known.
+    ///
+    /// # Errors
+    /// As [`Message::open`].
+    pub async fn decoded_size(&mut self, part: &[u32]) -> Result<Option<u64>> {
+        let Some((range, encoding)) = self.encoded(part) else { return Ok(Some(0)) };
+        if encoding == Encoding::Identity {
+            return Ok(Some(range.end - range.start));
+        }
+        let Ok(decoder) = Decoder::new(encoding) else { return Ok(None) };
+        self.decoded_size_of(range, decoder).await.map(Some)
+    }
+
+    async fn decoded_size_of(&mut self, range: Range<u64>, mut decoder: Decoder) -> Result<u64> {
+        let (mut pieces, mut decoded, mut size) = (self.pieces(range).await?, Vec::new(), 0);
+        while let Some(piece) = pieces.next().await {
+            decoder.push(&piece?, &mut decoded);
+            size += decoded.len() as u64;
+            decoded.clear();
+        }
+        decoder.finish(&mut decoded);
+        Ok(size + decoded.len() as u64)
+    }
+
+    /// Where a part's encoded octets are. The whole message is not encoded (RFC 3516 §4.2: an empty section).
+    fn encoded(&self, part: &[u32]) -> Option<(Range<u64>, Encoding)> {
+        if part.is_empty() {
+            return Some((0..self.size, Encoding::Identity));
+        }
+        let part = self.index.as_ref()?.part(part)?;
+        Some((part.body, part.encoding))
+    }
+
+    async fn locate(&mut self, part: &[u32], what: &What<'_>) -> Result<Option<Range<u64>>> {
+        let section = match what {
+            What::Whole if part.is_empty() => return Ok(Some(0..self.size)),
+            What::Whole => Section::Body,
+            What::Header | What::Fields { .. } => Section::Header,
+            What::Text => Section::Text,
+            What::Mime => Section::Mime,
+        };
+        if let Some(index) = &self.index {
+            return Ok(index.section(part, section));
+        }
+        if !part.is_empty() || section == Section::Mime {
+            return Ok(None);
+        }
+        let body_start = header::body_start(&self.whole().await?) as u64;
+        Ok(Some(if section == Section::Header { 0..body_start } else { body_start..self.size }))
+    }
+
+    /// The message as a whole; only for small ones.
+    async fn whole(&mut self) -> Result<Bytes> {
+        if let Some(whole) = &self.whole {
+            return Ok(whole.clone());
+        }
+        let whole = opened(self.store.body(self.ctx, self.account, self.body, None).await?).collect().await?;
+        self.whole = Some(whole.clone());
+        Ok(whole)
+    }
+
+    async fn read(&mut self, range: Range<u64>) -> Result<Opened> {
+        if range.is_empty() {
+            return Ok(Opened::Octets(Bytes::new()));
+        }
+        if is_small(self.size) {
+            let whole = self.whole().await?;
+            let octets =
+                whole.get(range.start as usize..range.end as usize).map(|part| whole.slice_ref(part));
+            return octets.map(Opened::Octets).ok_or_else(|| self.mismatch());
+        }
+        let asked = range.end - range.start;
+        let range = (asked < self.size).then_some(range);
+        let data = self.store.body(self.ctx, self.account, self.body, range).await?;
+        // A literal's size is told before its octets.
+        if data.len() == asked { Ok(opened(data)) } else { Err(self.mismatch()) }
+    }
+
+    async fn pieces(&mut self, range: Range<u64>) -> Result<BodyPieces> {
+        Ok(match self.read(range).await? {
+            Opened::Nil => stream::empty().boxed(),
+            Opened::Octets(octets) => stream::once(std::future::ready(Ok(octets))).boxed(),
+            Opened::Pieces(_, pieces) => pieces,
+        })
+    }
+
+    fn mismatch(&self) -> Error {
+        Error::new(ErrorKind::Corrupt, "the message is shorter than it should be")
+            .with_detail(format_args!("body {} of {} octets", self.body, self.size))
+    }
+}
+
+fn opened(data: BodyData) -> Opened {
+    match data {
+        BodyData::Whole(octets) => Opened::Octets(octets),
+        BodyData::Pieces(len, pieces) => Opened::Pieces(len, pieces),
+    }
+}
+
+/// What of `encoded`, once decoded, is in the range `shown`.
+fn decoded_pieces(encoded: BodyPieces, decoder: Decoder, shown: Range<u64>) -> BodyPieces {
+    struct State {
+        encoded: BodyPieces,
+        decoder: Option<Decoder>,
+        at: u64,
+        shown: Range<u64>,
+    }
+    let state = State { encoded, decoder: Some(decoder), at: 0, shown };
+    stream::try_unfold(state, |mut state| async move {
+        while state.at < state.shown.end {
+            let Some(mut decoder) = state.decoder.take() else { return Ok(None) };
+            let mut decoded = Vec::new();
+            match state.encoded.next().await {
+                Some(piece) => {
+                    decoder.push(&piece?, &mut decoded);
+                    state.decoder = Some(decoder);
+                }
+                None => decoder.finish(&mut decoded),
+            }
+            let (start, end) = (state.at, state.at + decoded.len() as u64);
+            state.at = end;
+            let (from, to) = (state.shown.start.max(start), state.shown.end.min(end));
+            if from < to {
+                let octets = Bytes::from(decoded).slice((from - start) as usize..(to - start) as usize);
+                return Ok(Some((octets, state)));
+            }
+        }
+        Ok(None)
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn decoding_in_pieces_is_decoding_at_once() {
+        let encoded = Bytes::from_static(b"SGVsbG8sIHdvcmxkIQ0KSGVsbG8gYWdhaW4=\r\n");
+        let plain = b"Hello, world!\r\nHello again";
+        for size in [1, 3, 7, 100] {
+            for shown in [0..26, 0..5, 3..20, 25..26, 26..26] {
+                let pieces: Vec<_> = encoded.chunks(size).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+                let decoder = Decoder::new(Encoding::Base64).expect("known");
+                let decoded = decoded_pieces(stream::iter(pieces).boxed(), decoder, shown.clone());
+                let got = Opened::Pieces(26, decoded).collect().await.expect("no failure");
+                assert_eq!(got, plain[shown.start as usize..shown.end as usize], "{size} {shown:?}");
+            }
+        }
+    }
+}
