@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-/// A command's tag: 1 or more ASTRING-CHARs without `+`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A command's tag: 1 or more ASTRING-CHARs without `+`. The default, for before the first command, has none.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Tag(Bytes);
 
 impl Tag {
