@@ -215,7 +215,7 @@ fn configuration(settings: &Settings, dir: &Path, owner: &Owner) -> String {
         ("@FSYNC@", settings.fsync.clone()),
         ("@LAYOUT@", settings.layout.clone()),
         ("@PROCESSES@", processes.to_string()),
-        ("@CLIENTS@", (processes * 2).max(1_000).to_string()),
+        ("@CLIENTS@", (processes + 500).to_string()),
         ("@MAIL_UID@", owner.mail_uid.to_string()),
         ("@MAIL_GID@", owner.mail_gid.to_string()),
         ("@INTERNAL_USER@", owner.internal_user.clone()),
@@ -238,7 +238,6 @@ fn user_list(settings: &Settings) -> anyhow::Result<String> {
     };
     let mut list = String::new();
     for number in 1..=settings.count {
-        // Fields are separated by colons, so one in a name is written as its alias here and mapped by the server.
         let name = settings.users.name(number);
         if name.contains(':') {
             bail!(

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::connection::{Capabilities, Fault};
@@ -81,6 +81,12 @@ impl Shared {
     fn pace(&self, window: Window, index: u32) -> Pace<'_> {
         let load = &self.plan.profile.load;
         Pace::new(window, load.rate, self.left.as_ref(), index, load.connections)
+    }
+
+    /// Waits until this connection may log in; dropping the turn lets the next one.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // An error means that the semaphore was closed, which nothing does.
+        self.logins.acquire().await.ok()
     }
 
     fn open_loop(&self) -> bool {
@@ -180,7 +186,16 @@ pub async fn drive(
             collected.rest().await?;
         }
     }
-    let record = collected.sum;
+    let mut record = collected.sum;
+    if let Some(rate) = load.rate
+        && record.errors.unanswered + record.errors.lost > 0
+        && !plan.has_gaps()
+    {
+        let due = due_between(rate, from - load_from, to - load_from);
+        let answered: u64 = plan.tasks.iter().map(|task| record.series[task.series].latencies.count()).sum();
+        let refused = record.errors.no + record.errors.bad + record.errors.thin;
+        record.errors.unsent = due.saturating_sub(answered + refused + record.errors.unanswered);
+    }
     progress.end();
     let counted = match (fixed, record.last_end) {
         (true, Some(end)) => end - from,
@@ -195,6 +210,12 @@ pub async fn drive(
         connections,
         opening,
     })
+}
+
+/// How many operations of a schedule of `rate` a second are due from `from` on and before `to`.
+fn due_between(rate: f64, from: Duration, to: Duration) -> u64 {
+    let before = |time: Duration| (time.as_secs_f64() * rate).ceil() as u64;
+    before(to) - before(from)
 }
 
 /// The counts of the workers that are done.
@@ -292,8 +313,11 @@ async fn connection(shared: &Shared, index: u32, record: &RefCell<Record>) -> Re
         Action::Notify => notify::run(shared, index, record).await,
         Action::Idle => idle::run(shared, index, record).await,
         Action::Append | Action::Command => {
-            let opened = session::Session::open(shared, index).await;
-            let session = ready(shared, opened)?;
+            let opened = async {
+                let _turn = shared.turn().await;
+                session::Session::open(shared, index).await
+            };
+            let session = ready(shared, opened.await)?;
             let at_once = shared.capabilities.sends_at_once(shared.plan.contents.bytes());
             let waits = shared.plan.tasks.iter().any(|task| task.work.action == Action::Append) && !at_once;
             if shared.plan.has_gaps() || waits {

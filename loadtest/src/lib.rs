@@ -99,7 +99,7 @@ pub fn run(target: &Target, profile: &Profile, options: &Options) -> anyhow::Res
 /// Runs each profile `rounds` times on both targets, A B A B …, and puts the medians side by side.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`], when there is one profile; of several, those that fail are told in the notes.
 pub fn compare(
     a: &Target,
     b: &Target,
@@ -108,16 +108,29 @@ pub fn compare(
     options: &Options,
 ) -> anyhow::Result<Comparison> {
     let mut pairs = Vec::new();
+    let mut failures = Vec::new();
     for profile in profiles {
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
-        for _ in 0..rounds.max(1) {
-            of_a.push(run(a, profile, options)?);
-            of_b.push(run(b, profile, options)?);
+        for round in 1..=rounds.max(1) {
+            for (target, reports) in [(a, &mut of_a), (b, &mut of_b)] {
+                match run(target, profile, options) {
+                    Ok(report) => {
+                        if !options.quiet {
+                            eprintln!("round {round}: {}", report.in_short());
+                        }
+                        reports.push(report);
+                    }
+                    Err(error) if profiles.len() == 1 => return Err(error),
+                    Err(error) => failures.push(format!("failed: {error:#}")),
+                }
+            }
         }
         pairs.push((profile.clone(), of_a, of_b));
     }
     let side = |target: &Target| Side { name: target.name.clone(), address: target.address.clone() };
-    Ok(Comparison::new(side(a), side(b), &pairs))
+    let mut comparison = Comparison::new(side(a), side(b), &pairs);
+    comparison.notes.append(&mut failures);
+    Ok(comparison)
 }
 
 /// Allows this process a file descriptor for each connection.

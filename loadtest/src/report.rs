@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::drive::Outcome;
 use crate::plan::Plan;
 use crate::processes::Memory;
-use crate::profile::Profile;
+use crate::profile::{Action, Profile};
 use crate::record::{Errors, STEP, Series};
+use crate::report::table::short;
 use crate::target::Target;
 
 /// Percentiles of the curve, percent.
@@ -116,6 +117,24 @@ impl MemoryReport {
     }
 }
 
+impl Report {
+    /// One line: who, what, and the first latency of each size.
+    pub fn in_short(&self) -> String {
+        let mut text = format!("{} {}", self.target.name, self.profile.name);
+        for measured in &self.variants {
+            if let Some(series) = measured.series.first() {
+                let rate = measured.rate(self.profile.work.len() > 1);
+                let (rate, p50, p99) = (short(rate), short(series.p50_ms), short(series.p99_ms));
+                text.push_str(&format!("; {rate}/s, p50 {p50} ms, p99 {p99} ms"));
+            }
+            if measured.errors.total() > 0 {
+                text.push_str(&format!(", {} errors", measured.errors.total()));
+            }
+        }
+        text
+    }
+}
+
 impl Measured {
     /// Makes what a run counted readable.
     pub fn new(plan: &Plan, outcome: Outcome) -> Self {
@@ -124,12 +143,15 @@ impl Measured {
         let units: u64 = record.series.first().map_or(0, |s| s.units)
             + if plan.tasks.len() > 1 { record.series.iter().skip(1).map(|s| s.units).sum() } else { 0 };
         let gaps = plan.has_gaps();
+        // Connections that only idle have done their work before the counting.
+        let idle = plan.tasks.iter().any(|task| task.work.action == Action::Idle);
+        let active = if idle { outcome.opening.as_secs_f64().max(1e-9) } else { seconds };
         let series = plan
             .profile
             .series()
             .into_iter()
             .zip(&record.series)
-            .map(|(name, series)| SeriesReport::new(name, series, seconds, gaps, &outcome))
+            .map(|(name, series)| SeriesReport::new(name, series, active, gaps, &outcome))
             .collect();
         Self {
             messages: plan.messages,
@@ -140,7 +162,7 @@ impl Measured {
             errors: record.errors.clone(),
             server_cpu_us: outcome
                 .server_cpu
-                .filter(|_| !gaps && units > 0)
+                .filter(|_| !gaps && !idle && units > 0)
                 .map(|cpu| cpu * 1e6 / units as f64),
             server_cores: outcome.server_cpu.map(|cpu| cpu / seconds),
             client_cores: outcome.client_cpu / seconds,

@@ -12,6 +12,7 @@ use super::{Shared, begin, ready};
 
 pub async fn run(shared: &Shared, index: u32, record: &RefCell<Record>) -> Result<(), Fault> {
     let opened = async {
+        let _turn = shared.turn().await;
         let from = Instant::now();
         let mut session = Session::open(shared, index).await?;
         let folder = session.facts.folder.clone();

@@ -11,6 +11,7 @@ use crate::record::Record;
 use crate::scan::{Kind, Status};
 
 use super::session::{Session, log_in};
+use super::timer::Timer;
 use super::{Shared, begin, ready};
 
 /// How long a notice is waited for.
@@ -18,6 +19,7 @@ const NOTICE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub async fn run(shared: &Shared, index: u32, record: &RefCell<Record>) -> Result<(), Fault> {
     let opened = async {
+        let _turn = shared.turn().await;
         let session = Session::open(shared, index).await?;
         let watcher = Watcher::open(shared, index, &session.facts.folder).await?;
         Ok((session, watcher))
@@ -25,11 +27,12 @@ pub async fn run(shared: &Shared, index: u32, record: &RefCell<Record>) -> Resul
     let (mut session, mut watcher) = ready(shared, opened.await)?;
     let window = begin(shared).await?;
     let mut pace = shared.pace(window, index);
+    let timer = Timer::new()?;
     loop {
         let due = match pace.next(Instant::now()) {
             Next::Start(due) => due,
             Next::Wait(at) => {
-                tokio::time::sleep_until(at.into()).await;
+                timer.until(at).await?;
                 continue;
             }
             Next::Over => return Ok(()),

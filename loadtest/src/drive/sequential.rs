@@ -12,6 +12,7 @@ use crate::record::Record;
 use crate::scan::{Kind, Status};
 
 use super::session::Session;
+use super::timer::Timer;
 use super::{Shared, begin};
 
 pub async fn run(
@@ -24,11 +25,12 @@ pub async fn run(
     let plan = &shared.plan;
     let open = shared.open_loop();
     let mut pace = shared.pace(window, index);
+    let timer = Timer::new()?;
     loop {
         let mut due = match pace.next(Instant::now()) {
             Next::Start(due) => due,
             Next::Wait(at) => {
-                tokio::time::sleep_until(at.into()).await;
+                timer.until(at).await?;
                 continue;
             }
             Next::Over => return Ok(()),

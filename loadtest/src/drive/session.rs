@@ -16,10 +16,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens connection `index`, with the profile's commands for a session and for the setup.
+    /// Opens connection `index`, when it is its turn ([`Shared::turn`]), with the profile's commands for a session and for the setup.
     pub async fn open(shared: &Shared, index: u32) -> Result<Self, Fault> {
-        // The semaphore is never closed.
-        let _permit = shared.logins.acquire().await;
         let plan = &shared.plan;
         let (account, slot) = plan.owner(index);
         let folder = plan.folder_name(slot);
