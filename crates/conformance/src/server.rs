@@ -55,9 +55,13 @@ pub struct Server {
     pub imaps: Option<SocketAddr>,
     /// Metrics and health, if there is.
     pub admin: Option<SocketAddr>,
+    /// The certificate of TLS, DER, of a server of our own.
+    pub certificate: Option<Vec<u8>>,
     process: Option<Child>,
     /// Kept so that the folder lives as long as the server.
     folder: Option<tempfile::TempDir>,
+    /// Where the data is, if not in `folder`.
+    data: Option<PathBuf>,
     log: Option<PathBuf>,
     users: String,
     password: String,
@@ -69,8 +73,8 @@ pub struct Server {
 pub struct Options {
     /// Its data; a temporary folder if none.
     pub data: Option<PathBuf>,
-    /// More arguments for `mss serve`.
-    pub arguments: Vec<String>,
+    /// Settings for `mss serve`, as environment variables.
+    pub settings: Vec<(String, String)>,
     /// How many accounts are made before the start; none for a data folder that has them.
     pub accounts: u32,
 }
@@ -100,8 +104,10 @@ impl Server {
             imap,
             imaps: None,
             admin: None,
+            certificate: None,
             process: None,
             folder: None,
+            data: None,
             log: None,
             users: std::env::var("MSS_IMAP_USER").unwrap_or_else(|_| "tel:+1555%07d".to_owned()),
             password: std::env::var("MSS_IMAP_PASSWORD").unwrap_or_else(|_| PASSWORD.to_owned()),
@@ -123,7 +129,10 @@ impl Server {
             run(&["account", "import", &accounts, "--data", &data.display().to_string()], b"")?;
         }
         let log = folder.path().join("log");
-        let (process, ready) = spawn(&data, &options.arguments, &log)?;
+        let certificate = make_certificate(folder.path())?;
+        let mut settings = tls_settings(folder.path());
+        settings.extend(options.settings.iter().cloned());
+        let (process, ready) = spawn(&data, &settings, &log)?;
         let address = |key: &str| ready_address(&ready, key);
         let imap = address("imap")
             .ok_or_else(|| ServerError::Unexpected(format!("no IMAP address in the ready line: {ready}")))?;
@@ -131,8 +140,10 @@ impl Server {
             imap,
             imaps: address("imaps"),
             admin: address("admin"),
+            certificate: Some(certificate),
             process: Some(process),
             folder: Some(folder),
+            data: options.data.clone(),
             log: Some(log),
             users: "tel:+1555%07d".to_owned(),
             password: PASSWORD.to_owned(),
@@ -146,8 +157,10 @@ impl Server {
             imap,
             imaps: None,
             admin: None,
+            certificate: None,
             process: Some(process),
             folder: Some(folder),
+            data: None,
             log: None,
             users: users.to_owned(),
             password: password.to_owned(),
@@ -190,6 +203,24 @@ impl Server {
     /// Whether the process still runs.
     pub fn is_alive(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+    }
+
+    /// Starts another process on the data of one that was killed; addresses are new, accounts the same.
+    pub fn restart(&mut self, settings: &[(String, String)]) -> Result<(), ServerError> {
+        self.kill();
+        let (Some(folder), Some(log)) = (&self.folder, &self.log) else {
+            return Err(ServerError::Unexpected("not a server of our own".to_owned()));
+        };
+        let data = self.data.clone().unwrap_or_else(|| folder.path().join("data"));
+        let mut all = tls_settings(folder.path());
+        all.extend(settings.iter().cloned());
+        let (process, ready) = spawn(&data, &all, log)?;
+        self.imap = ready_address(&ready, "imap")
+            .ok_or_else(|| ServerError::Unexpected(format!("no IMAP address in the ready line: {ready}")))?;
+        self.imaps = ready_address(&ready, "imaps");
+        self.admin = ready_address(&ready, "admin");
+        self.process = Some(process);
+        Ok(())
     }
 
     /// Ends the process as a power cut would (SIGKILL), and waits until it is gone.
@@ -247,13 +278,13 @@ pub fn run<A: AsRef<OsStr>>(arguments: &[A], input: &[u8]) -> Result<String, Ser
     )))
 }
 
-fn spawn(data: &Path, more: &[String], log: &Path) -> Result<(Child, String), ServerError> {
+fn spawn(data: &Path, settings: &[(String, String)], log: &Path) -> Result<(Child, String), ServerError> {
     let program = binary()?;
-    let errors = File::create(log).map_err(|error| io("the log", error))?;
+    let errors = File::options().create(true).append(true).open(log).map_err(|error| io("the log", error))?;
     let mut process = Command::new(&program)
-        .args(["serve", "--imap", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+        .args(["serve", "--imap", "127.0.0.1:0", "--imaps", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
         .arg(data)
-        .args(more)
+        .envs(settings.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(errors)
@@ -281,6 +312,24 @@ fn spawn(data: &Path, more: &[String], log: &Path) -> Result<(Child, String), Se
         }
         said.push_str(&line);
     }
+}
+
+fn tls_settings(folder: &Path) -> Vec<(String, String)> {
+    vec![
+        ("MSS_TLS__CERTIFICATE".to_owned(), folder.join("certificate.pem").display().to_string()),
+        ("MSS_TLS__KEY".to_owned(), folder.join("key.pem").display().to_string()),
+        // All clients of the tests come from one address.
+        ("MSS_LIMITS__CONNECTIONS_PER_ADDRESS_MAX".to_owned(), "10000".to_owned()),
+    ]
+}
+
+/// A certificate for `localhost` that signs itself, as PEM files in the folder; its DER.
+fn make_certificate(folder: &Path) -> Result<Vec<u8>, ServerError> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+        .map_err(|error| ServerError::Unexpected(format!("certificate: {error}")))?;
+    std::fs::write(folder.join("certificate.pem"), made.cert.pem()).map_err(|error| io("certificate.pem", error))?;
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).map_err(|error| io("key.pem", error))?;
+    Ok(made.cert.der().to_vec())
 }
 
 fn ready_address(ready: &str, key: &str) -> Option<SocketAddr> {
