@@ -15,8 +15,8 @@ pub enum ParseErrorKind {
     Syntax,
     /// The command line, or the command with its literals, is longer than the limit.
     LineTooLong,
-    /// A literal is larger than the limit, or (RFC 7888 §4) a non-synchronizing one exceeds 4096 octets
-    /// where `LITERAL-` is offered.
+    /// A literal is larger than the limit, or a non-synchronizing one exceeds 4096 octets where `LITERAL-` is
+    /// offered; for APPEND the BAD needs `TOOBIG` then (RFC 7888 §5).
     LiteralTooBig,
     /// Parentheses or search keys nested deeper than the limit.
     TooDeep,

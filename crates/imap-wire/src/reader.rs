@@ -226,6 +226,10 @@ impl Reader {
         if let Some(step) = self.steps.pop_front() {
             return step;
         }
+        if self.append.is_none() && self.steps.capacity() > 0 {
+            // An idle connection keeps nothing.
+            self.steps = VecDeque::new();
+        }
         loop {
             let step = match self.state {
                 State::Line => self.line(buffer),
@@ -345,6 +349,11 @@ impl Reader {
     fn literal_line(&mut self, buffer: &mut BytesMut, after: usize, header: LiteralHeader) -> Option<Step> {
         let streamed = self.append.is_some() || append::is_streamed(&buffer[..after - 2]);
         self.literals += 1;
+        if self.limits.literal_minus && header.non_sync && header.size > LITERAL_MINUS_BYTES_MAX {
+            let message = "a non-synchronizing literal may have 4096 octets at most (RFC 7888)";
+            let fail = Fail::new(ParseErrorKind::LiteralTooBig, message);
+            return Some(self.refuse_literal(buffer, after, header, fail));
+        }
         if streamed || self.literals <= CHECKED_LITERALS {
             let text = Bytes::copy_from_slice(&buffer[..after - 2]);
             if streamed {
@@ -372,14 +381,9 @@ impl Reader {
             }
         }
         let max = self.limits.literal_bytes_max as u64;
-        let minus = self.limits.literal_minus && header.non_sync && header.size > LITERAL_MINUS_BYTES_MAX;
-        if minus || header.size > max {
-            let message = if minus {
-                "a non-synchronizing literal may have 4096 octets at most (RFC 7888)".into()
-            } else {
-                format!("a literal may have {max} octets at most here").into()
-            };
-            let fail = Fail { kind: Some(ParseErrorKind::LiteralTooBig), message };
+        if header.size > max {
+            let message = format!("a literal may have {max} octets at most here");
+            let fail = Fail::new(ParseErrorKind::LiteralTooBig, message);
             return Some(self.refuse_literal(buffer, after, header, fail));
         }
         // No overflow: the size is at most `literal_bytes_max`, which is a length in memory.

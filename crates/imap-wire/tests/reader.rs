@@ -129,6 +129,9 @@ fn literal_minus() {
     let command = format!("a LOGIN {{4097+}}\r\n{big} p\r\nb LOGIN {{4097}}\r\n{big} p\r\n");
     check_with(&limits, Literals::Buffered, &command, &["a bad LiteralTooBig", "continue", "b Login"]);
     check_with(&Limits::default(), Literals::Buffered, &command, &["a Login", "continue", "b Login"]);
+    // RFC 7888 §5: APPEND is no exception.
+    let message = format!("a APPEND x {{4097+}}\r\n{big}\r\nb NOOP\r\n");
+    check_with(&limits, Literals::Buffered, &message, &["a bad LiteralTooBig", "b Noop"]);
     let fits = format!("a LOGIN {{4096+}}\r\n{} p\r\n", &big[1..]);
     check_with(&limits, Literals::Buffered, &fits, &["a Login"]);
 }
