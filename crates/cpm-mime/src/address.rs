@@ -254,6 +254,7 @@ impl Iterator for Elements<'_> {
             }
         }
         let mut mailbox = Mailbox::default();
+        let mut is_bare = true;
         if let Some(uri) = self.bare_uri() {
             self.rest = &self.rest[uri.len()..];
             match memchr::memrchr(b'@', uri) {
@@ -274,7 +275,7 @@ impl Iterator for Elements<'_> {
                 }
                 Some(b'<') => {
                     self.rest = &self.rest[1..];
-                    self.comment = None;
+                    is_bare = false;
                     self.angle(&mut mailbox);
                     mailbox.name = (!words.phrase.is_empty()).then_some(words.phrase);
                 }
@@ -283,7 +284,7 @@ impl Iterator for Elements<'_> {
         }
         // What stands between the address and the next delimiter is a comment, or noise.
         self.words(b",;");
-        if mailbox.name.is_none() {
+        if is_bare {
             mailbox.name = self.comment.take();
         }
         Some(Element::Mailbox(mailbox))
@@ -358,6 +359,7 @@ mod tests {
             (" , ,", "NIL"),
             ("user@domain", r#"((NIL NIL "user" "domain"))"#),
             ("user@domain (Real Name)", r#"(("Real Name" NIL "user" "domain"))"#),
+            ("<user@domain> (Real Name)", r#"((NIL NIL "user" "domain"))"#),
             ("Real Name <u@d>", r#"(("Real Name" NIL "u" "d"))"#),
             ("\"Real, \\\"Name\\\"\" <u@d>", r#"(("Real, \"Name\"" NIL "u" "d"))"#),
             ("a@b,c@d", r#"((NIL NIL "a" "b")(NIL NIL "c" "d"))"#),

@@ -7,17 +7,17 @@ use crate::header::{self, Field};
 use crate::quote::{cut, nstring};
 use crate::{address, words};
 
-/// The fields of one block that an ENVELOPE is made of. Of a field that should stand once, the first counts; To, Cc
-/// and Bcc are joined, for senders with long lists split them.
+/// The fields of one block that an ENVELOPE is made of. Addresses of a field that stands twice are joined, for senders
+/// with long lists split them; of others the first counts.
 #[derive(Debug, Default)]
 struct Found<'a> {
     date: Option<&'a [u8]>,
     subject: Option<&'a [u8]>,
-    from: Option<&'a [u8]>,
-    sender: Option<&'a [u8]>,
-    reply_to: Option<&'a [u8]>,
     in_reply_to: Option<&'a [u8]>,
     message_id: Option<&'a [u8]>,
+    from: Vec<&'a [u8]>,
+    sender: Vec<&'a [u8]>,
+    reply_to: Vec<&'a [u8]>,
     to: Vec<&'a [u8]>,
     cc: Vec<&'a [u8]>,
     bcc: Vec<&'a [u8]>,
@@ -32,10 +32,10 @@ impl<'a> Found<'a> {
             2 if field.is("cc") => return self.cc.push(field.value),
             3 if field.is("bcc") => return self.bcc.push(field.value),
             4 if field.is("date") => &mut self.date,
-            4 if field.is("from") => &mut self.from,
-            6 if field.is("sender") => &mut self.sender,
+            4 if field.is("from") => return self.from.push(field.value),
+            6 if field.is("sender") => return self.sender.push(field.value),
             7 if field.is("subject") => &mut self.subject,
-            8 if field.is("reply-to") => &mut self.reply_to,
+            8 if field.is("reply-to") => return self.reply_to.push(field.value),
             10 if field.is("message-id") => &mut self.message_id,
             11 if field.is("in-reply-to") => &mut self.in_reply_to,
             _ => return,
@@ -64,9 +64,9 @@ pub(crate) fn render(block: &[u8], max: usize) -> Rendered {
     out.octets.push(b'(');
     out.text(found.date, max / 64);
     out.text(found.subject, max / 16);
-    let from = out.list(found.from.as_slice(), max / 16);
+    let from = out.list(&found.from, max / 16);
     for field in [found.sender, found.reply_to] {
-        let sender = out.list(field.as_slice(), max / 16);
+        let sender = out.list(&field, max / 16);
         // Absent and empty alike take the value of From (RFC 9051 §7.5.2).
         if &out.octets[sender.clone()] == b"NIL" {
             out.octets.truncate(sender.start);

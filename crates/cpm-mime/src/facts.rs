@@ -309,22 +309,6 @@ impl MessageIndex {
         self.find(Tag::ConversationId)
     }
 
-    /// THREADID (RFC 8474 §5.2): messages of one conversation have one. The Conversation-ID with all that an object
-    /// identifier may not have written as `_` and two hexadecimal digits, so that two never become one; `C-` before it
-    /// keeps it apart from other identifiers. None without a Conversation-ID, or with one above 255 octets then.
-    pub fn thread_id(&self) -> Option<String> {
-        const OBJECT_ID_BYTES_MAX: usize = 255;
-        let mut id = String::from("C-");
-        for byte in self.conversation_id()? {
-            if byte.is_ascii_alphanumeric() || *byte == b'-' {
-                id.push(char::from(*byte));
-            } else {
-                id.push_str(&format!("_{byte:02x}"));
-            }
-        }
-        (id.len() <= OBJECT_ID_BYTES_MAX).then_some(id)
-    }
-
     /// Contribution-ID.
     pub fn contribution_id(&self) -> Option<&[u8]> {
         self.find(Tag::ContributionId)

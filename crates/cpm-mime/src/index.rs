@@ -15,14 +15,15 @@
 //! - A header block ends after the first empty line, whatever stands before it. Where a boundary or the end of the
 //!   message comes first, the block ends there and the body is empty.
 //! - The line end before a boundary belongs to the boundary (RFC 2046 §5.1.1), unless it is the header's empty line.
-//! - A boundary line is the delimiter with nothing but blanks after it. It may be any open multipart's; those inside
-//!   it end there.
+//! - A boundary line begins with the delimiter, whatever follows it (RFC 2046 §5.1.1, note to implementors). It may be
+//!   any open multipart's, and those inside it end there; of several that fit it is the longest, then the innermost.
 //! - A missing or invalid Content-Type, and a multipart without a boundary, is text/plain in us-ascii (RFC 2045 §5.2),
 //!   or message/rfc822 inside multipart/digest. MIME-Version is not asked for: CPM objects lack it.
 //! - A multipart in which no part begins has one empty text/plain part, since the grammar demands one.
 //! - Of message/*, only rfc822 and global have parts (RFC 9051 §7.5.2). message/cpim is a leaf, whose content
-//!   [`crate::cpim`] reads. A message/rfc822 in base64 or quoted-printable, which RFC 2046 §5.2.1 forbids, is no
-//!   message before it is decoded: it is shown as application/octet-stream. So is what passes a limit.
+//!   [`crate::cpim`] reads. A message/rfc822 in base64 or quoted-printable, which RFC 2046 §5.2.1 forbids, has the
+//!   structure that its octets have as they stand.
+//! - What passes a limit is shown as application/octet-stream.
 
 use std::ops::Range;
 

@@ -200,7 +200,9 @@ fn boundaries_line_ends_and_ends() {
         ("--b\r\nX: y", &[""]),
         // Padding after a boundary; what only begins like one.
         ("--b \t\r\n\r\na\r\n--b-- \r\n", &["a"]),
-        ("--b\r\n\r\n--bc\r\n--b-\r\n-- b\r\n --b\r\n--b--", &["--bc\r\n--b-\r\n-- b\r\n --b"]),
+        ("--b\r\n\r\n--cb\r\n-b\r\n-- b\r\n --b\r\n--b--", &["--cb\r\n-b\r\n-- b\r\n --b"]),
+        // It need not be the whole line (RFC 2046 §5.1.1).
+        ("--b etc\r\n\r\na\r\n--bc\r\n\r\nb\r\n--b--and so on\r\n--b\r\n\r\nc", &["a", "b"]),
         // Nothing after the last one counts.
         ("--b\r\n\r\na\r\n--b--\r\n--b\r\n\r\nx\r\n--b--", &["a"]),
         ("x--b\r\n\r\na", &[""]),
@@ -232,6 +234,27 @@ fn equal_boundaries_belong_to_the_innermost() {
         Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n1.1\r\n--b--\r\n\r\n--b\r\n\r\n2\r\n--b--\r\n";
     check(message, "1.1", Some("1.1"));
     check(message, "2", Some("2"));
+}
+
+#[test]
+fn a_longer_boundary_is_not_a_shorter_one() {
+    let message = "Content-Type: multipart/mixed; boundary=bb\r\n\r\n--bb\r\n\
+        Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n1.1\r\n--bb\r\n\r\n2\r\n--bb--\r\n";
+    check(message, "1.1", Some("1.1"));
+    check(message, "2", Some("2"));
+    check(message, "3", None);
+}
+
+#[test]
+fn a_boundary_line_may_be_long() {
+    let padding = " ".repeat(10_000);
+    let message = format!(
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b{padding}\r\n\r\n1\r\n--b{padding}\r\nX: y\r\n\r\n2\r\n--b--{padding}"
+    );
+    check(&message, "1", Some("1"));
+    check(&message, "2", Some("2"));
+    check(&message, "2.MIME", Some("X: y\r\n\r\n"));
+    check(&message, "3", None);
 }
 
 #[test]

@@ -115,10 +115,10 @@ fn digests_hold_messages() {
 }
 
 #[test]
-fn an_encoded_message_is_opaque() {
+fn an_encoded_message_is_what_its_octets_are() {
     check(
-        "Content-Type: message/rfc822; name=m.eml\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDogeA==",
-        r#"("application" "octet-stream" NIL NIL NIL "base64" 16 NIL NIL NIL NIL)"#,
+        "Content-Type: message/rfc822; name=m.eml\r\nContent-Transfer-Encoding: base64\r\n\r\nU3ViamVjdDogeA==\r\n",
+        r#"("message" "rfc822" ("name" "m.eml") NIL NIL "base64" 18 (NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0 NIL NIL NIL NIL) 1 NIL NIL NIL NIL)"#,
     );
 }
 
@@ -145,7 +145,7 @@ fn a_related_part_of_a_file_transfer() {
 fn deep_nesting_ends_in_an_opaque_part() {
     let mut message = String::new();
     for level in 0..1000 {
-        message += &format!("Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n");
+        message += &format!("Content-Type: multipart/mixed; boundary=b{level:04}\r\n\r\n--b{level:04}\r\n");
     }
     let limits = Limits::default();
     let index = parse(message.as_bytes(), &limits);

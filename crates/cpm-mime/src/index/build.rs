@@ -8,8 +8,8 @@ use super::{MessageIndex, PartKind};
 use crate::limits::{BOUNDARY_BYTES_MAX, Limits};
 use crate::{envelope, facts, preview};
 
-/// Longest line that is compared with boundaries: delimiter, dashes and some padding (RFC 2046 §5.1.1).
-const BOUNDARY_LINE_BYTES_MAX: usize = BOUNDARY_BYTES_MAX + 64;
+/// What decides whether a line is a boundary: dashes, delimiter, dashes (RFC 2046 §5.1.1).
+const BOUNDARY_LINE_BYTES_MAX: usize = 2 + BOUNDARY_BYTES_MAX + 2;
 
 /// Builds the index of a message that arrives in pieces.
 ///
@@ -50,6 +50,17 @@ enum Line {
     Undecided,
     /// In a line that is neither.
     Ordinary,
+    /// In what follows a boundary on its line.
+    Padding(Boundary),
+}
+
+/// A boundary line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Boundary {
+    /// Whose: place in `open`.
+    depth: usize,
+    /// Whether it is the last.
+    closes: bool,
 }
 
 #[derive(Debug)]
@@ -103,6 +114,15 @@ impl IndexBuilder {
                     self.ordinary(taken);
                     data = rest;
                 }
+                Line::Padding(boundary) => {
+                    let end = memchr::memchr(b'\n', data).map(|lf| lf + 1);
+                    let (taken, rest) = data.split_at(end.unwrap_or(data.len()));
+                    data = rest;
+                    self.advance(taken);
+                    if end.is_some() {
+                        self.after_boundary(boundary);
+                    }
+                }
                 Line::Start if !self.may_decide(first) => self.line = Line::Ordinary,
                 Line::Start | Line::Undecided => {
                     let room = BOUNDARY_LINE_BYTES_MAX - self.pending.len();
@@ -111,16 +131,13 @@ impl IndexBuilder {
                     let (taken, rest) = data.split_at(lf.map_or(window.len(), |lf| lf + 1));
                     data = rest;
                     if self.pending.is_empty() && lf.is_some() {
-                        self.whole_line(taken);
+                        self.decide(taken);
                         continue;
                     }
                     self.pending.extend_from_slice(taken);
                     self.line = Line::Undecided;
-                    if lf.is_some() {
+                    if lf.is_some() || self.pending.len() == BOUNDARY_LINE_BYTES_MAX {
                         self.decide_pending();
-                    } else if self.pending.len() == BOUNDARY_LINE_BYTES_MAX {
-                        let line = std::mem::take(&mut self.pending);
-                        self.ordinary(&line);
                     }
                 }
             }
@@ -130,6 +147,9 @@ impl IndexBuilder {
     /// Ends the message.
     pub fn finish(mut self) -> MessageIndex {
         self.decide_pending();
+        if let Line::Padding(boundary) = self.line {
+            self.after_boundary(boundary);
+        }
         self.close_down_to(0, self.at, 0);
         self.write()
     }
@@ -146,32 +166,38 @@ impl IndexBuilder {
     fn decide_pending(&mut self) {
         if !self.pending.is_empty() {
             let mut line = std::mem::take(&mut self.pending);
-            self.whole_line(&line);
+            self.decide(&line);
             line.clear();
             self.pending = line;
         }
     }
 
-    /// A line from its start to its end, or to where it is known to be ordinary.
-    fn whole_line(&mut self, line: &[u8]) {
+    /// A whole line, or as much of its start as decides what it is.
+    fn decide(&mut self, line: &[u8]) {
         if self.in_header && matches!(line, b"\n" | b"\r\n") {
             self.advance(line);
             self.line = Line::Start;
             self.end_header(self.at);
-        } else if let Some((depth, closes)) = self.boundary(line) {
-            self.end_parts_below(depth);
+        } else if let Some(boundary) = self.boundary(line) {
+            self.end_parts_below(boundary.depth);
             self.advance(line);
-            self.line = Line::Start;
-            if closes {
-                self.open[depth].boundary.clear();
-            } else if self.has_room() {
-                self.begin_entity();
-            } else {
-                // No more of its parts are indexed; to the others this is content.
-                self.open[depth].boundary.clear();
+            self.line = Line::Padding(boundary);
+            if line.ends_with(b"\n") {
+                self.after_boundary(boundary);
             }
         } else {
             self.ordinary(line);
+        }
+    }
+
+    /// The line after a boundary begins here.
+    fn after_boundary(&mut self, boundary: Boundary) {
+        self.line = Line::Start;
+        if !boundary.closes && self.has_room() {
+            self.begin_entity();
+        } else {
+            // No more of its parts come, or no more are indexed: to those around it, what follows is content.
+            self.open[boundary.depth].boundary.clear();
         }
     }
 
@@ -197,21 +223,14 @@ impl IndexBuilder {
         }
     }
 
-    /// The open multipart whose boundary this line is, innermost first, and whether it is its last.
-    fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
-        let line = line.strip_prefix(b"--")?.trim_ascii_end();
-        let closing = line.strip_suffix(b"--");
-        self.open.iter().enumerate().rev().filter(|(_, open)| !open.boundary.is_empty()).find_map(
-            |(depth, open)| {
-                if line == open.boundary {
-                    Some((depth, false))
-                } else if closing == Some(&open.boundary) {
-                    Some((depth, true))
-                } else {
-                    None
-                }
-            },
-        )
+    /// Whose boundary this line is, if it is one.
+    fn boundary(&self, line: &[u8]) -> Option<Boundary> {
+        let line = line.strip_prefix(b"--")?;
+        let fits = |open: &&Open| !open.boundary.is_empty() && line.starts_with(&open.boundary);
+        let depths = self.open.iter().enumerate().filter(|(_, open)| fits(open));
+        // `max_by_key` takes the last of equals, which is the innermost.
+        let (depth, open) = depths.max_by_key(|(_, open)| open.boundary.len())?;
+        Some(Boundary { depth, closes: line[open.boundary.len()..].starts_with(b"--") })
     }
 
     fn has_room(&self) -> bool {

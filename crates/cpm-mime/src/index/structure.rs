@@ -61,8 +61,7 @@ impl Node {
     pub(super) fn describe(&mut self, head: &Head<'_>, may_hold_parts: bool) {
         self.kind = head.kind();
         self.encoding = head.encoding();
-        let mut opaque = matches!(self.kind, PartKind::Multipart | PartKind::Message) && !may_hold_parts;
-        opaque |= head.is_message() && self.kind != PartKind::Message;
+        let opaque = matches!(self.kind, PartKind::Multipart | PartKind::Message) && !may_hold_parts;
         if opaque {
             self.kind = PartKind::Other;
         }
@@ -168,16 +167,11 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Whether it says that it is a message with parts of its own.
-    fn is_message(&self) -> bool {
-        self.content_type.is("message", "rfc822") || self.content_type.is("message", "global")
-    }
-
     fn kind(&self) -> PartKind {
-        match &self.content_type.kind[..] {
-            b"multipart" => PartKind::Multipart,
-            b"message" if self.is_message() && self.encoding() == Encoding::Identity => PartKind::Message,
-            b"text" => PartKind::Text,
+        match (&self.content_type.kind[..], &self.content_type.subtype[..]) {
+            (b"multipart", _) => PartKind::Multipart,
+            (b"message", b"rfc822" | b"global") => PartKind::Message,
+            (b"text", _) => PartKind::Text,
             _ => PartKind::Other,
         }
     }
