@@ -52,6 +52,13 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Bytes this process had written to the disk so far.
+fn disk_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("/proc/self/io");
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("write_bytes");
+    line.parse().expect("a number")
+}
+
 fn row_key(account: u64, folder: u8, uid: u32) -> Bytes {
     [&b"\x03acct"[..], &account.to_be_bytes(), &[folder], &uid.to_be_bytes(), b"row"].concat().into()
 }
@@ -93,17 +100,17 @@ async fn commits(engine: &Arc<EmbeddedEngine>, tasks: u64, seconds: f64, one_syn
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (cpu_before, started) = (cpu(), Instant::now());
     let handles: Vec<_> = (0..tasks)
-        .map(|task| {
+        .map(|_| {
             let (engine, stop, gate) = (engine.clone(), stop.clone(), gate.clone());
             tokio::spawn(async move {
-                let mut random = SmallRng::seed_from_u64(task);
-                let mut body = vec![0; 2048];
-                random.fill_bytes(&mut body);
-                let body = Bytes::from(body);
+                let mut random = SmallRng::from_os_rng();
                 let account = random.random_range(0..u64::MAX / 2);
                 let mut latencies = Vec::new();
                 let mut uid = 1;
                 while !stop.load(Ordering::Relaxed) {
+                    let mut body = vec![0; 2048];
+                    random.fill_bytes(&mut body);
+                    let body = Bytes::from(body);
                     let begun = Instant::now();
                     let held = if one_sync_each { Some(gate.lock().await) } else { None };
                     append(&engine, account, uid, &body).await.expect("an append commits");
@@ -212,15 +219,18 @@ async fn time<F: Future<Output = ()>>(name: &str, rounds: u32, mut body: impl Fn
 /// Writes for a while and shows what the directory and the rate come to.
 async fn grow(engine: &Arc<EmbeddedEngine>, directory: &std::path::Path, seconds: f64) {
     let written = AtomicU64::new(0);
-    for round in 1..=5 {
+    for round in 1..=3 {
+        let before = disk_bytes();
         let measured = commits(engine, 64, seconds, false).await;
+        let disk = (disk_bytes() - before) as f64 / (measured.rate * seconds);
         written.fetch_add((measured.rate * seconds) as u64, Ordering::Relaxed);
         println!(
-            "grow {round}: {:.0} commits/s, p99 {:?}, max {:?}, cpu {:?} a commit, directory {} MiB for {} commits",
+            "grow {round}: {:.0} commits/s, p99 {:?}, max {:?}, cpu {:?} and {:.0} bytes to disk a commit, directory {} MiB for {} commits",
             measured.rate,
             measured.p99,
             measured.max,
             measured.cpu_each,
+            disk,
             size(directory) >> 20,
             written.load(Ordering::Relaxed)
         );

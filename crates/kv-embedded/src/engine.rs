@@ -99,3 +99,72 @@ impl Drop for EmbeddedEngine {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kv::ReadMode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_engine_says_so_and_refuses_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { free_bytes_min: 0, ..Options::default() };
+        let engine = EmbeddedEngine::open(directory.path(), options).unwrap();
+        let begin = || engine.begin(TransactionOptions::default());
+        let mut watcher = begin();
+        let watch = watcher.watch(b"k").await.unwrap();
+        watcher.commit().await.unwrap();
+        let mut open = begin();
+        open.get(b"k", ReadMode::Serializable).await.unwrap();
+        open.set(b"k", b"1");
+        assert!(tokio::time::timeout(Duration::from_millis(20), engine.fatal()).await.is_err());
+
+        engine.shared.fail("a test");
+
+        assert_eq!(engine.fatal().await, "a test");
+        assert_eq!(open.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(begin().read_version().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(watch.await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let mut blind = begin();
+        blind.set(b"k", b"1");
+        assert_eq!(blind.commit().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        engine.close();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn closing_serves_the_commits_that_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { free_bytes_min: 0, ..Options::default() };
+        let engine = EmbeddedEngine::open(directory.path(), options.clone()).unwrap();
+        let mut commits = Vec::new();
+        for number in 0..200u8 {
+            let mut trx = engine.begin(TransactionOptions::default());
+            trx.set(&[number], b"1");
+            commits.push(tokio::spawn(trx.commit()));
+        }
+        // Each is queued by its first poll.
+        while commits.iter().any(|commit| !commit.is_finished()) && engine.shared.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        engine.close();
+        let mut answered = Vec::new();
+        for (number, commit) in commits.into_iter().enumerate() {
+            match commit.await.unwrap() {
+                Ok(_) => answered.push(number as u8),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "came too late, and is told so")
+                }
+            }
+        }
+        drop(engine);
+        let engine = EmbeddedEngine::open(directory.path(), options).unwrap();
+        let mut trx = engine.begin(TransactionOptions::default());
+        for number in 0..200u8 {
+            let found = trx.get(&[number], ReadMode::Snapshot).await.unwrap().is_some();
+            assert_eq!(found, answered.contains(&number), "{number}");
+        }
+    }
+}

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 /// Why a directory could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it open.
+    /// Another engine has it open: in another process, or in this one, where a transaction of an engine that was
+    /// closed also counts.
     #[error(
-        "{} is in use by another process{}: one engine may have a directory open",
+        "{} is in use{}: one engine may have a directory open",
         directory.display(),
-        holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+        holder.map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
     Locked {
         /// The directory.

@@ -44,6 +44,8 @@ struct Queue {
     bytes: usize,
     /// Why no more commits are taken.
     closed: Option<Error>,
+    /// How many commits must wait for the pipeline to be woken.
+    wake_at: usize,
 }
 
 /// Shared by the engine, its transactions and its pipeline.
@@ -91,10 +93,34 @@ impl Shared {
         }
         queue.bytes += request.bytes;
         queue.waiting.push_back(request);
-        self.telemetry.queue_commits.set(queue.waiting.len() as f64);
+        let waiting = queue.waiting.len();
+        let wake = waiting >= queue.wake_at;
         drop(queue);
-        self.arrived.notify_one();
+        self.telemetry.queue_commits.set(waiting as f64);
+        if wake {
+            self.arrived.notify_one();
+        }
         Ok(())
+    }
+
+    /// Waits, at most for `patience`, until `commits` wait. Returns how many came meanwhile.
+    pub(crate) fn gather(&self, commits: usize, patience: Duration) -> usize {
+        let until = Instant::now() + patience;
+        let mut queue = self.queue.lock();
+        let before = queue.waiting.len();
+        queue.wake_at = commits;
+        while queue.waiting.len() < commits && queue.closed.is_none() {
+            if self.arrived.wait_until(&mut queue, until).timed_out() {
+                break;
+            }
+        }
+        queue.wake_at = 0;
+        queue.waiting.len() - before
+    }
+
+    /// How many commits wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.lock().waiting.len()
     }
 
     /// Waits for commits, for `patience` if given, and moves the next batch of them to `batch`. `false` once the

@@ -72,8 +72,11 @@ impl Storage {
 
     /// [`Storage::open`], with an error that names the directory.
     pub(crate) fn open_in(path: &Path, options: &Options, directory: &Path) -> Result<Self, OpenError> {
-        Self::open(path, options)
-            .map_err(|error| OpenError::Store { directory: directory.to_owned(), source: Box::new(error) })
+        Self::open(path, options).map_err(|error| match error {
+            // Another engine of this process that still has an open transaction.
+            fjall::Error::Locked => OpenError::Locked { directory: directory.to_owned(), holder: None },
+            error => OpenError::Store { directory: directory.to_owned(), source: Box::new(error) },
+        })
     }
 
     /// Makes what was written so far durable.

@@ -306,7 +306,7 @@ fn a_second_process_is_refused_by_name() {
     let engine = EmbeddedEngine::open(directory.path(), options()).unwrap();
     let said = second();
     let name = directory.path().display().to_string();
-    let pid = format!("pid {}", std::process::id());
+    let pid = format!("process {}", std::process::id());
     assert!(said.contains("refused") && said.contains(&name) && said.contains(&pid), "{said}");
     engine.close();
     drop(engine);
