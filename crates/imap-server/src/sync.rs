@@ -1,12 +1,15 @@
 //! From what the client knows to what is: the untagged responses between the two.
 
 use imap_wire::response;
+use std::sync::Arc;
+
 use model::{ErrorKind, FolderSnapshot, Uid};
 
 use crate::connection::Output;
 use crate::encode;
 use crate::reply::{After, Reply};
 use crate::session::Session;
+use crate::view::View;
 
 /// What may be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +68,7 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         view.forget_own_changes();
         return;
     }
-    if *view.keywords != *state.keywords {
-        view.keywords = state.keywords.clone();
-        flags_lines(out, &view.keywords, view.read_only);
-    }
+    tell_keywords(view, out, snapshot);
 
     let mut held = false;
     if state.expunge_modseq > view.known_expunge_modseq {
@@ -147,6 +147,27 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
     }
     view.known_modseq = state.highest_modseq;
     view.forget_own_changes();
+}
+
+/// Tells the folder's keywords if they are not those that the client knows, before it is shown one of them.
+///
+/// # Errors
+/// BAD when no folder is selected.
+pub(crate) fn announce_keywords(
+    session: &mut Session,
+    out: &mut Output,
+    snapshot: &FolderSnapshot,
+) -> Result<(), Reply> {
+    tell_keywords(session.view_mut()?, out, snapshot);
+    Ok(())
+}
+
+fn tell_keywords(view: &mut View, out: &mut Output, snapshot: &FolderSnapshot) {
+    let keywords = &snapshot.state.keywords;
+    if !Arc::ptr_eq(&view.keywords, keywords) && *view.keywords != **keywords {
+        flags_lines(out, keywords, view.read_only);
+    }
+    view.keywords = keywords.clone();
 }
 
 /// FLAGS and PERMANENTFLAGS: the flags there are, and those that can be set.

@@ -24,7 +24,7 @@ use imap_wire::command::{Fetch, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
 use model::{AccountId, ErrorKind, Flags, FolderSnapshot, MailboxId, MessageRow, ModSeq, UidSet};
-use store_api::{Ctx, FlagAction, FlagChange, MailStore, StoreFlags};
+use store_api::{Ctx, FlagAction, FlagChange, MailStore, StoreFlags, thread_id};
 
 use self::octets::{Decoded, Message, Opened, is_small};
 pub(crate) use self::plan::What;
@@ -34,6 +34,7 @@ use super::search::results;
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::sync::announce_keywords;
 use crate::view::View;
 
 /// Messages whose indexes are read at once. An index is about 1 kB and at most some 90 kB.
@@ -73,6 +74,9 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
         seen = set_seen(session, &mut snapshot, &wanted).await?;
     }
 
+    if plan.flags || !seen.is_empty() {
+        announce_keywords(session, out, &snapshot)?;
+    }
     let (view, enabled) = (session.view()?, session.enabled);
     let no_recent = UidSet::new();
     let show = Show {
@@ -385,7 +389,7 @@ impl Show<'_> {
             FactItem::Body => fetch.body(out, &index.body()),
             FactItem::BodyStructure => fetch.body_structure(out, &index.bodystructure()),
             FactItem::Preview => fetch.preview(out, index.preview(), self.utf8),
-            FactItem::ThreadId => fetch.thread_id(out, index.thread_id().as_deref()),
+            FactItem::ThreadId => fetch.thread_id(out, thread_id(index).as_deref()),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::connection::Output;
 use crate::encode;
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::sync::announce_keywords;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -> Result<Reply, Reply> {
     let view = session.writable_view()?;
@@ -63,6 +64,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
     } else {
         let told = if store.silent { outcome.changed.clone() } else { uids.difference(&outcome.modified) };
         let after = session.snapshot().await?;
+        announce_keywords(session, out, &after)?;
         tell(session, out, &after, &told, &store).await?;
         let reported = if store.silent {
             // MODSEQ alone was told; flags that others changed must still come.
