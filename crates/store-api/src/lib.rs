@@ -1,1 +1,283 @@
-//! What a front end may ask of the storage tier: one trait, its requests and answers.
+//! What a front end may ask of the storage tier.
+//!
+//! Two traits: [`MailStore`] (accounts, folders, messages) and [`ChangeFeed`] (who must look again). In one
+//! process they are the store and the feed themselves; apart, `store-rpc` carries them over gRPC. A front end
+//! knows nothing else of the tier.
+//!
+//! Rules that hold for every method:
+//! - The store speaks UIDs, never sequence numbers, and folders by [`model::MailboxId`] once their name was looked up.
+//! - An answer is as of the call or later: what any caller was told `Ok` before is seen (strict serializability).
+//! - A change is durable when its call returns `Ok`. After an error other than
+//!   [`model::ErrorKind::CommitUnknown`] or [`model::ErrorKind::Deadline`] it did not happen.
+//! - Every method may answer [`model::ErrorKind::Unavailable`], [`model::ErrorKind::Contended`],
+//!   [`model::ErrorKind::Deadline`], [`model::ErrorKind::Corrupt`] or [`model::ErrorKind::Bug`]; writes also
+//!   [`model::ErrorKind::StorageFull`] and [`model::ErrorKind::CommitUnknown`]. Only other kinds are listed.
+//! - Dropping a call's future cancels it: a write then happened whole or not at all.
+
+mod account;
+mod feed;
+mod folders;
+mod messages;
+mod search;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cpm_mime::MessageIndex;
+pub use feed::{ChangeFeed, Pulse, Subscription};
+use model::{
+    AccountId, BodyId, CpmAddress, FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq, Result,
+    SpecialUse, Uid, UidSet,
+};
+
+pub use account::{
+    Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, QuotaUsage, ScramVerifier,
+};
+pub use folders::{FolderEntry, FolderTree};
+pub use messages::{
+    AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyMode,
+    CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, ReplaceRequest, StoreFlags,
+    StoreOutcome,
+};
+pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
+
+/// What accompanies every call: who asks, for which request, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    /// Names the request in the logs of every process it passes.
+    pub request_id: u64,
+    /// When the caller stops waiting; none for no bound of the caller's own.
+    pub deadline: Option<Instant>,
+    /// Who asks.
+    pub requestor: Requestor,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requestor {
+    /// The owner of the account, logged in through a front end.
+    Owner(AccountId),
+    /// The operator: provisioning and maintenance.
+    Operator,
+}
+
+/// The storage tier, as front ends see it.
+#[async_trait]
+pub trait MailStore: Send + Sync + 'static {
+    // --- accounts ----------------------------------------------------------------------------------------------
+
+    /// The account of an address, with its credentials; none if there is none.
+    async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>>;
+
+    /// Creates an account with INBOX, `Default` and `RCSMessageStore`.
+    ///
+    /// # Errors
+    /// `AccountExists`.
+    async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId>;
+
+    /// Replaces the credentials of an account.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()>;
+
+    /// Sets an account's quota and state.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn configure_account(
+        &self,
+        ctx: &Ctx,
+        address: &CpmAddress,
+        state: AccountState,
+        limits: QuotaLimits,
+    ) -> Result<()>;
+
+    /// Accounts in the order of their addresses, from after `after`, at most `limit` (1 to 1000).
+    async fn list_accounts(
+        &self,
+        ctx: &Ctx,
+        after: Option<&CpmAddress>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Account>>>;
+
+    /// Removes an account with all it holds. May be called again after a failure; it goes on where it stopped.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()>;
+
+    /// What an account uses and may use.
+    async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota>;
+
+    // --- folders -----------------------------------------------------------------------------------------------
+
+    /// All folders and subscriptions of an account. One key is read when the cached tree is current.
+    async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>>;
+
+    /// Creates a folder, and the levels above it that are missing.
+    ///
+    /// # Errors
+    /// `MailboxExists` (a \Noselect name becomes a folder again instead), `Limit`, `Cannot`.
+    async fn create_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId>;
+
+    /// Deletes a folder. One with children loses its messages and stays as \Noselect (RFC 3501 §6.3.4).
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `Cannot` for INBOX, `Default`, `RCSMessageStore`; `HasChildren` for a \Noselect name that has
+    /// children.
+    async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()>;
+
+    /// Renames a folder with all below it; ids, UIDs and UIDVALIDITY stay. Renaming INBOX moves its messages to a new
+    /// folder (RFC 9051 §6.3.6).
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, `MailboxExists`, `Cannot` for `Default`, `RCSMessageStore` and a target below the source,
+    /// `Limit` when a name would break a bound.
+    async fn rename_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<()>;
+
+    /// Subscribes to a name, which need not exist, or ends it. Idempotent.
+    async fn subscribe(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        subscribed: bool,
+    ) -> Result<()>;
+
+    /// The counters of folders, one answer each, in order; none for a folder that is gone. One key a folder.
+    async fn status(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[MailboxId],
+    ) -> Result<Vec<Option<FolderState>>>;
+
+    /// A folder, whole, shared with all who read it. One key is read when the cached snapshot is current, else the
+    /// blocks changed since.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>>;
+
+    /// UIDs removed from a folder after `since`. More may be named than were removed (never one that exists) when
+    /// the log of removals no longer reaches back that far (RFC 7162 §3.2.7).
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn vanished(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<UidSet>;
+
+    /// Notes that messages below `uid_next` have been shown as \Recent. Idempotent, never goes back.
+    async fn claim_recent(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid_next: u64,
+    ) -> Result<()>;
+
+    // --- messages ----------------------------------------------------------------------------------------------
+
+    /// Opens a writer for a body too large for [`AppendBody::Inline`]. What is not used in an append within
+    /// [`model::limits::STAGED_SECONDS_MAX`] is swept.
+    ///
+    /// # Errors
+    /// `TooBig` when `size` is above [`model::limits::APPEND_BYTES_MAX`], `OverQuota`.
+    async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>>;
+
+    /// Appends messages, all or none, with ascending UIDs.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `Limit` (keywords, messages).
+    async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended>;
+
+    /// Appends one message and removes another in one step (RFC 8508).
+    ///
+    /// # Errors
+    /// As [`MailStore::append`], and `Expunged` when the message to replace is gone.
+    async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended>;
+
+    /// Changes flags. UIDs that do not exist are skipped. A message whose flags stay the same keeps its MODSEQ.
+    /// Paged inside for very large sets: each page is atomic, and with an error after the first pages these stay done.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, `Limit` (keywords).
+    async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome>;
+
+    /// Copies or moves messages within an account, all or none of a page; bodies are shared. UIDs that do not exist are
+    /// skipped. The date, flags and keywords go along.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`.
+    async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome>;
+
+    /// Removes the messages that have \Deleted, of `within` or of the whole folder.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn expunge(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        within: Option<UidSet>,
+    ) -> Result<ExpungeOutcome>;
+
+    /// The facts of messages, found once at append: envelope, structure, sort keys, CPM headers. One answer a body, in
+    /// order; none for one that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`].
+    async fn infos(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        bodies: &[BodyId],
+    ) -> Result<Vec<Option<Arc<MessageIndex>>>>;
+
+    /// Octets of a body, whole or `range` of it (cut at its end).
+    ///
+    /// # Errors
+    /// `Expunged` when the body is gone.
+    async fn body(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        body: BodyId,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData>;
+
+    /// The UIDs of a folder that match, by the folder as of now.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, `Limit` when the program breaks a bound.
+    async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet>;
+}
+
+/// A body as octets at hand; a shorthand for callers that hold one.
+impl From<Bytes> for AppendBody {
+    fn from(octets: Bytes) -> Self {
+        Self::Inline(octets)
+    }
+}
+
+/// A UID with what it became elsewhere, for COPYUID.
+pub type UidPair = (Uid, Uid);

@@ -1,0 +1,113 @@
+//! Accounts as the operator provisions them and as login sees them.
+
+use std::fmt;
+
+use model::{AccountId, CpmAddress};
+
+/// An account, with what login needs.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its identity.
+    pub id: AccountId,
+    /// Its address.
+    pub address: CpmAddress,
+    /// Whether it may be used.
+    pub state: AccountState,
+    /// How its owner proves who they are.
+    pub credentials: Credentials,
+    /// Its quota.
+    pub limits: QuotaLimits,
+    /// When it was created, seconds since 1970-01-01 UTC.
+    pub created_at: i64,
+}
+
+/// Whether an account may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountState {
+    /// Login works.
+    Active,
+    /// Login is refused with `NO [AUTHORIZATIONFAILED]`; nothing is lost.
+    Disabled,
+}
+
+/// What is kept of a password; never the password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// No login by password.
+    None,
+    /// Keys of SCRAM-SHA-256, which also check PLAIN and LOGIN.
+    Scram(ScramVerifier),
+    /// An Argon2 hash in PHC string form; checks PLAIN and LOGIN only.
+    Argon2(String),
+}
+
+/// The stored form of a SCRAM-SHA-256 password. Source: RFC 5802 §3, RFC 7677.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ScramVerifier {
+    /// Rounds of PBKDF2, 4096 or more.
+    pub iterations: u32,
+    /// 16 random octets or more.
+    pub salt: Vec<u8>,
+    /// H(HMAC(SaltedPassword, "Client Key")).
+    pub stored_key: [u8; 32],
+    /// HMAC(SaltedPassword, "Server Key").
+    pub server_key: [u8; 32],
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "Credentials::None",
+            Self::Scram(_) => "Credentials::Scram(..)",
+            Self::Argon2(_) => "Credentials::Argon2(..)",
+        })
+    }
+}
+
+impl fmt::Debug for ScramVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScramVerifier(..)")
+    }
+}
+
+/// An account to create.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its address.
+    pub address: CpmAddress,
+    /// How its owner will prove who they are.
+    pub credentials: Credentials,
+    /// Its quota.
+    pub limits: QuotaLimits,
+}
+
+/// What an account may use; `None` for no limit. Source: RFC 9208 §5.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Octets of all messages, each copy counted. RFC 9208 STORAGE is this in units of 1024.
+    pub bytes: Option<u64>,
+    /// Messages. RFC 9208 MESSAGE.
+    pub messages: Option<u64>,
+}
+
+/// What an account uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaUsage {
+    /// Octets of all messages, each copy counted.
+    pub bytes: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of messages with \Deleted. RFC 9208 DELETED-STORAGE is this.
+    pub deleted_bytes: u64,
+    /// Messages with \Deleted.
+    pub deleted_messages: u64,
+}
+
+/// Use and limits together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// What is used.
+    pub usage: QuotaUsage,
+    /// What may be used.
+    pub limits: QuotaLimits,
+}

@@ -1,0 +1,258 @@
+//! Accounts: provisioning, login, quota.
+
+use std::sync::Arc;
+
+use kv::{RangeRequest, ReadMode, Transaction};
+use model::{AccountId, CpmAddress, Error, ErrorKind, MailboxId, MailboxName};
+use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits};
+
+use crate::failure::{Failure, bug, corrupt, no_such_account};
+use crate::keyspace::{Keyspace, PendingKind};
+use crate::mutations::folders::STANDING;
+use crate::records::{
+    AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, Pending, StateRecord,
+};
+use crate::retry::Retry;
+use crate::shared::Shared;
+use crate::work::new_state;
+
+/// Most accounts of one page of a list.
+const LIST_MAX: usize = 1_000;
+
+async fn read_record(
+    keys: &Keyspace,
+    trx: &mut dyn Transaction,
+    address: &CpmAddress,
+) -> Result<Option<AccountRecord>, Failure> {
+    let key = keys.directory(address);
+    match trx.get(&key, ReadMode::Serializable).await? {
+        None => Ok(None),
+        Some(raw) => AccountRecord::decode(&raw).map(Some).ok_or_else(|| corrupt("account", &key)),
+    }
+}
+
+/// The account of an address. One read.
+pub(crate) async fn find(shared: &Shared, address: &CpmAddress) -> Result<Option<Arc<Account>>, Failure> {
+    let record = read_record(&shared.keys, shared.begin("account").as_mut(), address).await?;
+    Ok(record.map(|record| Arc::new(record.into_account(address.clone()))))
+}
+
+/// Creates an account with the folders that every account has.
+///
+/// Safe to run twice: an attempt that finds the address with the id it chose itself had committed before.
+pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId, Failure> {
+    let keys = &shared.keys;
+    let id = AccountId::new(&new.address, shared.environment().random());
+    let now = shared.now();
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("create_account");
+        let attempt = async {
+            if let Some(found) = read_record(keys, trx.as_mut(), &new.address).await? {
+                if retry.maybe_committed() && found.id == id {
+                    return Ok(());
+                }
+                return Err(Error::new(ErrorKind::AccountExists, "the account exists already").into());
+            }
+            let ledger_key = keys.ledger(id);
+            if trx.get(&ledger_key, ReadMode::Serializable).await?.is_some() {
+                return Err(bug("a random account number was given before"));
+            }
+            let record = AccountRecord {
+                id,
+                state: AccountState::Active,
+                credentials: new.credentials.clone(),
+                limits: new.limits,
+                created_at: now,
+            };
+            trx.set_bytes(keys.directory(&new.address), record.encode().into());
+            let mut ledger = Ledger { limits: new.limits, next_id: 1, tree_version: 1, ..Ledger::default() };
+            for name in standing_names() {
+                let mailbox = MailboxId(ledger.take_id());
+                let folder = FolderRecord { name, special_use: None, noselect: false };
+                trx.set_bytes(keys.folder(id, mailbox), folder.encode().into());
+                let state = new_state(&mut ledger, now);
+                let state = StateRecord { log_from: state.highest_modseq, folder: state };
+                trx.set_bytes(keys.state(id, mailbox), state.encode().into());
+            }
+            trx.set_bytes(ledger_key, ledger.encode().into());
+            Ok(())
+        };
+        let failure = match attempt.await {
+            Ok(()) => match trx.commit().await {
+                Ok(_) => return Ok(id),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
+    }
+}
+
+fn standing_names() -> impl Iterator<Item = MailboxName> {
+    let others = STANDING.iter().filter_map(|name| MailboxName::parse(name).ok());
+    std::iter::once(MailboxName::inbox()).chain(others)
+}
+
+/// Changes an account's record, and its limits in the ledger. Safe to run twice: it sets values, whatever they were.
+pub(crate) async fn change(
+    shared: &Shared,
+    address: &CpmAddress,
+    change: impl Fn(&mut AccountRecord),
+) -> Result<(), Failure> {
+    let keys = &shared.keys;
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("change_account");
+        let attempt = async {
+            let mut record = read_record(keys, trx.as_mut(), address).await?.ok_or_else(no_such_account)?;
+            let limits = record.limits;
+            change(&mut record);
+            trx.set_bytes(keys.directory(address), record.encode().into());
+            if record.limits != limits {
+                let key = keys.ledger(record.id);
+                let raw =
+                    trx.get(&key, ReadMode::Serializable).await?.ok_or_else(|| corrupt("ledger", &key))?;
+                let mut ledger = Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &key))?;
+                ledger.limits = record.limits;
+                trx.set_bytes(key, ledger.encode().into());
+            }
+            Ok(())
+        };
+        let failure = match attempt.await {
+            Ok(()) => match trx.commit().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
+    }
+}
+
+/// Replaces the credentials of an account.
+pub(crate) async fn set_credentials(
+    shared: &Shared,
+    address: &CpmAddress,
+    credentials: Credentials,
+) -> Result<(), Failure> {
+    change(shared, address, |record| record.credentials = credentials.clone()).await
+}
+
+/// Sets an account's state and quota.
+pub(crate) async fn configure(
+    shared: &Shared,
+    address: &CpmAddress,
+    state: AccountState,
+    limits: QuotaLimits,
+) -> Result<(), Failure> {
+    change(shared, address, |record| {
+        record.state = state;
+        record.limits = limits;
+    })
+    .await
+}
+
+/// Accounts in the order of their addresses.
+pub(crate) async fn list(
+    shared: &Shared,
+    after: Option<&CpmAddress>,
+    limit: usize,
+) -> Result<Vec<Arc<Account>>, Failure> {
+    let keys = &shared.keys;
+    let limit = limit.clamp(1, LIST_MAX);
+    let range = keys.directory_after(after);
+    let mut trx = shared.begin("list_accounts");
+    let mut request = RangeRequest::new(range.begin, range.end).limit(limit);
+    let mut accounts = Vec::new();
+    loop {
+        let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+        for pair in &page.pairs {
+            let address = keys.address_of(&pair.key).ok_or_else(|| corrupt("address", &pair.key))?;
+            let record = AccountRecord::decode(&pair.value).ok_or_else(|| corrupt("account", &pair.key))?;
+            accounts.push(Arc::new(record.into_account(address)));
+        }
+        match page.pairs.last() {
+            Some(last) if page.more && accounts.len() < limit => {
+                request.begin = crate::snapshot::after(&last.key);
+                request.limit = limit - accounts.len();
+            }
+            _ => return Ok(accounts),
+        }
+    }
+}
+
+/// Removes an account: its name and ledger at once, so that nothing finds it any more, the rest with the sweeper.
+///
+/// Safe to run twice: an attempt that finds the mark it may have left itself had committed before.
+pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), Failure> {
+    let keys = &shared.keys;
+    let mut retry = Retry::idempotent(None);
+    let mut removed: Option<AccountId> = None;
+    loop {
+        let mut trx = shared.begin("remove_account");
+        let maybe_committed = retry.maybe_committed();
+        let attempt = async {
+            let Some(record) = read_record(keys, trx.as_mut(), address).await? else {
+                return if maybe_committed && removed.is_some() {
+                    Ok(())
+                } else {
+                    Err(no_such_account().into())
+                };
+            };
+            let id = record.id;
+            if maybe_committed && removed.is_some_and(|removed| removed != id) {
+                // Removed before, and the address given again: that account is another's.
+                return Ok(());
+            }
+            removed = Some(id);
+            trx.clear(&keys.directory(address));
+            trx.clear(&keys.ledger(id));
+            // The states go at once too: they alone say that a folder is there.
+            let states = keys.subspace(id, crate::keyspace::Subspace::State);
+            trx.clear_range(&states.begin, &states.end);
+            trx.set_bytes(keys.pending(id, PendingKind::Account, 0), Pending::Marked.encode().into());
+            let item = FeedItem {
+                mailbox: None,
+                modseq: model::ModSeq(0),
+                kind: ChangeKind::Removed,
+                request: 0,
+                device: Vec::new(),
+            };
+            let entry = FeedEntry { account: id, at: shared.now(), items: vec![item] };
+            trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());
+            trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
+            Ok(())
+        };
+        let failure = match attempt.await {
+            Ok(()) => match trx.commit().await {
+                Ok(_) => break,
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
+    }
+    if let Some(id) = removed {
+        shared.caches.forget_tree(id);
+    }
+    shared.sweep.notify_one();
+    Ok(())
+}
+
+/// The ledger of an account.
+pub(crate) async fn read_ledger(
+    shared: &Shared,
+    trx: &mut dyn Transaction,
+    account: AccountId,
+) -> Result<Ledger, Failure> {
+    let key = shared.keys.ledger(account);
+    let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_account)?;
+    Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &key))
+}
+
+/// What an account uses and may use.
+pub(crate) async fn quota(shared: &Shared, account: AccountId) -> Result<Quota, Failure> {
+    let ledger = read_ledger(shared, shared.begin("quota").as_mut(), account).await?;
+    Ok(Quota { usage: ledger.usage, limits: ledger.limits })
+}

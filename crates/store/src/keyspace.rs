@@ -1,0 +1,530 @@
+//! Every key and value of the store: the data model. Only this module knows key bytes.
+//!
+//! A key is `installation prefix ‖ area (1 byte) ‖ fields`, integers big-endian, so that keys sort as their fields.
+//! All data of an account stands under one prefix: one range read loads a folder, one range clear removes an
+//! account. An account's id carries its partition in its upper bits, so partitions are contiguous too.
+//!
+//! | area | key | value | size | written by | read by |
+//! |---|---|---|---|---|---|
+//! | 1 Schema | () | `u32` | 4 B | first start | every start |
+//! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
+//! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
+//! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v1 | ~40 B | every change | feed |
+//! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage | sweeper |
+//! | 16 Account | account, subspace … | the table below | | | |
+//!
+//! | subspace | key after the account | value | size | written by | read by |
+//! |---|---|---|---|---|---|
+//! | 1 Ledger | () | [`Ledger`] v1 | ~130 B | every change | every change, quota, tree check |
+//! | 2 Folder | mailbox | [`FolderRecord`] v1 | ~40 B | create, rename, delete | tree load |
+//! | 3 Subscription | name | empty | 0 B | subscribe | tree load |
+//! | 4 State | mailbox | [`StateRecord`] v1 | ~40 B | every change of the folder | every read of the folder |
+//! | 5 Block | mailbox, block | [`model::Block`] | ≤ 4 kB | append, store, copy, expunge | cold select, refresh |
+//! | 6 Log | mailbox, MODSEQ of the last entry | [`LogBatch`] v1 | ~30 B | every change of the folder | refresh, vanished |
+//! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
+//! | 8 Shares | body | `u64` LE: references beyond the first; absent for 0 | 8 B | copy, sweeper | sweeper |
+//! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
+//! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
+//!
+//! Neighbours. `Folder` and `Subscription` are the tree: one range read of both. A folder's blocks are neighbours in
+//! the order of UIDs: a cold SELECT of 10 000 messages reads 80 values. `Info`, `Shares` and `Chunk` stand apart, so
+//! that ENVELOPEs of neighbours are read without the octets between them. Bodies get ascending ids, so that messages
+//! appended together stand together.
+//!
+//! Blocks of 128 UIDs under one key, since a STORE on 10 000 messages then writes 80 values of 2 kB and not 10 000;
+//! an APPEND rewrites one block of at most 128 rows, which costs less than the log entry beside it.
+//!
+//! `Header` points at bodies, not at (mailbox, UID): COPY, MOVE and EXPUNGE need not touch it, and a search keeps the
+//! rows of the folder at hand that have one of these bodies. Entries go with their body. The value stands there whole,
+//! since SEARCH asks for parts of it: a scan of these short keys answers, and no message is opened.
+//!
+//! Numbers are never reused; retired ones stay listed here. There are none yet.
+//!
+//! [`AccountRecord`]: crate::records::AccountRecord
+//! [`FeedEntry`]: crate::records::FeedEntry
+//! [`Pending`]: crate::records::Pending
+//! [`Ledger`]: crate::records::Ledger
+//! [`FolderRecord`]: crate::records::FolderRecord
+//! [`StateRecord`]: crate::records::StateRecord
+//! [`LogBatch`]: crate::records::LogBatch
+
+use bytes::Bytes;
+use kv::{Versionstamp, prefix_end};
+use model::{AccountId, BlockNo, BodyId, CpmAddress, MailboxId, MailboxName, ModSeq, Partition};
+
+/// The version of the whole layout, stored under [`Area::Schema`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The first byte of a key after the installation's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Area {
+    /// The version of the layout.
+    Schema = 1,
+    /// Accounts by address.
+    Directory = 2,
+    /// What watchers of a partition watch.
+    FeedHead = 3,
+    /// The change log of a partition.
+    FeedLog = 4,
+    /// Work left for the sweeper.
+    Pending = 5,
+    /// Data of accounts.
+    Account = 16,
+}
+
+/// What a key of an account holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Subspace {
+    /// Counters, limits and marks of the account.
+    Ledger = 1,
+    /// Folders by id.
+    Folder = 2,
+    /// Names subscribed to.
+    Subscription = 3,
+    /// Counters and marks of folders.
+    State = 4,
+    /// Rows of messages.
+    Block = 5,
+    /// Changes of folders by MODSEQ.
+    Log = 6,
+    /// Facts of messages.
+    Info = 7,
+    /// References to bodies beyond the first.
+    Shares = 8,
+    /// Octets of bodies.
+    Chunk = 9,
+    /// Bodies by the headers that clients search.
+    Header = 10,
+}
+
+/// Kinds of work left for the sweeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum PendingKind {
+    /// A body written ahead, not yet a message. Id: the body.
+    Staged = 1,
+    /// References to bodies that were given up. Id: a number of its own.
+    Released = 2,
+    /// A folder that was deleted. Id: the mailbox.
+    Folder = 3,
+    /// A folder whose log may be longer than it need be. Id: the mailbox.
+    Log = 4,
+    /// An account that was removed. Id: 0.
+    Account = 5,
+}
+
+impl PendingKind {
+    /// The kind of that number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Staged, Self::Released, Self::Folder, Self::Log, Self::Account]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
+/// A header whose values are indexed: what CPM clients search (OMA-TS-CPM_MessageStorage, §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum IndexedHeader {
+    /// IMDN-Message-ID.
+    ImdnMessageId = 1,
+    /// Conversation-ID.
+    ConversationId = 2,
+    /// Contribution-ID.
+    ContributionId = 3,
+}
+
+impl IndexedHeader {
+    /// Every one, with its field name.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::ImdnMessageId, "IMDN-Message-ID"),
+        (Self::ConversationId, "Conversation-ID"),
+        (Self::ContributionId, "Contribution-ID"),
+    ];
+}
+
+/// Builds the keys of one installation.
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    prefix: Box<[u8]>,
+}
+
+/// A key under construction.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn u8(mut self, value: u8) -> Self {
+        self.0.push(value);
+        self
+    }
+
+    fn u16(mut self, value: u16) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn u32(mut self, value: u32) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn u64(mut self, value: u64) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    fn text(mut self, value: &str) -> Self {
+        self.0.extend_from_slice(value.as_bytes());
+        self
+    }
+
+    fn done(self) -> Bytes {
+        self.0.into()
+    }
+}
+
+/// All keys from `begin` to before `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first key.
+    pub begin: Bytes,
+    /// The first key after them.
+    pub end: Bytes,
+}
+
+impl KeyRange {
+    fn of_prefix(prefix: Bytes) -> Self {
+        Self { end: prefix_end(&prefix), begin: prefix }
+    }
+}
+
+impl Keyspace {
+    /// The keys of the installation whose keys all start with `prefix`.
+    pub fn new(prefix: &[u8]) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    fn area(&self, area: Area) -> Key {
+        let mut key = Vec::with_capacity(self.prefix.len() + 32);
+        key.extend_from_slice(&self.prefix);
+        key.push(area as u8);
+        Key(key)
+    }
+
+    fn sub(&self, account: AccountId, subspace: Subspace) -> Key {
+        self.area(Area::Account).u64(account.0).u8(subspace as u8)
+    }
+
+    /// Everything of the installation.
+    pub fn everything(&self) -> KeyRange {
+        KeyRange::of_prefix(Bytes::copy_from_slice(&self.prefix))
+    }
+
+    /// The version of the layout.
+    pub fn schema(&self) -> Bytes {
+        self.area(Area::Schema).done()
+    }
+
+    /// The record of the account of an address.
+    pub fn directory(&self, address: &CpmAddress) -> Bytes {
+        self.area(Area::Directory).text(address.as_str()).done()
+    }
+
+    /// All of the directory after `after`.
+    pub fn directory_after(&self, after: Option<&CpmAddress>) -> KeyRange {
+        let all = KeyRange::of_prefix(self.area(Area::Directory).done());
+        match after {
+            None => all,
+            Some(address) => KeyRange {
+                begin: self.area(Area::Directory).text(address.as_str()).u8(0).done(),
+                end: all.end,
+            },
+        }
+    }
+
+    /// The address in a key of the directory.
+    pub fn address_of(&self, key: &[u8]) -> Option<CpmAddress> {
+        let text = std::str::from_utf8(key.get(self.prefix.len() + 1..)?).ok()?;
+        CpmAddress::parse(text).ok()
+    }
+
+    /// What watchers of a partition watch: the versionstamp of its last change.
+    pub fn feed_head(&self, partition: Partition) -> Bytes {
+        self.area(Area::FeedHead).u16(partition.0).done()
+    }
+
+    /// What stands before the versionstamp in the log of a partition.
+    pub fn feed_log_prefix(&self, partition: Partition) -> Bytes {
+        self.area(Area::FeedLog).u16(partition.0).done()
+    }
+
+    /// The log of a partition after the change of `after`.
+    pub fn feed_log_after(&self, partition: Partition, after: Option<Versionstamp>) -> KeyRange {
+        let all = KeyRange::of_prefix(self.feed_log_prefix(partition));
+        match after {
+            None => all,
+            Some(stamp) => {
+                let mut key = self.area(Area::FeedLog).u16(partition.0);
+                key.0.extend_from_slice(&stamp.0);
+                KeyRange { begin: prefix_end(&key.0), end: all.end }
+            }
+        }
+    }
+
+    /// The versionstamp in a key of a partition's log.
+    pub fn feed_stamp_of(&self, key: &[u8]) -> Option<Versionstamp> {
+        let at = self.prefix.len() + 3;
+        Some(Versionstamp(key.get(at..at + 10)?.try_into().ok()?))
+    }
+
+    /// A piece of work for the sweeper.
+    pub fn pending(&self, account: AccountId, kind: PendingKind, id: u64) -> Bytes {
+        self.area(Area::Pending).u64(account.0).u8(kind as u8).u64(id).done()
+    }
+
+    /// All work of the partitions from `first` to `last`.
+    pub fn pending_of_partitions(&self, first: Partition, last: Partition) -> KeyRange {
+        let begin = self.area(Area::Pending).u64(u64::from(first.0) << 52).done();
+        let end = self.area(Area::Pending).u64((u64::from(last.0) << 52) | ((1 << 52) - 1)).done();
+        KeyRange { begin, end: prefix_end(&end) }
+    }
+
+    /// All work of an account.
+    pub fn pending_of_account(&self, account: AccountId) -> KeyRange {
+        KeyRange::of_prefix(self.area(Area::Pending).u64(account.0).done())
+    }
+
+    /// What a key of the sweeper's work names.
+    pub fn pending_of(&self, key: &[u8]) -> Option<(AccountId, PendingKind, u64)> {
+        let key = key.get(self.prefix.len() + 1..)?;
+        let account = u64::from_be_bytes(key.get(..8)?.try_into().ok()?);
+        let kind = PendingKind::from_number(*key.get(8)?)?;
+        let id = u64::from_be_bytes(key.get(9..17)?.try_into().ok()?);
+        (key.len() == 17).then_some((AccountId(account), kind, id))
+    }
+
+    /// All data of an account.
+    pub fn account(&self, account: AccountId) -> KeyRange {
+        KeyRange::of_prefix(self.area(Area::Account).u64(account.0).done())
+    }
+
+    /// The account in a key of its data.
+    pub fn account_of(&self, key: &[u8]) -> Option<AccountId> {
+        let at = self.prefix.len() + 1;
+        Some(AccountId(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?)))
+    }
+
+    /// All keys of one subspace of an account.
+    pub fn subspace(&self, account: AccountId, subspace: Subspace) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, subspace).done())
+    }
+
+    /// The number that stands right after the subspace in a key: a mailbox or a body.
+    pub fn id_of(&self, key: &[u8]) -> Option<u64> {
+        let at = self.prefix.len() + 10;
+        Some(u64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?))
+    }
+
+    /// Counters, limits and marks of an account.
+    pub fn ledger(&self, account: AccountId) -> Bytes {
+        self.sub(account, Subspace::Ledger).done()
+    }
+
+    /// A folder's name and kind.
+    pub fn folder(&self, account: AccountId, mailbox: MailboxId) -> Bytes {
+        self.sub(account, Subspace::Folder).u64(mailbox.0).done()
+    }
+
+    /// All folders and subscriptions of an account.
+    pub fn tree(&self, account: AccountId) -> KeyRange {
+        KeyRange {
+            begin: self.sub(account, Subspace::Folder).done(),
+            end: prefix_end(&self.sub(account, Subspace::Subscription).done()),
+        }
+    }
+
+    /// A name subscribed to.
+    pub fn subscription(&self, account: AccountId, name: &MailboxName) -> Bytes {
+        self.sub(account, Subspace::Subscription).text(name.as_str()).done()
+    }
+
+    /// What a key of [`Keyspace::tree`] names.
+    pub fn tree_key_of(&self, key: &[u8]) -> Option<TreeKey> {
+        let at = self.prefix.len() + 9;
+        let rest = key.get(at + 1..)?;
+        match *key.get(at)? {
+            n if n == Subspace::Folder as u8 => {
+                Some(TreeKey::Folder(MailboxId(u64::from_be_bytes(rest.try_into().ok()?))))
+            }
+            n if n == Subspace::Subscription as u8 => {
+                MailboxName::parse(std::str::from_utf8(rest).ok()?).ok().map(TreeKey::Subscription)
+            }
+            _ => None,
+        }
+    }
+
+    /// A folder's counters and marks.
+    pub fn state(&self, account: AccountId, mailbox: MailboxId) -> Bytes {
+        self.sub(account, Subspace::State).u64(mailbox.0).done()
+    }
+
+    /// A block of a folder's rows.
+    pub fn block(&self, account: AccountId, mailbox: MailboxId, block: BlockNo) -> Bytes {
+        self.sub(account, Subspace::Block).u64(mailbox.0).u32(block.0).done()
+    }
+
+    /// All blocks of a folder.
+    pub fn blocks(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Block).u64(mailbox.0).done())
+    }
+
+    /// The number of the block in a key.
+    pub fn block_of(&self, key: &[u8]) -> Option<BlockNo> {
+        let at = self.prefix.len() + 18;
+        Some(BlockNo(u32::from_be_bytes(key.get(at..)?.try_into().ok()?)))
+    }
+
+    /// Changes of a folder whose last is `modseq`.
+    pub fn log(&self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> Bytes {
+        self.sub(account, Subspace::Log).u64(mailbox.0).u64(modseq.0).done()
+    }
+
+    /// The changes of a folder after `modseq`, and perhaps some before it that share its key.
+    pub fn log_after(&self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> KeyRange {
+        KeyRange { begin: self.log(account, mailbox, modseq.next()), end: self.logs(account, mailbox).end }
+    }
+
+    /// All changes of a folder.
+    pub fn logs(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Log).u64(mailbox.0).done())
+    }
+
+    /// The MODSEQ in a key of the log.
+    pub fn log_modseq_of(&self, key: &[u8]) -> Option<ModSeq> {
+        let at = self.prefix.len() + 18;
+        Some(ModSeq(u64::from_be_bytes(key.get(at..)?.try_into().ok()?)))
+    }
+
+    /// The facts of a message.
+    pub fn info(&self, account: AccountId, body: BodyId) -> Bytes {
+        self.sub(account, Subspace::Info).u64(body.0).done()
+    }
+
+    /// References to a body beyond the first.
+    pub fn shares(&self, account: AccountId, body: BodyId) -> Bytes {
+        self.sub(account, Subspace::Shares).u64(body.0).done()
+    }
+
+    /// A piece of a body.
+    pub fn chunk(&self, account: AccountId, body: BodyId, number: u32) -> Bytes {
+        self.sub(account, Subspace::Chunk).u64(body.0).u32(number).done()
+    }
+
+    /// All pieces of a body.
+    pub fn chunks(&self, account: AccountId, body: BodyId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Chunk).u64(body.0).done())
+    }
+
+    /// Says that `body` has `value` in a header.
+    pub fn header(&self, account: AccountId, header: IndexedHeader, value: &[u8], body: BodyId) -> Bytes {
+        let mut key = self.sub(account, Subspace::Header).u8(header as u8);
+        key.0.extend(value.iter().map(u8::to_ascii_lowercase));
+        key.u64(body.0).done()
+    }
+
+    /// All values of a header, with their bodies.
+    pub fn header_values(&self, account: AccountId, header: IndexedHeader) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Header).u8(header as u8).done())
+    }
+
+    /// The value and the body in a key of the header index.
+    pub fn header_value_of<'k>(&self, key: &'k [u8]) -> Option<(&'k [u8], BodyId)> {
+        let (value, body) = key.get(self.prefix.len() + 11..)?.split_last_chunk::<8>()?;
+        Some((value, BodyId(u64::from_be_bytes(*body))))
+    }
+}
+
+/// A key of an account's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeKey {
+    /// A folder.
+    Folder(MailboxId),
+    /// A name subscribed to.
+    Subscription(MailboxName),
+}
+
+const _: () = assert!(model::limits::ADDRESS_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
+const _: () = assert!(model::limits::FOLDER_NAME_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
+const _: () = assert!(cpm_mime::limits::FACT_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
+const _: () = assert!(model::limits::BODY_CHUNK_BYTES + 10 < kv::limits::VALUE_BYTES_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: AccountId = AccountId(0x1230_0000_0000_0042);
+
+    #[test]
+    fn keys_stay_as_they_are() {
+        let keys = Keyspace::new(b"p");
+        for (key, expected) in [
+            (keys.schema(), "7001"),
+            (keys.feed_head(Partition(258)), "70030102"),
+            (keys.pending(ACCOUNT, PendingKind::Released, 7), "70051230000000000042020000000000000007"),
+            (keys.ledger(ACCOUNT), "7010123000000000004201"),
+            (keys.folder(ACCOUNT, MailboxId(3)), "70101230000000000042020000000000000003"),
+            (keys.state(ACCOUNT, MailboxId(3)), "70101230000000000042040000000000000003"),
+            (keys.block(ACCOUNT, MailboxId(3), BlockNo(9)), "7010123000000000004205000000000000000300000009"),
+            (
+                keys.log(ACCOUNT, MailboxId(3), ModSeq(10)),
+                "70101230000000000042060000000000000003000000000000000a",
+            ),
+            (keys.info(ACCOUNT, BodyId(5)), "70101230000000000042070000000000000005"),
+            (keys.shares(ACCOUNT, BodyId(5)), "70101230000000000042080000000000000005"),
+            (keys.chunk(ACCOUNT, BodyId(5), 2), "7010123000000000004209000000000000000500000002"),
+            (
+                keys.header(ACCOUNT, IndexedHeader::ConversationId, b"AbC", BodyId(5)),
+                "701012300000000000420a026162630000000000000005",
+            ),
+        ] {
+            let octets: Vec<u8> = (0..expected.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&expected[at..at + 2], 16).unwrap())
+                .collect();
+            assert_eq!(key, octets);
+        }
+    }
+
+    #[test]
+    fn keys_read_back() {
+        let keys = Keyspace::new(b"some/prefix");
+        let address = CpmAddress::parse("tel:+123").unwrap();
+        assert_eq!(keys.address_of(&keys.directory(&address)), Some(address.clone()));
+        assert!(keys.directory_after(Some(&address)).begin > keys.directory(&address));
+        let pending = keys.pending(ACCOUNT, PendingKind::Log, 77);
+        assert_eq!(keys.pending_of(&pending), Some((ACCOUNT, PendingKind::Log, 77)));
+        let range = keys.pending_of_partitions(ACCOUNT.partition(), ACCOUNT.partition());
+        assert!(range.begin <= pending && pending < range.end);
+        let everything = keys.pending_of_partitions(Partition(0), Partition(model::PARTITIONS - 1));
+        assert!(everything.begin <= pending && pending < everything.end);
+        assert_eq!(keys.block_of(&keys.block(ACCOUNT, MailboxId(1), BlockNo(6))), Some(BlockNo(6)));
+        assert_eq!(keys.log_modseq_of(&keys.log(ACCOUNT, MailboxId(1), ModSeq(6))), Some(ModSeq(6)));
+        assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
+        let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));
+        assert_eq!(keys.header_value_of(&header), Some((&b"xy"[..], BodyId(8))));
+        let name = MailboxName::parse("a/b").unwrap();
+        for key in [keys.subscription(ACCOUNT, &name), keys.folder(ACCOUNT, MailboxId(4))] {
+            let tree = keys.tree(ACCOUNT);
+            assert!(tree.begin <= key && key < tree.end && keys.tree_key_of(&key).is_some());
+        }
+        let stamp = Versionstamp([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let mut entry = keys.feed_log_prefix(Partition(9)).to_vec();
+        entry.extend_from_slice(&stamp.0);
+        entry.extend_from_slice(&[0, 0]);
+        assert_eq!(keys.feed_stamp_of(&entry), Some(stamp));
+        assert!(keys.feed_log_after(Partition(9), Some(stamp)).begin.as_ref() > entry.as_slice());
+        assert!(keys.feed_log_after(Partition(9), None).begin.as_ref() < entry.as_slice());
+    }
+}

@@ -1,0 +1,45 @@
+//! Bounds of this crate's own work; those that callers see stand in [`model::limits`].
+
+/// Most messages that one operation changes in one transaction; a longer one goes on in further transactions,
+/// behind what others queued meanwhile. Keeps every log entry below the largest value of the engine.
+pub const PAGE_MESSAGES_MAX: usize = 10_000;
+/// Operations of one account that may share a transaction.
+pub const BATCH_OPERATIONS_MAX: usize = 256;
+/// Octets of the operations that share a transaction; a single larger one has a transaction of its own.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Operations of one account that may wait; beyond it they are refused with `Contended`.
+pub const QUEUE_OPERATIONS_MAX: usize = 4_096;
+/// Octets of the operations of one account that may wait; beyond it they are refused with `Contended`.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Octets of inline bodies in one request.
+pub const INLINE_BYTES_MAX: usize = 4 << 20;
+/// Blocks read one by one; when more are needed the folder is read whole.
+pub const BLOCKS_READ_SINGLY_MAX: usize = 48;
+/// Octets of log entries under one key.
+pub const LOG_VALUE_BYTES_MAX: usize = 32 * 1024;
+/// Pages of a log that one answer reads; for a reader farther behind, the folder is read whole or UIDs are
+/// over-reported.
+pub const LOG_PAGES_MAX: usize = 16;
+/// Octets written in one transaction of a staged body.
+pub const STAGE_BYTES: usize = 1 << 20;
+/// Bodies up to this size may be cached, octets.
+pub const CACHED_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Keys that one transaction of the sweeper clears.
+pub const SWEEP_KEYS_MAX: usize = 2_000;
+/// Bodies that one transaction of the sweeper gives up.
+pub const SWEEP_BODIES_MAX: usize = 256;
+/// Blocks of a deleted folder that one transaction of the sweeper clears, with all bodies in them.
+pub const SWEEP_BLOCKS_MAX: usize = 2;
+/// The log of a folder is looked at for trimming once in so many changes.
+pub const LOG_TRIM_INTERVAL: u64 = 8_192;
+/// Octets read ahead of the consumer of a streamed body.
+pub const STREAM_READ_BYTES: usize = 512 * 1024;
+/// Messages whose octets or facts one search reads at a time.
+pub const SEARCH_READS_MAX: usize = 16;
+
+const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
+// A UID that stands alone takes at most six octets of a packed set.
+const _: () = assert!(LOG_VALUE_BYTES_MAX + PAGE_MESSAGES_MAX * 6 + 64 < kv::limits::VALUE_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + INLINE_BYTES_MAX < kv::limits::TRANSACTION_BYTES_MAX);
+const _: () = assert!(INLINE_BYTES_MAX >= model::limits::BODY_INLINE_BYTES_MAX);
+const _: () = assert!(STAGE_BYTES >= model::limits::BODY_CHUNK_BYTES);

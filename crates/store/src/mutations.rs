@@ -1,0 +1,9 @@
+//! What operations do within a batch, one file each.
+
+pub(crate) mod append;
+pub(crate) mod copy;
+pub(crate) mod expunge;
+pub(crate) mod flags;
+pub(crate) mod folders;
+pub(crate) mod marks;
+pub(crate) mod staged;

@@ -1,0 +1,243 @@
+//! APPEND, MULTIAPPEND and REPLACE: messages come into a folder, all or none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cpm_mime::MessageIndex;
+use kv::ReadMode;
+use model::limits::{BODY_CHUNK_BYTES, MESSAGES_PER_FOLDER_MAX};
+use model::{
+    AccountId, BodyId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid, UidSet,
+    varint,
+};
+use store_api::Appended;
+
+use crate::combiner::{Cost, Mutation};
+use crate::failure::{Failure, bug, corrupt, invalid};
+use crate::keyspace::{IndexedHeader, PendingKind};
+use crate::records::{ChangeKind, Pending};
+use crate::shared::Shared;
+use crate::work::Work;
+use crate::work::folder::{FolderWork, Tally, entry};
+
+/// A message ready to be written: parsed before it came into the queue.
+pub(crate) struct NewMessage {
+    pub(crate) flags: Flags,
+    pub(crate) keywords: Vec<Keyword>,
+    pub(crate) internal_date: Option<(i64, i16)>,
+    pub(crate) body: NewBody,
+}
+
+/// Octets of a message to come.
+pub(crate) enum NewBody {
+    Inline { octets: Bytes, index: MessageIndex },
+    Staged(BodyId),
+}
+
+/// Messages to append, and perhaps one whose place they take.
+pub(crate) struct Append {
+    pub(crate) target: MailboxName,
+    pub(crate) messages: Vec<NewMessage>,
+    /// The message to remove in the same step.
+    pub(crate) replaced: Option<(MailboxId, Uid)>,
+    pub(crate) request: u64,
+}
+
+/// The values of the indexed headers of a message.
+pub(crate) fn indexed_headers(index: &MessageIndex) -> impl Iterator<Item = (IndexedHeader, &[u8])> {
+    [
+        (IndexedHeader::ImdnMessageId, index.imdn_message_id()),
+        (IndexedHeader::ConversationId, index.conversation_id()),
+        (IndexedHeader::ContributionId, index.contribution_id()),
+    ]
+    .into_iter()
+    .filter_map(|(header, value)| Some((header, AsRef::<[u8]>::as_ref(value?))))
+}
+
+impl Append {
+    /// The size of each message, after the staged ones were looked at.
+    async fn sizes(&self, work: &mut Work<'_>) -> Result<Vec<u32>, Failure> {
+        let mut sizes = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            let size = match &message.body {
+                NewBody::Inline { octets, .. } => octets.len() as u64,
+                NewBody::Staged(body) => {
+                    let key = work.shared.keys.pending(work.account, PendingKind::Staged, body.0);
+                    let raw = work.trx.get(&key, ReadMode::Serializable).await?;
+                    let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
+                    match Pending::decode(&raw).ok_or_else(|| corrupt("pending", &key))? {
+                        Pending::Staged { size, finished: true, .. } => size,
+                        _ => return Err(invalid("the staged body is not finished").into()),
+                    }
+                }
+            };
+            sizes.push(u32::try_from(size).map_err(|_| bug("a body above the limit of a message"))?);
+        }
+        Ok(sizes)
+    }
+}
+
+#[async_trait]
+impl Mutation for Append {
+    type Outcome = Appended;
+
+    fn cost(&self) -> Cost {
+        let bytes = self.messages.iter().map(|message| match &message.body {
+            NewBody::Inline { octets, index } => octets.len() + index.encode().len() + 256,
+            NewBody::Staged(_) => 256,
+        });
+        Cost { bytes: bytes.sum(), messages: self.messages.len() }
+    }
+
+    fn folders(&self, shared: &Shared, account: AccountId, hints: &mut Vec<MailboxId>) {
+        let tree = shared.caches.tree(account);
+        hints.extend(tree.and_then(|tree| tree.find(&self.target).map(|entry| entry.id)));
+        hints.extend(self.replaced.map(|(mailbox, _)| mailbox));
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<Appended, Failure> {
+        // Read.
+        let target = work.resolve(&self.target).await?;
+        work.load_end(target).await?;
+        let mut keywords = work.folder(target)?.state.keywords.clone();
+        let mut flags = self.flags(work.folder(target)?, &mut keywords);
+        if flags.is_none() {
+            work.load_rows(target, None).await?;
+            flags = self.flags(work.folder(target)?, &mut keywords);
+        }
+        let replaced = match self.replaced {
+            None => None,
+            Some((mailbox, uid)) => {
+                work.load_rows(mailbox, Some(&UidSet::range(uid, uid))).await?;
+                let row = work.folder(mailbox)?.row(uid).copied();
+                Some((mailbox, row.ok_or_else(|| Error::new(ErrorKind::Expunged, "the message is gone"))?))
+            }
+        };
+        let sizes = self.sizes(work).await?;
+
+        // Check.
+        let flags =
+            flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
+        let (count, bytes) = (sizes.len() as u64, sizes.iter().map(|size| u64::from(*size)).sum::<u64>());
+        let (freed_count, freed) = replaced.map_or((0, 0), |(_, row)| (1, u64::from(row.size)));
+        work.check_quota(bytes.saturating_sub(freed), count - freed_count.min(count))?;
+        check_room(work.folder(target)?, count, count)?;
+
+        // Change.
+        let mut rows = Vec::with_capacity(self.messages.len());
+        let mut tally = Tally::default();
+        let modseq = work.folder(target)?.next_modseq();
+        let mut uid_next = work.folder(target)?.state.uid_next;
+        for ((message, size), flags) in self.messages.iter().zip(sizes).zip(flags) {
+            let body = match &message.body {
+                NewBody::Inline { octets, index } => {
+                    let body = BodyId(work.take_id());
+                    write_body(work, body, octets, index);
+                    body
+                }
+                NewBody::Staged(body) => {
+                    work.trx.clear(&work.shared.keys.pending(work.account, PendingKind::Staged, body.0));
+                    *body
+                }
+            };
+            let (internal_date, zone_minutes) = message.internal_date.unwrap_or((work.now, 0));
+            let uid = take_uid(&mut uid_next)?;
+            let saved_at = work.now;
+            let row = MessageRow { uid, flags, modseq, size, internal_date, zone_minutes, saved_at, body };
+            tally.count(&row, 1);
+            rows.push(row);
+        }
+        let uids: UidSet = rows.iter().map(|row| row.uid).collect();
+        let folder = work.folder(target)?;
+        folder.state.uid_next = uid_next;
+        folder.state.keywords = keywords;
+        folder.push_rows(&rows);
+        let (mut removed_here, mut kind) = (UidSet::new(), ChangeKind::Append);
+        if let Some((source, row)) = replaced {
+            kind = ChangeKind::Replace;
+            let gone = UidSet::range(row.uid, row.uid);
+            let folder = work.folder(source)?;
+            folder.remove_rows(&[row.uid]);
+            if source == target {
+                removed_here = gone;
+            } else {
+                let modseq = folder.next_modseq();
+                folder.note(entry(modseq, kind, UidSet::new(), gone, self.request));
+            }
+            let mut lost = Tally::default();
+            lost.count(&row, -1);
+            work.tally(source, lost)?;
+            work.release([row.body]);
+        }
+        work.tally(target, tally)?;
+        let folder = work.folder(target)?;
+        folder.note(entry(modseq, kind, uids.clone(), removed_here, self.request));
+        Ok(Appended { mailbox: target, uid_validity: folder.state.uid_validity, uids, modseq })
+    }
+}
+
+impl Append {
+    /// The flags of each message in `folder`, new keywords added to `table`.
+    fn flags(&self, folder: &FolderWork, table: &mut Arc<model::KeywordTable>) -> Option<Vec<Flags>> {
+        let mut flags = Vec::with_capacity(self.messages.len());
+        // What was given to one message must not be freed for the next.
+        let mut keep = Flags::default();
+        for message in &self.messages {
+            let keywords = folder.keyword_flags(&message.keywords, keep, table)?;
+            keep = keep.union(keywords);
+            flags.push(message.flags.system_only().union(keywords));
+        }
+        Some(flags)
+    }
+}
+
+/// Answers `Limit` when `folder` cannot hold that many messages more, or give that many UIDs.
+pub(crate) fn check_room(folder: &FolderWork, messages: u64, uids: u64) -> Result<(), Failure> {
+    // The largest UID is 2^32 - 1; a folder that has given it out can take no more (RFC 9051 §2.3.1.1).
+    let full =
+        folder.state.messages + messages > MESSAGES_PER_FOLDER_MAX || folder.state.uid_next + uids > 1 << 32;
+    if full {
+        return Err(Error::new(ErrorKind::Limit, "the mailbox has no room for more messages").into());
+    }
+    Ok(())
+}
+
+/// Gives the next UID.
+pub(crate) fn take_uid(uid_next: &mut u64) -> Result<Uid, Failure> {
+    let uid =
+        u32::try_from(*uid_next).ok().and_then(Uid::new).ok_or_else(|| bug("UIDs ran out unchecked"))?;
+    *uid_next += 1;
+    Ok(uid)
+}
+
+/// Writes a new body whole: facts, octets, index of headers.
+fn write_body(work: &mut Work<'_>, body: BodyId, octets: &Bytes, index: &MessageIndex) {
+    let (keys, account) = (&work.shared.keys, work.account);
+    work.trx.set_bytes(keys.info(account, body), index.encode());
+    let mut number = 0;
+    for (key, value) in chunks(octets).map(|chunk| {
+        number += 1;
+        (keys.chunk(account, body, number - 1), chunk)
+    }) {
+        work.trx.set_bytes(key, value);
+    }
+    for (header, value) in indexed_headers(index) {
+        work.trx.set_bytes(keys.header(account, header, value, body), Bytes::new());
+    }
+}
+
+/// The first chunk of a body of `total` octets: their number, then the first of them.
+pub(crate) fn first_chunk(total: u64, octets: &[u8]) -> Bytes {
+    let mut value = Vec::with_capacity(octets.len() + 10);
+    varint::put(&mut value, total);
+    value.extend_from_slice(octets);
+    value.into()
+}
+
+/// The stored chunks of a body.
+fn chunks(octets: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    let first = first_chunk(octets.len() as u64, &octets[..octets.len().min(BODY_CHUNK_BYTES)]);
+    let rest = (BODY_CHUNK_BYTES..octets.len()).step_by(BODY_CHUNK_BYTES);
+    std::iter::once(first).chain(rest.map(|at| octets.slice(at..octets.len().min(at + BODY_CHUNK_BYTES))))
+}

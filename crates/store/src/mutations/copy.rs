@@ -1,0 +1,180 @@
+//! COPY and MOVE: rows come into another folder; bodies are shared.
+
+use async_trait::async_trait;
+use kv::AtomicOp;
+use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MessageRow, Uid, UidSet};
+use store_api::{CopyMode, CopyOutcome, CopyRequest};
+
+use super::append::{check_room, take_uid};
+use super::expunge::removal;
+use crate::combiner::{Cost, Mutation};
+use crate::failure::Failure;
+use crate::limits::PAGE_MESSAGES_MAX;
+use crate::records::ChangeKind;
+use crate::shared::Shared;
+use crate::work::Work;
+use crate::work::folder::{Tally, entry};
+
+/// Messages to copy or move; at most a page of them is.
+pub(crate) struct Copy {
+    pub(crate) request: CopyRequest,
+    /// Room is asked for all of `request` here, so that a COPY that cannot be done whole is not begun
+    /// (RFC 9051 §6.4.7).
+    pub(crate) first: bool,
+    pub(crate) request_id: u64,
+}
+
+/// What a page of it did.
+pub(crate) struct CopyPage {
+    pub(crate) outcome: CopyOutcome,
+    /// Messages still to come.
+    pub(crate) rest: UidSet,
+}
+
+#[async_trait]
+impl Mutation for Copy {
+    type Outcome = CopyPage;
+
+    fn cost(&self) -> Cost {
+        let messages = (self.request.uids.len() as usize).min(PAGE_MESSAGES_MAX);
+        Cost { bytes: 8_192 + messages * 100, messages }
+    }
+
+    fn folders(&self, shared: &Shared, account: AccountId, hints: &mut Vec<MailboxId>) {
+        hints.push(self.request.source);
+        let tree = shared.caches.tree(account);
+        hints.extend(tree.and_then(|tree| tree.find(&self.request.target).map(|entry| entry.id)));
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<CopyPage, Failure> {
+        // Read.
+        let CopyRequest { mode, source, ref uids, ref target } = self.request;
+        let moving = mode == CopyMode::Move;
+        let target = work.resolve(target).await?;
+        work.load_rows(source, Some(uids)).await?;
+        work.load_end(target).await?;
+        let mut rows: Vec<MessageRow> = Vec::new();
+        let (mut page_end, mut all_count, mut all_bytes) = (None, 0u64, 0u64);
+        work.folder(source)?.for_rows(Some(uids), |row| {
+            all_count += 1;
+            all_bytes += u64::from(row.size);
+            if rows.len() < PAGE_MESSAGES_MAX {
+                rows.push(*row);
+            } else if page_end.is_none() {
+                page_end = Some(row.uid);
+            }
+            self.first || page_end.is_none()
+        });
+        let flags = self.map_flags(work, target, &rows).await?;
+
+        // Check.
+        let (flags, keywords) =
+            flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
+        if !moving {
+            work.check_quota(all_bytes, all_count)?;
+        }
+        let more = if moving && source == target { 0 } else { all_count };
+        check_room(work.folder(target)?, more, all_count)?;
+
+        // Change.
+        let folder = work.folder(target)?;
+        let uid_validity = folder.state.uid_validity;
+        let mut pairs = Vec::with_capacity(rows.len());
+        let mut modseq_in_source = None;
+        if !rows.is_empty() {
+            let modseq = folder.next_modseq();
+            let mut uid_next = folder.state.uid_next;
+            let now = work.now;
+            let mut new = Vec::with_capacity(rows.len());
+            let mut tally = Tally::default();
+            for (row, flags) in rows.iter().zip(flags) {
+                let uid = take_uid(&mut uid_next)?;
+                pairs.push((row.uid, uid));
+                let copy = MessageRow { uid, flags, modseq, saved_at: now, ..*row };
+                tally.count(&copy, 1);
+                new.push(copy);
+            }
+            let folder = work.folder(target)?;
+            folder.state.uid_next = uid_next;
+            folder.state.keywords = keywords;
+            folder.push_rows(&new);
+            work.tally(target, tally)?;
+            let changed: UidSet = new.iter().map(|row| row.uid).collect();
+            let kind = if moving { ChangeKind::Move } else { ChangeKind::Copy };
+            let mut removed_here = UidSet::new();
+            if moving {
+                let (gone, gone_set, lost) = removal(&rows);
+                let folder = work.folder(source)?;
+                folder.remove_rows(&gone);
+                if source == target {
+                    removed_here = gone_set;
+                } else {
+                    let modseq = folder.next_modseq();
+                    modseq_in_source = Some(modseq);
+                    folder.note(entry(modseq, kind, UidSet::new(), gone_set, self.request_id));
+                }
+                work.tally(source, lost)?;
+            } else {
+                for row in &rows {
+                    let key = work.shared.keys.shares(work.account, row.body);
+                    work.trx.atomic(AtomicOp::Add, &key, &1u64.to_le_bytes());
+                }
+            }
+            work.folder(target)?.note(entry(modseq, kind, changed, removed_here, self.request_id));
+        }
+        let source_modseq = modseq_in_source.unwrap_or(work.folder(source)?.state.highest_modseq);
+        let rest = match page_end {
+            Some(uid) => uids.intersection(&UidSet::range(uid, Uid::MAX)),
+            None => UidSet::new(),
+        };
+        Ok(CopyPage { outcome: CopyOutcome { target, uid_validity, pairs, source_modseq }, rest })
+    }
+}
+
+type MappedFlags = Option<(Vec<Flags>, std::sync::Arc<model::KeywordTable>)>;
+
+impl Copy {
+    /// The flags of `rows` in the target's numbering of keywords; none when it has no room for them.
+    async fn map_flags(
+        &self,
+        work: &mut Work<'_>,
+        target: MailboxId,
+        rows: &[MessageRow],
+    ) -> Result<MappedFlags, Failure> {
+        let source = self.request.source;
+        let names = work.folder(source)?.state.keywords.clone();
+        let used = rows.iter().fold(Flags::default(), |used, row| used.union(row.flags));
+        let indexes: Vec<usize> = used.keyword_indexes().collect();
+        if source == target || indexes.is_empty() {
+            let table = work.folder(target)?.state.keywords.clone();
+            return Ok(Some((rows.iter().map(|row| row.flags).collect(), table)));
+        }
+        for attempt in 0..2 {
+            if attempt > 0 {
+                work.load_rows(target, None).await?;
+            }
+            let folder = work.folder(target)?;
+            let mut table = folder.state.keywords.clone();
+            let mut map = [Flags::default(); 64];
+            let mut keep = Flags::default();
+            let mut complete = true;
+            for index in &indexes {
+                let Some(keyword): Option<&Keyword> = names.get(*index) else { continue };
+                let Some(flag) = folder.keyword_flags(std::slice::from_ref(keyword), keep, &mut table) else {
+                    complete = false;
+                    break;
+                };
+                keep = keep.union(flag);
+                map[*index] = flag;
+            }
+            if complete {
+                let mapped = rows.iter().map(|row| {
+                    let keywords = row.flags.keyword_indexes();
+                    keywords.fold(row.flags.system_only(), |flags, index| flags.union(map[index]))
+                });
+                return Ok(Some((mapped.collect(), table)));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,85 @@
+//! EXPUNGE: messages with \Deleted go.
+
+use async_trait::async_trait;
+use model::{AccountId, Flags, MailboxId, MessageRow, ModSeq, Uid, UidSet};
+
+use crate::combiner::{Cost, Mutation};
+use crate::failure::Failure;
+use crate::limits::PAGE_MESSAGES_MAX;
+use crate::records::ChangeKind;
+use crate::shared::Shared;
+use crate::work::Work;
+use crate::work::folder::{Tally, entry};
+
+/// Messages with \Deleted to remove; at most a page of them is.
+pub(crate) struct Expunge {
+    pub(crate) mailbox: MailboxId,
+    pub(crate) within: Option<UidSet>,
+    pub(crate) request_id: u64,
+}
+
+/// What a page of it did.
+pub(crate) struct ExpungePage {
+    pub(crate) uids: UidSet,
+    pub(crate) modseq: ModSeq,
+    /// Whether messages are left that may have to go.
+    pub(crate) more: bool,
+}
+
+#[async_trait]
+impl Mutation for Expunge {
+    type Outcome = ExpungePage;
+
+    fn cost(&self) -> Cost {
+        let messages = self.within.as_ref().map_or(u64::MAX, UidSet::len);
+        let messages = (messages as usize).min(PAGE_MESSAGES_MAX);
+        Cost { bytes: 4_096 + messages * 16, messages }
+    }
+
+    fn folders(&self, _: &Shared, _: AccountId, hints: &mut Vec<MailboxId>) {
+        hints.push(self.mailbox);
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<ExpungePage, Failure> {
+        let folder = work.open_folder(self.mailbox).await?;
+        let nothing = ExpungePage { uids: UidSet::new(), modseq: folder.state.highest_modseq, more: false };
+        // The counter spares the rows: most EXPUNGEs and all CLOSEs of a reader find nothing.
+        if folder.state.deleted == 0 {
+            return Ok(nothing);
+        }
+        work.load_rows(self.mailbox, self.within.as_ref()).await?;
+        let folder = work.folder(self.mailbox)?;
+        let mut rows: Vec<MessageRow> = Vec::new();
+        let mut more = false;
+        folder.for_rows(self.within.as_ref(), |row| {
+            if row.flags.contains(Flags::DELETED) {
+                more = rows.len() == PAGE_MESSAGES_MAX;
+                if !more {
+                    rows.push(*row);
+                }
+            }
+            !more
+        });
+        if rows.is_empty() {
+            return Ok(nothing);
+        }
+        let modseq = folder.next_modseq();
+        let (gone, uids, tally) = removal(&rows);
+        folder.remove_rows(&gone);
+        folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), self.request_id));
+        work.tally(self.mailbox, tally)?;
+        work.release(rows.iter().map(|row| row.body));
+        Ok(ExpungePage { uids, modseq, more })
+    }
+}
+
+/// What it takes to remove rows: their UIDs, twice, and what the counters lose.
+pub(crate) fn removal(rows: &[MessageRow]) -> (Vec<Uid>, UidSet, Tally) {
+    let mut tally = Tally::default();
+    for row in rows {
+        tally.count(row, -1);
+    }
+    let uids: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+    let set = uids.iter().copied().collect();
+    (uids, set, tally)
+}

@@ -1,0 +1,113 @@
+//! STORE: flags and keywords of messages change.
+
+use async_trait::async_trait;
+use model::{AccountId, Error, ErrorKind, Flags, MailboxId, MessageRow, UidSet};
+use store_api::{FlagAction, StoreFlags, StoreOutcome};
+
+use crate::combiner::{Cost, Mutation};
+use crate::failure::Failure;
+use crate::limits::PAGE_MESSAGES_MAX;
+use crate::records::ChangeKind;
+use crate::shared::Shared;
+use crate::work::Work;
+use crate::work::folder::{Tally, entry};
+
+/// A change of flags; at most a page of it is done.
+pub(crate) struct ChangeFlags {
+    pub(crate) request: StoreFlags,
+    pub(crate) request_id: u64,
+}
+
+/// What a page of it did.
+pub(crate) struct FlagsPage {
+    pub(crate) outcome: StoreOutcome,
+    /// Messages still to come.
+    pub(crate) rest: UidSet,
+}
+
+#[async_trait]
+impl Mutation for ChangeFlags {
+    type Outcome = FlagsPage;
+
+    fn cost(&self) -> Cost {
+        let messages = (self.request.uids.len() as usize).min(PAGE_MESSAGES_MAX);
+        // A row takes about 20 octets of its block, and a block touched is written whole.
+        Cost { bytes: 4_096 + messages * 40, messages }
+    }
+
+    fn folders(&self, _: &Shared, _: AccountId, hints: &mut Vec<MailboxId>) {
+        hints.push(self.request.mailbox);
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<FlagsPage, Failure> {
+        let StoreFlags { mailbox, ref uids, ref change, unchanged_since } = self.request;
+        work.load_rows(mailbox, Some(uids)).await?;
+        let folder = work.folder(mailbox)?;
+        let mut keywords = folder.state.keywords.clone();
+        let given = if change.action == FlagAction::Remove {
+            // A keyword the folder does not know is on no message.
+            let known = change.keywords.iter().filter_map(|keyword| keywords.find(keyword));
+            Some(known.fold(Flags::default(), Flags::union))
+        } else {
+            folder.keyword_flags(&change.keywords, Flags::default(), &mut keywords)
+        };
+        let given = match given {
+            Some(given) => Some(given),
+            None => {
+                work.load_rows(mailbox, None).await?;
+                work.folder(mailbox)?.keyword_flags(&change.keywords, Flags::default(), &mut keywords)
+            }
+        };
+        let given =
+            given.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
+        let given = given.union(change.flags.system_only());
+
+        let folder = work.folder(mailbox)?;
+        let before = folder.state.highest_modseq;
+        let mut outcome = StoreOutcome { modseq: before, modseq_before: before, ..StoreOutcome::default() };
+        let mut changed: Vec<MessageRow> = Vec::new();
+        let (mut tally, mut seen, mut page_end) = (Tally::default(), 0, None);
+        folder.for_rows(Some(uids), |row| {
+            if seen == PAGE_MESSAGES_MAX {
+                page_end = Some(row.uid);
+                return false;
+            }
+            seen += 1;
+            // RFC 7162 §3.1.3: a message changed since is left alone, whether or not this would change it.
+            if unchanged_since.is_some_and(|since| row.modseq > since) {
+                outcome.modified.insert(row.uid);
+                return true;
+            }
+            let flags = match change.action {
+                FlagAction::Add => row.flags.union(given),
+                FlagAction::Remove => row.flags.without(given),
+                FlagAction::Replace => given,
+            };
+            if flags != row.flags {
+                tally.count(row, -1);
+                let row = MessageRow { flags, ..*row };
+                tally.count(&row, 1);
+                changed.push(row);
+            }
+            true
+        });
+        if !changed.is_empty() {
+            let modseq = folder.next_modseq();
+            for row in &mut changed {
+                row.modseq = modseq;
+            }
+            outcome.changed = changed.iter().map(|row| row.uid).collect();
+            outcome.modseq = modseq;
+            folder.state.keywords = keywords;
+            folder.replace_rows(&changed);
+            let changed = outcome.changed.clone();
+            folder.note(entry(modseq, ChangeKind::Flags, changed, UidSet::new(), self.request_id));
+            work.tally(mailbox, tally)?;
+        }
+        let rest = match page_end {
+            Some(uid) => uids.intersection(&UidSet::range(uid, model::Uid::MAX)),
+            None => UidSet::new(),
+        };
+        Ok(FlagsPage { outcome, rest })
+    }
+}

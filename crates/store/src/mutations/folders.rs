@@ -1,0 +1,203 @@
+//! CREATE, DELETE, RENAME and SUBSCRIBE.
+
+use async_trait::async_trait;
+use model::limits::FOLDERS_PER_ACCOUNT_MAX;
+use model::{Error, ErrorKind, MailboxId, MailboxName, SpecialUse};
+use store_api::{FolderEntry, FolderTree};
+
+use crate::combiner::{Cost, Mutation};
+use crate::failure::{Failure, no_such_mailbox};
+use crate::records::ChangeKind;
+use crate::work::Work;
+
+/// Folders that every account has beside INBOX, and that stay (RCC.09 §2: where the network records, and where the
+/// user keeps).
+pub(crate) const STANDING: [&str; 2] = ["Default", "RCSMessageStore"];
+
+fn is_standing(name: &MailboxName) -> bool {
+    STANDING.contains(&name.as_str())
+}
+
+fn cannot(text: &'static str) -> Failure {
+    Error::new(ErrorKind::Cannot, text).into()
+}
+
+/// A change of the tree writes a few small keys; its entry in the tree is counted generously.
+const TREE_COST: Cost = Cost { bytes: 4_096, messages: 0 };
+
+/// CREATE.
+pub(crate) struct CreateFolder {
+    pub(crate) name: MailboxName,
+    pub(crate) special_use: Option<SpecialUse>,
+    pub(crate) request_id: u64,
+}
+
+#[async_trait]
+impl Mutation for CreateFolder {
+    type Outcome = MailboxId;
+
+    fn cost(&self) -> Cost {
+        TREE_COST
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<MailboxId, Failure> {
+        let tree = work.tree().await?;
+        let existing = tree.find(&self.name);
+        if existing.is_some_and(|entry| !entry.noselect) {
+            return Err(Error::new(ErrorKind::MailboxExists, "the mailbox exists already").into());
+        }
+        let creatable = |special_use: SpecialUse| {
+            SpecialUse::ALL.iter().any(|(candidate, _, _, may)| *candidate == special_use && *may)
+        };
+        if self.special_use.is_some_and(|special_use| !creatable(special_use)) {
+            return Err(cannot("the special use cannot be given to a mailbox"));
+        }
+        let missing = missing_levels(&tree, &self.name);
+        Work::check_room(&tree, missing.len() + usize::from(existing.is_none()))?;
+
+        let mut put: Vec<FolderEntry> = missing.into_iter().map(|name| new_entry(work, name, None)).collect();
+        let entry = new_entry(work, self.name.clone(), self.special_use);
+        let mailbox = entry.id;
+        put.push(entry);
+        // A \Noselect name gives way to the folder, which has a number of its own.
+        let gone: Vec<MailboxId> = existing.map(|entry| entry.id).into_iter().collect();
+        let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));
+        let folders = kept.chain(&put).cloned().collect();
+        work.change_tree(folders, &put, &gone, ChangeKind::Folders, self.request_id)?;
+        Ok(mailbox)
+    }
+}
+
+/// The levels above `name` that are not there, the topmost first.
+fn missing_levels(tree: &FolderTree, name: &MailboxName) -> Vec<MailboxName> {
+    name.ancestors().filter(|above| tree.find(above).is_none()).collect()
+}
+
+fn new_entry(work: &mut Work<'_>, name: MailboxName, special_use: Option<SpecialUse>) -> FolderEntry {
+    FolderEntry { id: work.new_folder(), name, special_use, noselect: false }
+}
+
+/// DELETE.
+pub(crate) struct DeleteFolder {
+    pub(crate) name: MailboxName,
+    pub(crate) request_id: u64,
+}
+
+#[async_trait]
+impl Mutation for DeleteFolder {
+    type Outcome = ();
+
+    fn cost(&self) -> Cost {
+        TREE_COST
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {
+        let tree = work.tree().await?;
+        let entry = tree.find(&self.name).ok_or_else(no_such_mailbox)?;
+        if self.name.is_inbox() || is_standing(&self.name) {
+            return Err(cannot("this mailbox cannot be deleted"));
+        }
+        let has_children = tree.has_children(&self.name);
+        if entry.noselect && has_children {
+            return Err(Error::new(ErrorKind::HasChildren, "the mailbox has mailboxes below it").into());
+        }
+        if !entry.noselect {
+            work.open_folder(entry.id).await?;
+        }
+
+        if !entry.noselect {
+            work.delete_folder(entry.id)?;
+        }
+        let mut put = Vec::new();
+        if has_children {
+            // RFC 3501 §6.3.4: the name stays, without its messages, as long as there are names below it.
+            let id = MailboxId(work.take_id());
+            put.push(FolderEntry { id, name: entry.name.clone(), special_use: None, noselect: true });
+        }
+        let kept = tree.folders().iter().filter(|other| other.id != entry.id);
+        let folders = kept.chain(&put).cloned().collect();
+        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, self.request_id)
+    }
+}
+
+/// RENAME, of any folder but INBOX, with all below it.
+pub(crate) struct RenameFolder {
+    pub(crate) from: MailboxName,
+    pub(crate) to: MailboxName,
+    pub(crate) request_id: u64,
+}
+
+#[async_trait]
+impl Mutation for RenameFolder {
+    type Outcome = ();
+
+    fn cost(&self) -> Cost {
+        // A folder with all folders below it is rare; it counts as if each had a short name.
+        Cost { bytes: 64 * 1024, messages: 0 }
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {
+        let tree = work.tree().await?;
+        tree.find(&self.from).ok_or_else(no_such_mailbox)?;
+        if is_standing(&self.from) || self.from.is_inbox() {
+            return Err(cannot("this mailbox cannot be renamed"));
+        }
+        if tree.find(&self.to).is_some() {
+            return Err(Error::new(ErrorKind::MailboxExists, "a mailbox of that name exists already").into());
+        }
+        if self.to.is_below(&self.from) {
+            return Err(cannot("a mailbox cannot be moved below itself"));
+        }
+        let mut put: Vec<FolderEntry> = Vec::new();
+        let mut folders: Vec<FolderEntry> = Vec::with_capacity(tree.folders().len() + 1);
+        for entry in tree.folders() {
+            let mut entry = entry.clone();
+            if let Some(renamed) = entry.name.rebase(&self.from, &self.to) {
+                entry.name = renamed.map_err(|error| Error::new(ErrorKind::Limit, error.to_string()))?;
+                put.push(entry.clone());
+            }
+            folders.push(entry);
+        }
+        // No level above the new name is at or below the old one, or the new name were below it too.
+        let missing = missing_levels(&tree, &self.to);
+        Work::check_room(&tree, missing.len())?;
+
+        for name in missing {
+            let entry = new_entry(work, name, None);
+            put.push(entry.clone());
+            folders.push(entry);
+        }
+        work.change_tree(folders, &put, &[], ChangeKind::Folders, self.request_id)
+    }
+}
+
+/// SUBSCRIBE and UNSUBSCRIBE.
+pub(crate) struct Subscribe {
+    pub(crate) name: MailboxName,
+    pub(crate) subscribed: bool,
+    pub(crate) request_id: u64,
+}
+
+#[async_trait]
+impl Mutation for Subscribe {
+    type Outcome = ();
+
+    fn cost(&self) -> Cost {
+        TREE_COST
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {
+        let tree = work.tree().await?;
+        if tree.subscribed().contains(&self.name) == self.subscribed {
+            return Ok(());
+        }
+        if self.subscribed && tree.subscribed().len() >= FOLDERS_PER_ACCOUNT_MAX {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("an account may have at most {FOLDERS_PER_ACCOUNT_MAX} subscriptions"),
+            )
+            .into());
+        }
+        work.change_subscription(&self.name, self.subscribed, self.request_id)
+    }
+}

@@ -1,0 +1,22 @@
+//! Stored values and their packed forms.
+//!
+//! Each opens with its version. [`decode`](Ledger::decode) reads every version ever written and refuses what is cut
+//! short, too long or out of range; `encode` writes the newest. A new field takes a new version; the reader of the
+//! old one stays and fills in what it meant.
+
+mod account;
+mod codec;
+mod feed;
+mod folder;
+mod ledger;
+mod log;
+mod pending;
+mod state;
+
+pub use account::AccountRecord;
+pub use feed::{FeedEntry, FeedItem};
+pub use folder::FolderRecord;
+pub use ledger::{BATCHES_REMEMBERED, Ledger};
+pub use log::{ChangeKind, LogBatch, LogEntry};
+pub use pending::Pending;
+pub use state::StateRecord;

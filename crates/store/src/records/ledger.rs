@@ -1,0 +1,81 @@
+//! An account's counters, limits and marks.
+
+use store_api::{QuotaLimits, QuotaUsage};
+
+use super::codec::{Reader, Writer};
+
+const VERSION: u8 = 1;
+
+/// Batches whose numbers the ledger remembers. A writer that does not know whether its commit happened looks here.
+pub const BATCHES_REMEMBERED: usize = 8;
+
+/// What every change of an account reads and most write: it orders them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// What may be used.
+    pub limits: QuotaLimits,
+    /// What is used.
+    pub usage: QuotaUsage,
+    /// The next free number for a folder, a body or a piece of work.
+    pub next_id: u64,
+    /// The last UIDVALIDITY given to a folder.
+    pub last_uid_validity: u32,
+    /// The version of the tree of folders.
+    pub tree_version: u64,
+    /// Random numbers of the last batches that wrote, oldest first.
+    pub batches: Vec<u64>,
+}
+
+impl Ledger {
+    /// A number never given before.
+    pub fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Notes a batch, forgetting the oldest.
+    pub fn remember(&mut self, batch: u64) {
+        if self.batches.len() >= BATCHES_REMEMBERED {
+            self.batches.remove(0);
+        }
+        self.batches.push(batch);
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new(VERSION, 48 + 8 * self.batches.len());
+        out.optional(self.limits.bytes).optional(self.limits.messages);
+        out.number(self.usage.bytes).number(self.usage.messages);
+        out.number(self.usage.deleted_bytes).number(self.usage.deleted_messages);
+        out.number(self.next_id).number(u64::from(self.last_uid_validity)).number(self.tree_version);
+        out.u8(self.batches.len() as u8);
+        for batch in &self.batches {
+            out.fixed(&batch.to_be_bytes());
+        }
+        out.done()
+    }
+
+    /// Reads a stored form of any version; none if it is not one.
+    pub fn decode(record: &[u8]) -> Option<Self> {
+        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let limits = QuotaLimits { bytes: input.optional()?, messages: input.optional()? };
+        let usage = QuotaUsage {
+            bytes: input.number()?,
+            messages: input.number()?,
+            deleted_bytes: input.number()?,
+            deleted_messages: input.number()?,
+        };
+        let next_id = input.number()?;
+        let last_uid_validity = input.u32()?;
+        let tree_version = input.number()?;
+        let count = usize::from(input.u8()?);
+        if count > BATCHES_REMEMBERED {
+            return None;
+        }
+        let mut batches = Vec::with_capacity(BATCHES_REMEMBERED);
+        for _ in 0..count {
+            batches.push(u64::from_be_bytes(input.fixed(8)?.try_into().ok()?));
+        }
+        input.end(Self { limits, usage, next_id, last_uid_validity, tree_version, batches })
+    }
+}

@@ -1,0 +1,84 @@
+//! Work left for the sweeper; what it concerns stands in the key.
+
+use model::BodyId;
+
+use super::codec::{Reader, Writer};
+
+const VERSION: u8 = 1;
+
+/// Work left for the sweeper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// A body written ahead.
+    Staged {
+        /// When its writer last wrote, seconds since 1970-01-01 UTC.
+        touched_at: i64,
+        /// Its announced octets.
+        size: u64,
+        /// Whether it is whole, and may become a message.
+        finished: bool,
+    },
+    /// Bodies that each lost one reference.
+    Released(Vec<BodyId>),
+    /// A deleted folder's rows and log, a log to trim, or a removed account: all is said by the key.
+    Marked,
+}
+
+impl Pending {
+    /// The stored form.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Staged { touched_at, size, finished } => {
+                let mut out = Writer::new(VERSION, 24);
+                out.u8(1).signed(*touched_at).number(*size).u8(u8::from(*finished));
+                out.done()
+            }
+            Self::Released(bodies) => {
+                let mut out = Writer::new(VERSION, 8 + 3 * bodies.len());
+                out.u8(2).number(bodies.len() as u64);
+                let mut last = 0u64;
+                for body in bodies {
+                    out.signed((body.0 as i64).wrapping_sub(last as i64));
+                    last = body.0;
+                }
+                out.done()
+            }
+            Self::Marked => {
+                let mut out = Writer::new(VERSION, 2);
+                out.u8(3);
+                out.done()
+            }
+        }
+    }
+
+    /// Reads a stored form of any version; none if it is not one.
+    pub fn decode(record: &[u8]) -> Option<Self> {
+        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        match input.u8()? {
+            1 => {
+                let (touched_at, size) = (input.signed()?, input.number()?);
+                let finished = match input.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                };
+                input.end(Self::Staged { touched_at, size, finished })
+            }
+            2 => {
+                let count = usize::try_from(input.number()?).ok()?;
+                if count > input.left() {
+                    return None;
+                }
+                let mut bodies = Vec::with_capacity(count);
+                let mut last = 0i64;
+                for _ in 0..count {
+                    last = last.wrapping_add(input.signed()?);
+                    bodies.push(BodyId(last as u64));
+                }
+                input.end(Self::Released(bodies))
+            }
+            3 => input.end(Self::Marked),
+            _ => None,
+        }
+    }
+}

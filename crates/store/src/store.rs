@@ -1,0 +1,570 @@
+//! [`Store`]: every operation of [`MailStore`], from its request to the part that does it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cpm_mime::{Limits, MessageIndex};
+use kv::{Engine, ReadMode};
+use model::limits::{
+    APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, INFOS_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
+};
+use model::{
+    AccountId, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
+    ModSeq, PARTITIONS, Partition, Result, SpecialUse, UidSet,
+};
+use store_api::{
+    Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
+    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, NewAccount,
+    Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
+};
+
+use crate::cache::CachedFolder;
+use crate::combiner::{Combiner, Mutation};
+use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
+use crate::keyspace::SCHEMA_VERSION;
+use crate::limits::INLINE_BYTES_MAX;
+use crate::mutations::append::{Append, NewBody, NewMessage};
+use crate::mutations::copy::Copy;
+use crate::mutations::expunge::Expunge;
+use crate::mutations::flags::ChangeFlags;
+use crate::mutations::folders::{CreateFolder, DeleteFolder, RenameFolder, Subscribe};
+use crate::mutations::marks::ClaimRecent;
+use crate::mutations::staged::Stage;
+use crate::records::StateRecord;
+use crate::retry::Retry;
+use crate::shared::{Shared, authorize};
+use crate::snapshot::{load_folder, vanished};
+use crate::stage::StagedWriter;
+use crate::telemetry::Operation;
+use crate::tree::load_tree;
+use crate::{Options, Swept, accounts, bodies, search, sweep};
+
+/// Octets of inline bodies above which they are parsed off the threads that serve requests.
+const PARSE_APART_BYTES: usize = 128 * 1024;
+
+/// The message store over an engine. Cheap to share; the sweeper ends with the last reference.
+pub struct Store {
+    shared: Arc<Shared>,
+    combiner: Arc<Combiner>,
+}
+
+impl Store {
+    /// A store over `engine`. Checks or writes the version of the layout, and begins to sweep if so asked. Must be
+    /// called within a runtime.
+    ///
+    /// # Errors
+    /// `Corrupt` when a later release wrote the layout; whatever the engine fails with.
+    pub async fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Arc<Self>> {
+        let shared = Arc::new(Shared::new(engine, options));
+        check_schema(&shared).await?;
+        let combiner = Combiner::new(shared.clone());
+        if shared.options.sweep {
+            tokio::spawn(sweep::run(Arc::downgrade(&shared), Arc::downgrade(&combiner)));
+        }
+        Ok(Arc::new(Self { shared, combiner }))
+    }
+
+    /// Does all work that is due for the sweeper now, in the partitions from `first` to `last`.
+    ///
+    /// # Errors
+    /// Whatever the engine fails with; what was done stays done.
+    pub async fn sweep(&self, first: Partition, last: Partition) -> Result<Swept> {
+        Ok(sweep::round(&self.shared, &self.combiner, first, last).await?)
+    }
+
+    /// As [`Store::sweep`], in all partitions.
+    ///
+    /// # Errors
+    /// As [`Store::sweep`].
+    pub async fn sweep_all(&self) -> Result<Swept> {
+        self.sweep(Partition(0), Partition(PARTITIONS - 1)).await
+    }
+
+    /// What is wrong with what is stored; nothing, when all is well. Reads everything.
+    ///
+    /// # Errors
+    /// Whatever the engine fails with.
+    pub async fn check(&self) -> Result<Vec<crate::check::Finding>> {
+        Ok(crate::check::check(&self.shared).await?)
+    }
+
+    async fn change<M: Mutation>(&self, ctx: &Ctx, account: AccountId, mutation: M) -> Result<M::Outcome> {
+        self.combiner.submit(account, ctx.deadline, Arc::new(mutation)).await
+    }
+
+    async fn prepare(&self, messages: Vec<AppendMessage>) -> Result<Vec<NewMessage>> {
+        let inline: usize = messages
+            .iter()
+            .map(|message| match &message.body {
+                AppendBody::Inline(octets) => octets.len(),
+                AppendBody::Staged(_) => 0,
+            })
+            .sum();
+        if messages.is_empty() || messages.len() > MULTIAPPEND_MESSAGES_MAX {
+            return Err(invalid("a request appends 1 to 2000 messages"));
+        }
+        if inline > INLINE_BYTES_MAX {
+            return Err(invalid("inline bodies of a request are at most 4 MiB together"));
+        }
+        if inline <= PARSE_APART_BYTES {
+            return messages.into_iter().map(parse).collect();
+        }
+        tokio::task::spawn_blocking(move || messages.into_iter().map(parse).collect())
+            .await
+            .map_err(|error| Error::new(ErrorKind::Bug, "internal error").with_detail(error))?
+    }
+
+    async fn read<T>(
+        &self,
+        ctx: &Ctx,
+        reading: impl Future<Output = std::result::Result<T, Failure>> + Send,
+    ) -> Result<T> {
+        match ctx.deadline {
+            None => Ok(reading.await?),
+            Some(at) => Ok(tokio::time::timeout_at(at.into(), reading).await.map_err(|_| deadline())??),
+        }
+    }
+}
+
+/// Safe to run twice: it writes what it found missing.
+async fn check_schema(shared: &Shared) -> std::result::Result<(), Failure> {
+    let mut retry = Retry::idempotent(None);
+    let key = shared.keys.schema();
+    loop {
+        let mut trx = shared.begin("schema");
+        let failure = match trx.get(&key, ReadMode::Serializable).await {
+            Ok(Some(raw)) if *raw == SCHEMA_VERSION.to_be_bytes() => return Ok(()),
+            Ok(Some(_)) => return Err(corrupt("the layout is of another release", &key)),
+            Ok(None) => {
+                trx.set(&key, &SCHEMA_VERSION.to_be_bytes());
+                match trx.commit().await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => error.into(),
+                }
+            }
+            Err(error) => error.into(),
+        };
+        retry.again(failure).await?;
+    }
+}
+
+fn parse(message: AppendMessage) -> Result<NewMessage> {
+    let body = match message.body {
+        AppendBody::Inline(octets) => {
+            if octets.len() > BODY_INLINE_BYTES_MAX {
+                return Err(invalid("an inline body is at most 256 KiB"));
+            }
+            let index = cpm_mime::parse(&octets, &Limits::default());
+            NewBody::Inline { octets, index }
+        }
+        AppendBody::Staged(body) => NewBody::Staged(body),
+    };
+    let AppendMessage { flags, keywords, internal_date, .. } = message;
+    Ok(NewMessage { flags, keywords, internal_date, body })
+}
+
+/// A folder as of now: one key is read when the cached one is current.
+pub(crate) async fn read_folder(
+    shared: &Shared,
+    account: AccountId,
+    mailbox: MailboxId,
+) -> std::result::Result<Arc<CachedFolder>, Failure> {
+    let key = shared.keys.state(account, mailbox);
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("folder");
+        let attempt = async {
+            let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
+            load_folder(shared, trx.as_mut(), account, mailbox, raw).await
+        };
+        match attempt.await {
+            Ok(folder) => return Ok(folder),
+            // A folder too large to read within a transaction's life is no better the next time; the loop ends.
+            Err(failure) => retry.again(failure).await?,
+        }
+    }
+}
+
+async fn read_tree(shared: &Shared, account: AccountId) -> std::result::Result<Arc<FolderTree>, Failure> {
+    let mut trx = shared.begin("folders");
+    let ledger = accounts::read_ledger(shared, trx.as_mut(), account).await?;
+    load_tree(shared, trx.as_mut(), account, ledger.tree_version).await
+}
+
+async fn read_states(
+    shared: &Shared,
+    account: AccountId,
+    mailboxes: &[MailboxId],
+) -> std::result::Result<Vec<Option<FolderState>>, Failure> {
+    let keys: Vec<Bytes> = mailboxes.iter().map(|mailbox| shared.keys.state(account, *mailbox)).collect();
+    let values = shared.begin("status").get_many(&keys, ReadMode::Snapshot).await?;
+    let mut states = Vec::with_capacity(keys.len());
+    for (key, value) in keys.iter().zip(values) {
+        states.push(match value {
+            None => None,
+            Some(raw) => Some(StateRecord::decode(&raw).ok_or_else(|| corrupt("state", key))?.folder),
+        });
+    }
+    Ok(states)
+}
+
+async fn read_vanished(
+    shared: &Shared,
+    account: AccountId,
+    mailbox: MailboxId,
+    since: ModSeq,
+) -> std::result::Result<UidSet, Failure> {
+    let key = shared.keys.state(account, mailbox);
+    let mut trx = shared.begin("vanished");
+    let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
+    let folder = load_folder(shared, trx.as_mut(), account, mailbox, raw).await?;
+    vanished(shared, trx.as_mut(), account, &folder, since).await
+}
+
+/// Answers `NoPermission` to anyone but the operator.
+fn operator(ctx: &Ctx) -> Result<()> {
+    match ctx.requestor {
+        Requestor::Operator => Ok(()),
+        Requestor::Owner(_) => Err(Error::new(ErrorKind::NoPermission, "only the operator may do this")),
+    }
+}
+
+/// Runs an operation, and notes how long it took.
+macro_rules! measured {
+    ($self:ident, $operation:ident, $body:expr) => {{
+        let started = Instant::now();
+        let result: Result<_> = async { $body }.await;
+        $self.shared.telemetry.ended(Operation::$operation, started, &result);
+        result
+    }};
+}
+
+#[async_trait]
+impl MailStore for Store {
+    async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>> {
+        measured!(self, Account, self.read(ctx, accounts::find(&self.shared, address)).await)
+    }
+
+    async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId> {
+        measured!(self, CreateAccount, {
+            operator(ctx)?;
+            Ok(accounts::create(&self.shared, new).await?)
+        })
+    }
+
+    async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
+        measured!(self, SetCredentials, {
+            operator(ctx)?;
+            Ok(accounts::set_credentials(&self.shared, address, credentials).await?)
+        })
+    }
+
+    async fn configure_account(
+        &self,
+        ctx: &Ctx,
+        address: &CpmAddress,
+        state: AccountState,
+        limits: QuotaLimits,
+    ) -> Result<()> {
+        measured!(self, ConfigureAccount, {
+            operator(ctx)?;
+            Ok(accounts::configure(&self.shared, address, state, limits).await?)
+        })
+    }
+
+    async fn list_accounts(
+        &self,
+        ctx: &Ctx,
+        after: Option<&CpmAddress>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Account>>> {
+        measured!(self, ListAccounts, {
+            operator(ctx)?;
+            self.read(ctx, accounts::list(&self.shared, after, limit)).await
+        })
+    }
+
+    async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        measured!(self, RemoveAccount, {
+            operator(ctx)?;
+            Ok(accounts::remove(&self.shared, address).await?)
+        })
+    }
+
+    async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
+        measured!(self, Quota, {
+            authorize(ctx, account)?;
+            self.read(ctx, accounts::quota(&self.shared, account)).await
+        })
+    }
+
+    async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
+        measured!(self, Folders, {
+            authorize(ctx, account)?;
+            self.read(ctx, read_tree(&self.shared, account)).await
+        })
+    }
+
+    async fn create_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId> {
+        measured!(self, CreateFolder, {
+            authorize(ctx, account)?;
+            let create = CreateFolder { name: name.clone(), special_use, request_id: ctx.request_id };
+            self.change(ctx, account, create).await
+        })
+    }
+
+    async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
+        measured!(self, DeleteFolder, {
+            authorize(ctx, account)?;
+            let delete = DeleteFolder { name: name.clone(), request_id: ctx.request_id };
+            self.change(ctx, account, delete).await
+        })
+    }
+
+    async fn rename_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<()> {
+        measured!(self, RenameFolder, {
+            authorize(ctx, account)?;
+            if !from.is_inbox() {
+                let rename = RenameFolder { from: from.clone(), to: to.clone(), request_id: ctx.request_id };
+                return self.change(ctx, account, rename).await;
+            }
+            // RFC 9051 §6.3.6: INBOX stays, empty, and so do the folders below it; its messages move.
+            let tree = self.folders(ctx, account).await?;
+            let inbox = tree.find(from).ok_or_else(no_such_mailbox)?.id;
+            self.create_folder(ctx, account, to, None).await?;
+            let everything = UidSet::range(model::Uid::MIN, model::Uid::MAX);
+            let request =
+                CopyRequest { mode: CopyMode::Move, source: inbox, uids: everything, target: to.clone() };
+            self.copy(ctx, account, request).await.map(drop)
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        subscribed: bool,
+    ) -> Result<()> {
+        measured!(self, Subscribe, {
+            authorize(ctx, account)?;
+            let subscribe = Subscribe { name: name.clone(), subscribed, request_id: ctx.request_id };
+            self.change(ctx, account, subscribe).await
+        })
+    }
+
+    async fn status(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[MailboxId],
+    ) -> Result<Vec<Option<FolderState>>> {
+        measured!(self, Status, {
+            authorize(ctx, account)?;
+            self.read(ctx, read_states(&self.shared, account, mailboxes)).await
+        })
+    }
+
+    async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
+        measured!(self, Folder, {
+            authorize(ctx, account)?;
+            let folder = self.read(ctx, read_folder(&self.shared, account, mailbox)).await?;
+            Ok(folder.snapshot.clone())
+        })
+    }
+
+    async fn vanished(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<UidSet> {
+        measured!(self, Vanished, {
+            authorize(ctx, account)?;
+            self.read(ctx, read_vanished(&self.shared, account, mailbox, since)).await
+        })
+    }
+
+    async fn claim_recent(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid_next: u64,
+    ) -> Result<()> {
+        measured!(self, ClaimRecent, {
+            authorize(ctx, account)?;
+            let state = self.read(ctx, read_states(&self.shared, account, &[mailbox])).await?;
+            let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
+            if state.recent_uid >= uid_next.min(state.uid_next) {
+                return Ok(());
+            }
+            self.change(ctx, account, ClaimRecent { mailbox, uid_next }).await
+        })
+    }
+
+    async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
+        measured!(self, StageBody, {
+            authorize(ctx, account)?;
+            if size > APPEND_BYTES_MAX {
+                let text = format!("a message may have at most {APPEND_BYTES_MAX} octets");
+                return Err(Error::new(ErrorKind::TooBig, text));
+            }
+            let body = self.change(ctx, account, Stage { size }).await?;
+            let writer = StagedWriter::new(self.shared.clone(), account, body, size);
+            Ok(Box::new(writer) as Box<dyn BodyWriter>)
+        })
+    }
+
+    async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended> {
+        measured!(self, Append, {
+            authorize(ctx, account)?;
+            let messages = self.prepare(request.messages).await?;
+            let append =
+                Append { target: request.mailbox, messages, replaced: None, request: ctx.request_id };
+            self.change(ctx, account, append).await
+        })
+    }
+
+    async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended> {
+        measured!(self, Replace, {
+            authorize(ctx, account)?;
+            let messages = self.prepare(vec![request.message]).await?;
+            let replaced = Some((request.source, request.uid));
+            let append = Append { target: request.target, messages, replaced, request: ctx.request_id };
+            self.change(ctx, account, append).await
+        })
+    }
+
+    async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome> {
+        measured!(self, StoreFlags, {
+            authorize(ctx, account)?;
+            let mut request = request;
+            let mut outcome: Option<StoreOutcome> = None;
+            loop {
+                let page = ChangeFlags { request: request.clone(), request_id: ctx.request_id };
+                let page = self.change(ctx, account, page).await?;
+                outcome = Some(match outcome {
+                    None => page.outcome,
+                    Some(before) => StoreOutcome {
+                        changed: before.changed.union(&page.outcome.changed),
+                        modified: before.modified.union(&page.outcome.modified),
+                        modseq: page.outcome.modseq,
+                        modseq_before: before.modseq_before,
+                    },
+                });
+                if page.rest.is_empty() {
+                    return Ok(outcome.unwrap_or_default());
+                }
+                request.uids = page.rest;
+            }
+        })
+    }
+
+    async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome> {
+        measured!(self, Copy, {
+            authorize(ctx, account)?;
+            let mut request = request;
+            if request.uids.last().is_some_and(|last| last == model::Uid::MAX) {
+                // Messages that come in while pages are done are not meant; least of all copies into the same folder.
+                let state = self.read(ctx, read_states(&self.shared, account, &[request.source])).await?;
+                let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
+                let last = u32::try_from(state.uid_next.saturating_sub(1)).unwrap_or(u32::MAX);
+                let present = UidSet::from_ranges((last > 0).then_some((1, last)));
+                request.uids = request.uids.intersection(&present);
+            }
+            let mut outcome: Option<CopyOutcome> = None;
+            loop {
+                let first = outcome.is_none();
+                let page = Copy { request: request.clone(), first, request_id: ctx.request_id };
+                let page = self.change(ctx, account, page).await?;
+                outcome = Some(match outcome {
+                    None => page.outcome,
+                    Some(mut before) => {
+                        before.pairs.extend(page.outcome.pairs);
+                        before.source_modseq = page.outcome.source_modseq;
+                        before
+                    }
+                });
+                match outcome {
+                    Some(outcome) if page.rest.is_empty() => return Ok(outcome),
+                    unfinished => outcome = unfinished,
+                }
+                request.uids = page.rest;
+            }
+        })
+    }
+
+    async fn expunge(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        within: Option<UidSet>,
+    ) -> Result<ExpungeOutcome> {
+        measured!(self, Expunge, {
+            authorize(ctx, account)?;
+            let mut outcome = ExpungeOutcome::default();
+            loop {
+                let page = Expunge { mailbox, within: within.clone(), request_id: ctx.request_id };
+                let page = self.change(ctx, account, page).await?;
+                outcome.uids = outcome.uids.union(&page.uids);
+                outcome.modseq = page.modseq;
+                if !page.more {
+                    return Ok(outcome);
+                }
+            }
+        })
+    }
+
+    async fn infos(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        bodies: &[BodyId],
+    ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
+        measured!(self, Infos, {
+            authorize(ctx, account)?;
+            if bodies.len() > INFOS_PER_REQUEST_MAX {
+                return Err(invalid("a request asks for the facts of at most 1000 messages"));
+            }
+            self.read(ctx, bodies::infos(&self.shared, account, bodies)).await
+        })
+    }
+
+    async fn body(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        body: BodyId,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        measured!(self, Body, {
+            authorize(ctx, account)?;
+            self.read(ctx, bodies::body(&self.shared, account, body, range)).await
+        })
+    }
+
+    async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
+        measured!(self, Search, {
+            authorize(ctx, account)?;
+            self.read(ctx, search::search(&self.shared, ctx, account, request)).await
+        })
+    }
+}

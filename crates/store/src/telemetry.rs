@@ -1,0 +1,118 @@
+//! Metrics. All labels come from fixed sets.
+
+use std::time::Instant;
+
+use metrics::{Counter, Histogram};
+
+macro_rules! operations {
+    ($($name:ident => $label:literal,)*) => {
+        /// An operation of the store, as metrics name it.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Operation { $($name),* }
+
+        const LABELS: &[&str] = &[$($label),*];
+    };
+}
+
+operations! {
+    Account => "account",
+    CreateAccount => "create_account",
+    SetCredentials => "set_credentials",
+    ConfigureAccount => "configure_account",
+    ListAccounts => "list_accounts",
+    RemoveAccount => "remove_account",
+    Quota => "quota",
+    Folders => "folders",
+    CreateFolder => "create_folder",
+    DeleteFolder => "delete_folder",
+    RenameFolder => "rename_folder",
+    Subscribe => "subscribe",
+    Status => "status",
+    Folder => "folder",
+    Vanished => "vanished",
+    ClaimRecent => "claim_recent",
+    StageBody => "stage_body",
+    Append => "append",
+    Replace => "replace",
+    StoreFlags => "store_flags",
+    Copy => "copy",
+    Expunge => "expunge",
+    Infos => "infos",
+    Body => "body",
+    Search => "search",
+}
+
+/// Handles made once, so that a hot path looks up no name.
+pub(crate) struct Telemetry {
+    operations: Vec<Histogram>,
+    failures: Vec<Counter>,
+    pub(crate) batch_operations: Histogram,
+    pub(crate) conflicts: Counter,
+    pub(crate) unknown_commits: Counter,
+    pub(crate) folder_hits: Counter,
+    pub(crate) folder_refreshes: Counter,
+    pub(crate) folder_loads: Counter,
+    pub(crate) tree_hits: Counter,
+    pub(crate) tree_misses: Counter,
+    pub(crate) info_hits: Counter,
+    pub(crate) info_misses: Counter,
+    pub(crate) body_hits: Counter,
+    pub(crate) body_misses: Counter,
+    pub(crate) swept_bodies: Counter,
+    pub(crate) swept_keys: Counter,
+    pub(crate) swept_works: Counter,
+}
+
+impl Telemetry {
+    pub(crate) fn new() -> Self {
+        metrics::describe_histogram!(
+            "mss_store_operation_seconds",
+            metrics::Unit::Seconds,
+            "Time of an operation of the store, queueing included."
+        );
+        metrics::describe_counter!("mss_store_failures_total", "Operations of the store that failed.");
+        metrics::describe_histogram!(
+            "mss_store_batch_operations",
+            "Operations of one account that shared a transaction."
+        );
+        metrics::describe_counter!("mss_store_conflicts_total", "Batches that lost to another writer.");
+        metrics::describe_counter!("mss_store_unknown_commits_total", "Commits whose result was not told.");
+        metrics::describe_counter!("mss_store_cache_total", "Look-ups in a cache, by what they found.");
+        metrics::describe_counter!("mss_store_swept_total", "What the sweeper cleared away.");
+        let cache = |cache: &'static str, result: &'static str| metrics::counter!("mss_store_cache_total", "cache" => cache, "result" => result);
+        let swept = |what: &'static str| metrics::counter!("mss_store_swept_total", "what" => what);
+        Self {
+            operations: LABELS
+                .iter()
+                .map(|op| metrics::histogram!("mss_store_operation_seconds", "op" => *op))
+                .collect(),
+            failures: LABELS
+                .iter()
+                .map(|op| metrics::counter!("mss_store_failures_total", "op" => *op))
+                .collect(),
+            batch_operations: metrics::histogram!("mss_store_batch_operations"),
+            conflicts: metrics::counter!("mss_store_conflicts_total"),
+            unknown_commits: metrics::counter!("mss_store_unknown_commits_total"),
+            folder_hits: cache("folders", "hit"),
+            folder_refreshes: cache("folders", "refresh"),
+            folder_loads: cache("folders", "miss"),
+            tree_hits: cache("trees", "hit"),
+            tree_misses: cache("trees", "miss"),
+            info_hits: cache("infos", "hit"),
+            info_misses: cache("infos", "miss"),
+            body_hits: cache("bodies", "hit"),
+            body_misses: cache("bodies", "miss"),
+            swept_bodies: swept("bodies"),
+            swept_keys: swept("keys"),
+            swept_works: swept("works"),
+        }
+    }
+
+    /// Notes the end of an operation begun at `started`.
+    pub(crate) fn ended<T, E>(&self, operation: Operation, started: Instant, result: &Result<T, E>) {
+        self.operations[operation as usize].record(started.elapsed().as_secs_f64());
+        if result.is_err() {
+            self.failures[operation as usize].increment(1);
+        }
+    }
+}

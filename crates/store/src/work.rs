@@ -1,0 +1,533 @@
+//! An account within a transaction: what a batch of operations reads and changes before it is written as one.
+//!
+//! The ledger is read with a conflict, and so is the state of each folder touched; every change writes the ledger.
+//! So all changes of an account stand in one order, whoever makes them, and blocks need no conflicts of their own.
+//!
+//! An operation first reads and checks, then changes; so one that fails leaves no trace in the batch it is part of.
+
+pub(crate) mod folder;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kv::{ReadMode, Transaction};
+use model::limits::FOLDERS_PER_ACCOUNT_MAX;
+use model::{
+    AccountId, BlockNo, BodyId, Error, ErrorKind, FolderSnapshot, FolderState, KeywordTable, MailboxId,
+    MailboxName, ModSeq, UidSet, UidValidity,
+};
+use store_api::{FolderEntry, FolderTree};
+
+use crate::cache::CachedFolder;
+use crate::failure::{Failure, bug, corrupt, no_such_account, no_such_mailbox};
+use crate::keyspace::PendingKind;
+use crate::limits::{BLOCKS_READ_SINGLY_MAX, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX};
+use crate::records::{ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
+use crate::shared::Shared;
+use crate::snapshot::{load_folder, read_blocks};
+use crate::tree::load_tree;
+use folder::{FolderWork, Tally, moved};
+
+/// Items of a feed entry; further ones go into further entries of the same commit.
+const FEED_ITEMS_MAX: usize = 1_000;
+
+/// An account within a transaction.
+pub(crate) struct Work<'t> {
+    pub(crate) shared: &'t Shared,
+    pub(crate) trx: &'t mut dyn Transaction,
+    pub(crate) account: AccountId,
+    /// The time of the batch, seconds since 1970-01-01 UTC.
+    pub(crate) now: i64,
+    /// The account's counters and limits.
+    pub(crate) ledger: Ledger,
+    ledger_dirty: bool,
+    folders: BTreeMap<MailboxId, FolderWork>,
+    tree: Option<Arc<FolderTree>>,
+    tree_changed: bool,
+    feed: Vec<FeedItem>,
+    released: Vec<BodyId>,
+    sweep: bool,
+}
+
+/// What the caches learn once the transaction has committed.
+#[derive(Default)]
+pub(crate) struct Learned {
+    folders: Vec<Arc<CachedFolder>>,
+    gone: Vec<MailboxId>,
+    tree: Option<Arc<FolderTree>>,
+    sweep: bool,
+    /// Whether anything was written.
+    pub(crate) wrote: bool,
+}
+
+impl Learned {
+    pub(crate) fn apply(self, shared: &Shared, account: AccountId) {
+        for folder in self.folders {
+            shared.caches.put_folder(account, folder);
+        }
+        for mailbox in self.gone {
+            shared.caches.forget_folder(account, mailbox);
+        }
+        if let Some(tree) = self.tree {
+            shared.caches.put_tree(account, tree);
+        }
+        if self.sweep {
+            shared.sweep.notify_one();
+        }
+    }
+}
+
+impl<'t> Work<'t> {
+    /// Reads the account's ledger, and the state of folders that will be asked for.
+    pub(crate) async fn open(
+        shared: &'t Shared,
+        trx: &'t mut dyn Transaction,
+        account: AccountId,
+        hints: &[MailboxId],
+    ) -> Result<Self, Failure> {
+        let mut keys = Vec::with_capacity(hints.len() + 1);
+        keys.push(shared.keys.ledger(account));
+        keys.extend(hints.iter().map(|mailbox| shared.keys.state(account, *mailbox)));
+        let mut values = trx.get_many(&keys, ReadMode::Serializable).await?.into_iter();
+        let raw = values.next().flatten().ok_or_else(no_such_account)?;
+        let ledger = Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &keys[0]))?;
+        let mut work = Self {
+            shared,
+            trx,
+            account,
+            now: shared.now(),
+            ledger,
+            ledger_dirty: false,
+            folders: BTreeMap::new(),
+            tree: None,
+            tree_changed: false,
+            feed: Vec::new(),
+            released: Vec::new(),
+            sweep: false,
+        };
+        for (mailbox, value) in hints.iter().zip(values) {
+            if let Some(raw) = value {
+                work.admit(*mailbox, &raw)?;
+            }
+        }
+        Ok(work)
+    }
+
+    /// Takes in the stored state of a folder.
+    fn admit(&mut self, mailbox: MailboxId, raw: &Bytes) -> Result<(), Failure> {
+        if self.folders.contains_key(&mailbox) {
+            return Ok(());
+        }
+        let cached = self.shared.caches.folder(self.account, mailbox).filter(|cached| cached.raw == *raw);
+        let folder = match cached {
+            Some(cached) => FolderWork::new(
+                mailbox,
+                cached.snapshot.state.clone(),
+                cached.log_from,
+                Some(cached.snapshot.clone()),
+            ),
+            None => {
+                let record = StateRecord::decode(raw)
+                    .ok_or_else(|| corrupt("state", &self.shared.keys.state(self.account, mailbox)))?;
+                FolderWork::new(mailbox, record.folder, record.log_from, None)
+            }
+        };
+        self.folders.insert(mailbox, folder);
+        Ok(())
+    }
+
+    /// The folder, its state read. Answers `NoSuchMailbox` for one that is gone.
+    pub(crate) async fn open_folder(&mut self, mailbox: MailboxId) -> Result<&mut FolderWork, Failure> {
+        if !self.folders.contains_key(&mailbox) {
+            let key = self.shared.keys.state(self.account, mailbox);
+            let raw = self.trx.get(&key, ReadMode::Serializable).await?.ok_or_else(no_such_mailbox)?;
+            self.admit(mailbox, &raw)?;
+        }
+        self.folder(mailbox)
+    }
+
+    /// A folder opened before.
+    pub(crate) fn folder(&mut self, mailbox: MailboxId) -> Result<&mut FolderWork, Failure> {
+        match self.folders.get_mut(&mailbox) {
+            Some(folder) if folder.deleted => Err(no_such_mailbox().into()),
+            Some(folder) => Ok(folder),
+            None => Err(bug("a folder is used that was not opened")),
+        }
+    }
+
+    /// Reads the rows of `uids`, or all for none, unless they are known.
+    pub(crate) async fn load_rows(
+        &mut self,
+        mailbox: MailboxId,
+        uids: Option<&UidSet>,
+    ) -> Result<(), Failure> {
+        let (shared, account) = (self.shared, self.account);
+        let folder = self.open_folder(mailbox).await?;
+        if folder.is_whole() {
+            return Ok(());
+        }
+        let numbers = uids.and_then(|uids| {
+            let last_uid = u32::try_from(folder.state.uid_next - 1).unwrap_or(u32::MAX);
+            blocks_of(uids, last_uid, BLOCKS_READ_SINGLY_MAX)
+        });
+        if let Some(mut numbers) = numbers {
+            numbers.retain(|number| !folder.knows(*number));
+            if !numbers.is_empty() {
+                let blocks = read_blocks(shared, self.trx, account, mailbox, &numbers).await?;
+                let folder = self.folder(mailbox)?;
+                for (number, block) in blocks {
+                    folder.learn(number, block);
+                }
+            }
+            return Ok(());
+        }
+        let key = shared.keys.state(account, mailbox);
+        // Of the state as stored: what this batch changed is not written before the end.
+        let raw = self.trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
+        let whole = load_folder(shared, self.trx, account, mailbox, raw).await?;
+        self.folder(mailbox)?.learn_all(whole.snapshot.clone());
+        Ok(())
+    }
+
+    /// Reads the block where the next messages of a folder go, unless it is known.
+    pub(crate) async fn load_end(&mut self, mailbox: MailboxId) -> Result<(), Failure> {
+        let folder = self.open_folder(mailbox).await?;
+        let number = BlockNo((folder.state.uid_next / u64::from(model::limits::BLOCK_UIDS)) as u32);
+        if !folder.knows(number) {
+            let (shared, account) = (self.shared, self.account);
+            let blocks = read_blocks(shared, self.trx, account, mailbox, &[number]).await?;
+            let folder = self.folder(mailbox)?;
+            for (number, block) in blocks {
+                folder.learn(number, block);
+            }
+        }
+        Ok(())
+    }
+
+    /// The tree as this batch has left it so far.
+    pub(crate) async fn tree(&mut self) -> Result<Arc<FolderTree>, Failure> {
+        if let Some(tree) = &self.tree {
+            return Ok(tree.clone());
+        }
+        let tree = load_tree(self.shared, self.trx, self.account, self.ledger.tree_version).await?;
+        self.tree = Some(tree.clone());
+        Ok(tree)
+    }
+
+    /// The folder of a name that can hold messages.
+    pub(crate) async fn resolve(&mut self, name: &MailboxName) -> Result<MailboxId, Failure> {
+        let tree = self.tree().await?;
+        match tree.find(name) {
+            Some(entry) if !entry.noselect => Ok(entry.id),
+            _ => Err(no_such_mailbox().into()),
+        }
+    }
+
+    /// Puts another tree in place: writes what differs in `put` and `gone`.
+    pub(crate) fn change_tree(
+        &mut self,
+        folders: Vec<FolderEntry>,
+        put: &[FolderEntry],
+        gone: &[MailboxId],
+        kind: ChangeKind,
+        request: u64,
+    ) -> Result<(), Failure> {
+        let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
+        for mailbox in gone {
+            self.trx.clear(&self.shared.keys.folder(self.account, *mailbox));
+        }
+        for entry in put {
+            let key = self.shared.keys.folder(self.account, entry.id);
+            self.trx.set_bytes(key, FolderRecord::of(entry).encode().into());
+        }
+        self.next_tree(folders, old.subscribed().clone(), kind, request);
+        Ok(())
+    }
+
+    /// Subscribes to a name or ends it.
+    pub(crate) fn change_subscription(
+        &mut self,
+        name: &MailboxName,
+        subscribed: bool,
+        request: u64,
+    ) -> Result<(), Failure> {
+        let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
+        let key = self.shared.keys.subscription(self.account, name);
+        let mut names = old.subscribed().clone();
+        if subscribed {
+            self.trx.set_bytes(key, Bytes::new());
+            names.insert(name.clone());
+        } else {
+            self.trx.clear(&key);
+            names.remove(name);
+        }
+        self.next_tree(old.folders().to_vec(), names, ChangeKind::Subscriptions, request);
+        Ok(())
+    }
+
+    fn next_tree(
+        &mut self,
+        folders: Vec<FolderEntry>,
+        subscribed: std::collections::BTreeSet<MailboxName>,
+        kind: ChangeKind,
+        request: u64,
+    ) {
+        self.ledger.tree_version += 1;
+        self.ledger_dirty = true;
+        self.tree_changed = true;
+        self.tree = Some(Arc::new(FolderTree::new(self.ledger.tree_version, folders, subscribed)));
+        self.feed.push(FeedItem { mailbox: None, modseq: ModSeq(0), kind, request, device: Vec::new() });
+    }
+
+    /// Whether the tree has room for `more` folders.
+    pub(crate) fn check_room(tree: &FolderTree, more: usize) -> Result<(), Failure> {
+        if tree.folders().len() + more > FOLDERS_PER_ACCOUNT_MAX {
+            return Err(Error::new(
+                ErrorKind::Limit,
+                format!("an account may have at most {FOLDERS_PER_ACCOUNT_MAX} mailboxes"),
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    /// A number never given before in this account.
+    pub(crate) fn take_id(&mut self) -> u64 {
+        self.ledger_dirty = true;
+        self.ledger.take_id()
+    }
+
+    /// Makes an empty folder that can hold messages; its entry in the tree is the caller's.
+    pub(crate) fn new_folder(&mut self) -> MailboxId {
+        let mailbox = MailboxId(self.take_id());
+        let state = new_state(&mut self.ledger, self.now);
+        let empty = Arc::new(FolderSnapshot::new(mailbox, state.clone(), Vec::new()));
+        let log_from = state.highest_modseq;
+        let mut folder = FolderWork::new(mailbox, state, log_from, Some(empty));
+        folder.dirty = true;
+        self.folders.insert(mailbox, folder);
+        mailbox
+    }
+
+    /// Deletes a folder that was opened, with all it holds; its entry in the tree is the caller's. What it used is
+    /// free at once, its rows and bodies go with the sweeper.
+    pub(crate) fn delete_folder(&mut self, mailbox: MailboxId) -> Result<(), Failure> {
+        let folder = self.folder(mailbox)?;
+        folder.deleted = true;
+        folder.dirty = false;
+        let state = folder.state.clone();
+        // Rows that this batch wrote before stand in blocks that the sweeper will find.
+        let gone = Tally {
+            messages: -(state.messages as i64),
+            bytes: -(state.bytes as i64),
+            unseen: 0,
+            deleted: -(state.deleted as i64),
+            deleted_bytes: -(state.deleted_bytes as i64),
+        };
+        self.use_up(gone);
+        self.trx.clear(&self.shared.keys.state(self.account, mailbox));
+        let key = self.shared.keys.pending(self.account, PendingKind::Folder, mailbox.0);
+        self.trx.set_bytes(key, Pending::Marked.encode().into());
+        self.sweep = true;
+        Ok(())
+    }
+
+    /// Moves the account's counters.
+    pub(crate) fn use_up(&mut self, tally: Tally) {
+        let usage = &mut self.ledger.usage;
+        usage.bytes = moved(usage.bytes, tally.bytes);
+        usage.messages = moved(usage.messages, tally.messages);
+        usage.deleted_bytes = moved(usage.deleted_bytes, tally.deleted_bytes);
+        usage.deleted_messages = moved(usage.deleted_messages, tally.deleted);
+        self.ledger_dirty = true;
+    }
+
+    /// Moves the counters of a folder and of the account.
+    pub(crate) fn tally(&mut self, mailbox: MailboxId, tally: Tally) -> Result<(), Failure> {
+        self.folder(mailbox)?.tally(tally);
+        self.use_up(tally);
+        Ok(())
+    }
+
+    /// Answers `OverQuota` when that much more may not be used.
+    pub(crate) fn check_quota(&self, bytes: u64, messages: u64) -> Result<(), Failure> {
+        let (limits, usage) = (&self.ledger.limits, &self.ledger.usage);
+        let over = |limit: Option<u64>, used: u64, more: u64| {
+            more > 0 && limit.is_some_and(|limit| used.saturating_add(more) > limit)
+        };
+        if over(limits.bytes, usage.bytes, bytes) || over(limits.messages, usage.messages, messages) {
+            return Err(Error::new(ErrorKind::OverQuota, "the quota would be exceeded").into());
+        }
+        Ok(())
+    }
+
+    /// Gives up one reference to each body; the sweeper does the rest.
+    pub(crate) fn release(&mut self, bodies: impl IntoIterator<Item = BodyId>) {
+        self.released.extend(bodies);
+    }
+
+    /// Writes what the batch did. `batch` names it in the ledger.
+    pub(crate) fn finish(mut self, batch: u64) -> Learned {
+        let mut learned = Learned::default();
+        let folders = std::mem::take(&mut self.folders);
+        for (mailbox, mut folder) in folders {
+            if folder.deleted {
+                learned.gone.push(mailbox);
+                // Blocks changed before the folder was deleted are written all the same: the sweeper reads them to
+                // give up their bodies.
+                self.write_blocks(&mut folder);
+                continue;
+            }
+            if !folder.dirty {
+                continue;
+            }
+            self.write_folder(folder, &mut learned);
+        }
+        if !self.released.is_empty() {
+            let id = self.take_id();
+            let key = self.shared.keys.pending(self.account, PendingKind::Released, id);
+            let bodies = std::mem::take(&mut self.released);
+            self.trx.set_bytes(key, Pending::Released(bodies).encode().into());
+            self.sweep = true;
+        }
+        if !self.feed.is_empty() {
+            self.write_feed();
+        }
+        if self.ledger_dirty {
+            self.ledger.remember(batch);
+            self.trx.set_bytes(self.shared.keys.ledger(self.account), self.ledger.encode().into());
+            learned.wrote = true;
+        }
+        learned.tree = self.tree.filter(|_| self.tree_changed);
+        learned.sweep = self.sweep;
+        learned
+    }
+
+    fn write_blocks(&mut self, folder: &mut FolderWork) -> Vec<(BlockNo, Arc<model::Block>)> {
+        let changed = folder.changed_blocks();
+        for (number, block) in &changed {
+            let key = self.shared.keys.block(self.account, folder.mailbox, *number);
+            if block.rows().is_empty() {
+                self.trx.clear(&key);
+            } else {
+                self.trx.set_bytes(key, block.encode().into());
+            }
+        }
+        changed
+    }
+
+    fn write_folder(&mut self, mut folder: FolderWork, learned: &mut Learned) {
+        let mailbox = folder.mailbox;
+        // Every change of a folder is ordered by the ledger.
+        self.ledger_dirty = true;
+        let changed = self.write_blocks(&mut folder);
+        let highest = folder.state.highest_modseq.0;
+        if highest / LOG_TRIM_INTERVAL != (highest - folder.entries.len() as u64) / LOG_TRIM_INTERVAL {
+            let key = self.shared.keys.pending(self.account, PendingKind::Log, mailbox.0);
+            self.trx.set_bytes(key, Pending::Marked.encode().into());
+            self.sweep = true;
+        }
+        self.feed.extend(folder.entries.iter().map(|entry| FeedItem {
+            mailbox: Some(mailbox),
+            modseq: entry.modseq,
+            kind: entry.kind,
+            request: entry.request,
+            device: Vec::new(),
+        }));
+        let mut entries = std::mem::take(&mut folder.entries).into_iter().peekable();
+        while entries.peek().is_some() {
+            let mut batch = LogBatch { at: self.now, entries: Vec::new() };
+            let mut bytes = 0;
+            let mut last = ModSeq(0);
+            while let Some(entry) = entries.next_if(|_| bytes < LOG_VALUE_BYTES_MAX) {
+                bytes += 24 + 6 * (entry.changed.ranges().len() + entry.removed.ranges().len());
+                last = entry.modseq;
+                batch.entries.push(entry);
+            }
+            self.trx.set_bytes(self.shared.keys.log(self.account, mailbox, last), batch.encode().into());
+        }
+        let base = folder.base().cloned();
+        let record = StateRecord { folder: folder.state, log_from: folder.log_from };
+        let raw = Bytes::from(record.encode());
+        self.trx.set_bytes(self.shared.keys.state(self.account, mailbox), raw.clone());
+        if let Some(base) = base {
+            let snapshot = Arc::new(base.with_changes(record.folder, changed));
+            learned.folders.push(Arc::new(CachedFolder { raw, log_from: record.log_from, snapshot }));
+        }
+    }
+
+    fn write_feed(&mut self) {
+        let partition = self.account.partition();
+        let keys = &self.shared.keys;
+        let prefix = keys.feed_log_prefix(partition);
+        let items = std::mem::take(&mut self.feed);
+        for (part, items) in items.chunks(FEED_ITEMS_MAX).enumerate() {
+            let entry = FeedEntry { account: self.account, at: self.now, items: items.to_vec() };
+            self.trx.set_versionstamped_key(&prefix, &(part as u16).to_be_bytes(), &entry.encode());
+        }
+        self.trx.set_versionstamped_value(&keys.feed_head(partition), &[]);
+    }
+}
+
+/// The state of a new, empty folder.
+pub(crate) fn new_state(ledger: &mut Ledger, now: i64) -> FolderState {
+    // UIDVALIDITY ascends within the account, so that a name given again never shows an old value.
+    let clock = u32::try_from(now).unwrap_or(1).max(1);
+    let value = clock.max(ledger.last_uid_validity.saturating_add(1));
+    ledger.last_uid_validity = value;
+    FolderState {
+        uid_validity: UidValidity::new(value).unwrap_or(UidValidity(std::num::NonZeroU32::MAX)),
+        uid_next: 1,
+        highest_modseq: ModSeq(1),
+        expunge_modseq: ModSeq(0),
+        messages: 0,
+        unseen: 0,
+        deleted: 0,
+        bytes: 0,
+        deleted_bytes: 0,
+        recent_uid: 1,
+        keywords: Arc::new(KeywordTable::default()),
+    }
+}
+
+/// The blocks in which `uids` up to `last_uid` may stand, ascending; none when more than `most`.
+fn blocks_of(uids: &UidSet, last_uid: u32, most: usize) -> Option<Vec<BlockNo>> {
+    let mut numbers: Vec<BlockNo> = Vec::new();
+    for (first, last) in uids.ranges() {
+        if first > last_uid {
+            break;
+        }
+        let begin = first / model::limits::BLOCK_UIDS;
+        let end = last.min(last_uid) / model::limits::BLOCK_UIDS;
+        let begin = numbers.last().map_or(begin, |previous| begin.max(previous.0 + 1));
+        if begin > end {
+            continue;
+        }
+        if numbers.len() + (end - begin) as usize + 1 > most {
+            return None;
+        }
+        numbers.extend((begin..=end).map(BlockNo));
+    }
+    Some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_sets() {
+        let check = |ranges: &[(u32, u32)], last: u32, expected: Option<&[u32]>| {
+            let set = UidSet::from_ranges(ranges.iter().copied());
+            let found = blocks_of(&set, last, 4).map(|blocks| blocks.iter().map(|b| b.0).collect::<Vec<_>>());
+            assert_eq!(found.as_deref(), expected, "{set} below {last}");
+        };
+        check(&[(1, 3), (5, 127), (128, 128)], 1000, Some(&[0, 1]));
+        check(&[(1, u32::MAX)], 300, Some(&[0, 1, 2]));
+        check(&[(1, u32::MAX)], 3000, None);
+        check(&[(1, 1), (1000, 1001), (1020, 1025)], 3000, Some(&[0, 7, 8]));
+        check(&[(400, 500)], 300, Some(&[]));
+        check(&[(1, 5)], 0, Some(&[]));
+    }
+}

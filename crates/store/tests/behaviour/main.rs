@@ -1,0 +1,10 @@
+//! What the store does, as its callers see it, over the embedded engine.
+#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+
+mod accounts;
+mod appending;
+mod copying;
+mod expunging;
+mod flagging;
+mod folders;
+mod harness;
