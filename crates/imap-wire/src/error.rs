@@ -79,3 +79,8 @@ impl Fail {
         ParseError { kind: self.kind.unwrap_or(ParseErrorKind::Syntax), message: self.message, tag }
     }
 }
+
+/// Refuses what was `given` before: no parameter, modifier or option may be repeated (RFC 4466).
+pub(crate) fn once(given: bool) -> Parse<()> {
+    if given { Err(Fail::syntax("each parameter, modifier or option can be given once")) } else { Ok(()) }
+}

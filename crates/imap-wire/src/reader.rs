@@ -21,9 +21,10 @@
 //! asked for it (RFC 9051 §4.3). When there is more to skip than [`Limits::discard_bytes_max`], the answer is
 //! [`Step::Fatal`]: say BYE and close.
 //!
-//! Lines end with CRLF. A bare LF ends nothing: servers that take it let whoever can put a LF into a string
-//! that a client quotes (a search from a web page) begin a command of their own. Its line is answered with BAD
-//! at once, so that a person typing sees why, and skipped up to the next CRLF.
+//! Lines end with CRLF. Servers that take a bare LF let whoever can put one into a string that a client quotes
+//! (a search from a web page) begin a command of their own. Here a line that ends with LF alone is answered with
+//! BAD, and so is what follows it up to the next CRLF: nothing of it is executed, yet each line has its answer,
+//! so that neither a person typing nor a program waits in vain.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -96,6 +97,8 @@ pub struct Reader {
     scanned: usize,
     /// Literals in the current piece.
     literals: usize,
+    /// The line before ended with LF alone: the current one may be the rest of its command.
+    after_bare_lf: bool,
     /// Octets of the current refused command that were skipped.
     discarded: u64,
     /// An APPEND or REPLACE that has begun.
@@ -148,6 +151,7 @@ impl Reader {
             line_start: 0,
             scanned: 0,
             literals: 0,
+            after_bare_lf: false,
             discarded: 0,
             append: None,
             steps: VecDeque::new(),
@@ -280,18 +284,22 @@ impl Reader {
         let Some(found) = memchr::memchr(b'\n', &buffer[self.scanned..]) else {
             self.scanned = buffer.len();
             if buffer.len() - self.line_start > line_max + 1 {
-                return Some(self.refuse_line(buffer, self.line_start, line_too_long(line_max)));
+                return Some(self.refuse_line(buffer, line_too_long(line_max)));
             }
             return Some(Step::NeedMore);
         };
         let after = self.scanned + found + 1;
         let line = &buffer[self.line_start..after];
         if line.len() > line_max + 2 {
-            return Some(self.refuse_line(buffer, self.line_start, line_too_long(line_max)));
+            return Some(self.refuse_line(buffer, line_too_long(line_max)));
         }
         let Some(line) = line.strip_suffix(b"\r\n") else {
-            return Some(self.refuse_line(buffer, after, bare_lf()));
+            return Some(self.refuse_bare_lf(buffer, after));
         };
+        if self.after_bare_lf {
+            let header = trailing_literal(line);
+            return Some(self.refuse_after_bare_lf(buffer, after, header));
+        }
         match self.mode {
             Mode::Command => {
                 let header = trailing_literal(line);
@@ -405,24 +413,49 @@ impl Reader {
         header: LiteralHeader,
         fail: Fail,
     ) -> Step {
-        let tag = self.tag(buffer);
-        buffer.advance(after);
-        self.next_command();
+        let step = self.refuse(buffer, after, fail);
         if header.non_sync {
             self.state = State::SkipOctets(header.size);
         }
-        Step::Bad(fail.with_tag(tag))
+        step
     }
 
-    /// Refuses a command in the middle of a line: forgets the buffer up to `answered` and skips to the line's end.
-    fn refuse_line(&mut self, buffer: &mut BytesMut, answered: usize, fail: Fail) -> Step {
+    /// Refuses a command in the middle of a line: skips to the line's end.
+    fn refuse_line(&mut self, buffer: &mut BytesMut, fail: Fail) -> Step {
+        let step = self.refuse(buffer, self.line_start, fail);
+        self.state = State::SkipLine;
+        step
+    }
+
+    /// Refuses a command for the bare LF before `after`.
+    fn refuse_bare_lf(&mut self, buffer: &mut BytesMut, after: usize) -> Step {
+        self.after_bare_lf = true;
+        self.refuse(buffer, after, bare_lf("lines end with CR LF, not with LF alone"))
+    }
+
+    /// Refuses a line that follows a bare LF.
+    fn refuse_after_bare_lf(
+        &mut self,
+        buffer: &mut BytesMut,
+        after: usize,
+        header: Option<LiteralHeader>,
+    ) -> Step {
+        self.after_bare_lf = false;
+        let step = self.refuse(buffer, after, bare_lf("this line follows one that ended with LF alone"));
+        if let Some(header) = header.filter(|header| header.non_sync) {
+            self.state = State::SkipOctets(header.size);
+        }
+        step
+    }
+
+    /// Refuses the current command, or line of another mode, and forgets the buffer up to `after`.
+    fn refuse(&mut self, buffer: &mut BytesMut, after: usize, fail: Fail) -> Step {
         let tag = if self.mode == Mode::Command { self.tag(buffer) } else { None };
         if self.mode == Mode::Idle {
             self.mode = Mode::Command;
         }
-        buffer.advance(answered);
+        buffer.advance(after);
         self.next_command();
-        self.state = State::SkipLine;
         Step::Bad(fail.with_tag(tag))
     }
 
@@ -469,8 +502,11 @@ impl Reader {
             return Some(Step::NeedMore);
         }
         let Some(line) = line.strip_suffix(b"\r\n") else {
-            return Some(Step::Bad(bare_lf().with_tag(None)));
+            self.next_command();
+            self.after_bare_lf = true;
+            return None;
         };
+        self.after_bare_lf = false;
         match trailing_literal(line) {
             Some(header) if header.non_sync && self.mode == Mode::Command => {
                 self.state = State::SkipOctets(header.size);
@@ -504,8 +540,8 @@ fn line_too_long(max: usize) -> Fail {
 }
 
 #[cold]
-fn bare_lf() -> Fail {
-    Fail::new(ParseErrorKind::BadOctet, "lines end with CR LF, not with LF alone")
+fn bare_lf(message: &'static str) -> Fail {
+    Fail::new(ParseErrorKind::BadOctet, message)
 }
 
 /// The announcement that `line` ends with.

@@ -67,6 +67,9 @@ const REASONS: &[&str] = &[
     "cannot be zero or start with zero",
     // RFC 7162 §3.2.6
     "VANISHED goes with UID FETCH and CHANGEDSINCE only",
+    // RFC 7162 §7, §3.2.5.2
+    "QRESYNC takes sets of numbers without * and $",
+    "sequence match data are two ascending sets",
     // `initial-resp = base64 / "="` is not empty.
     "expected an initial response in base64",
     "the threading algorithms are ORDEREDSUBJECT and REFERENCES",

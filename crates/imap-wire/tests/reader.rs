@@ -101,7 +101,10 @@ fn too_large() {
     check(&format!("a LOGIN u {}\r\nb NOOP\r\n", &long[10..]), &["a Login", "b Noop"]);
     check(&format!("a LOGIN u {}\r\nb NOOP\r\n", &long[9..]), &["a bad LineTooLong", "b Noop"]);
     check(&format!("a LOGIN u {long}\r\nb NOOP\r\n"), &["a bad LineTooLong", "b Noop"]);
-    check(&format!("a LOGIN u {long}\nx\r\nb NOOP\r\n"), &["a bad LineTooLong", "* bad BadOctet", "b Noop"]);
+    check(
+        &format!("a LOGIN u {long}\nx y\r\nb NOOP\r\n"),
+        &["a bad LineTooLong", "x bad BadOctet", "b Noop"],
+    );
     check(&format!("{long}{long} NOOP\r\nb NOOP\r\n"), &["* bad LineTooLong", "b Noop"]);
     // The rest of a refused line may announce a literal.
     check(&format!("a LOGIN {long} {{8+}}\r\nx NOOP\r\n\r\nb NOOP\r\n"), &["a bad LineTooLong", "b Noop"]);
@@ -138,10 +141,22 @@ fn literal_minus() {
 
 #[test]
 fn line_ends() {
-    // What follows a bare LF is not a command, however much it looks like one.
-    check("a NOOP\nb NOOP\r\nc NOOP\r\n", &["a bad BadOctet", "c Noop"]);
-    check("a NOOP\nb NOOP\nc NOOP\r\nd NOOP\r\n", &["a bad BadOctet", "* bad BadOctet", "d Noop"]);
-    check("a LOGIN {1}\nx y\r\nc NOOP\r\n", &["a bad BadOctet", "c Noop"]);
+    // What follows a bare LF is not a command, however much it looks like one, but it has its answer.
+    check("a NOOP\nb NOOP\r\nc NOOP\r\n", &["a bad BadOctet", "b bad BadOctet", "c Noop"]);
+    check(
+        "a NOOP\nb NOOP\nc NOOP\r\nd NOOP\r\n",
+        &["a bad BadOctet", "b bad BadOctet", "c bad BadOctet", "d Noop"],
+    );
+    check("a LOGIN {1}\nx y\r\nc NOOP\r\n", &["a bad BadOctet", "x bad BadOctet", "c Noop"]);
+    check("a NOOP\nb X {4+}\r\nc\r\n {4}\r\nd NOOP\r\n", &["a bad BadOctet", "b bad BadOctet", "d Noop"]);
+    check(
+        "a LOGIN u {3}\r\nx\ny z\nb NOOP\r\nc NOOP\r\n",
+        &["continue", "a bad BadOctet", "b bad BadOctet", "c Noop"],
+    );
+    check(
+        "a AUTHENTICATE X\r\nAA\nBB\r\nb NOOP\r\n",
+        &["a Authenticate", "* bad BadOctet", "BB bad BadOctet", "b Noop"],
+    );
     check("a NOOP\r\r\nb NOOP\r\n", &["a bad Syntax", "b Noop"]);
 }
 
@@ -394,7 +409,7 @@ fn authenticate() {
 fn idle() {
     check("a IDLE\r\ndone\r\nb NOOP\r\n", &["a Idle", "done", "b Noop"]);
     check("a IDLE\r\nb NOOP\r\nc NOOP\r\n", &["a Idle", "* bad Syntax", "c Noop"]);
-    check("a IDLE\r\nDONE\nx\r\nc NOOP\r\n", &["a Idle", "* bad BadOctet", "c Noop"]);
+    check("a IDLE\r\nDONE\nx y\r\nc NOOP\r\n", &["a Idle", "* bad BadOctet", "x bad BadOctet", "c Noop"]);
     let long = format!("a IDLE\r\n{}\r\nb NOOP\r\n", "D".repeat(100));
     check_with(&tiny_limits(), Literals::Buffered, &long, &["a Idle", "* bad LineTooLong", "b Noop"]);
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::command::Command;
 use crate::cursor::Cursor;
-use crate::error::{Fail, Parse};
+use crate::error::{Fail, Parse, once};
 use crate::mailbox::MailboxArg;
 
 /// Arguments of `CREATE`.
@@ -31,10 +31,13 @@ pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
     let mailbox = c.mailbox()?;
     let mut special_use = Vec::new();
     if c.eat(b' ') {
+        let mut given = false;
         c.list1("CREATE parameters", |c| {
             if !c.eat_word(b"USE") {
                 return Err(Fail::syntax("CREATE takes the parameter USE only"));
             }
+            once(given)?;
+            given = true;
             c.space("a list of special-use attributes")?;
             c.list("special-use attributes", |c| {
                 special_use.push(attribute(c)?);
@@ -76,6 +79,7 @@ mod tests {
         refuse("CREATE x (USE (Drafts))", "backslash");
         refuse("CREATE x (QUOTA 5)", "USE only");
         refuse("CREATE x (USE (\\Sent)", "closing parenthesis");
+        refuse("CREATE x (USE (\\Sent) USE (\\Sent))", "once");
         refuse("CREATE x USE", "in parentheses");
     }
 }

@@ -28,7 +28,7 @@ use std::num::NonZeroU32;
 use crate::command::Command;
 use crate::commands::search::{PartialRange, partial_range};
 use crate::cursor::Cursor;
-use crate::error::{Fail, Parse, ParseErrorKind};
+use crate::error::{Fail, Parse, ParseErrorKind, once};
 use crate::sequence::SequenceSet;
 use crate::string::IString;
 
@@ -191,6 +191,7 @@ fn macro_items(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> bool {
 fn modifiers(c: &mut Cursor<'_>, fetch: &mut Fetch) -> Parse<()> {
     c.list1("FETCH modifiers", |c| {
         if c.eat_word(b"CHANGEDSINCE") {
+            once(fetch.changed_since.is_some())?;
             c.space("a mod-sequence")?;
             let mod_seq = c.number63("a mod-sequence")?;
             if mod_seq == 0 {
@@ -198,8 +199,10 @@ fn modifiers(c: &mut Cursor<'_>, fetch: &mut Fetch) -> Parse<()> {
             }
             fetch.changed_since = Some(mod_seq);
         } else if c.eat_word(b"VANISHED") {
+            once(fetch.vanished)?;
             fetch.vanished = true;
         } else if c.eat_word(b"PARTIAL") {
+            once(fetch.partial.is_some())?;
             c.space("a range")?;
             fetch.partial = Some(partial_range(c)?);
         } else {
@@ -492,6 +495,11 @@ mod tests {
         refuse("FETCH 1 FLAGS (CHANGEDSINCE 0)", "begins at 1");
         refuse("FETCH 1 FLAGS (CHANGEDSINCE)", "a mod-sequence");
         refuse("FETCH 1 FLAGS (UNCHANGEDSINCE 1)", "FETCH takes");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE 1 CHANGEDSINCE 1)", "once");
+        refuse("UID FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED VANISHED)", "once");
+        refuse("UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)", "once");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE \"1\")", "a number");
+        refuse("FETCH 1 FLAGS (CHANGEDSINCE 9223372036854775808)", "too large");
         refuse("UID FETCH 1 FLAGS (VANISHED)", "VANISHED goes");
         refuse("FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)", "VANISHED goes");
         refuse("FETCH 1 FLAGS (PARTIAL 1:2)", "PARTIAL goes");

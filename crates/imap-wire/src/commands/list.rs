@@ -106,9 +106,9 @@ fn select_options(c: &mut Cursor<'_>) -> Parse<ListSelection> {
         }
         Ok(())
     })?;
-    // RFC 9051 §6.3.9.1: RECURSIVEMATCH alone, or with REMOTE only, is BAD.
-    if options.recursive_match && !options.subscribed && !options.special_use {
-        return Err(Fail::syntax("RECURSIVEMATCH needs another selection option, SUBSCRIBED for example"));
+    // RFC 9051 §6.3.9.1 and §9: it modifies a base option, which REMOTE and SPECIAL-USE (RFC 6154 §6) are not.
+    if options.recursive_match && !options.subscribed {
+        return Err(Fail::syntax("RECURSIVEMATCH needs the selection option SUBSCRIBED"));
     }
     Ok(options)
 }
@@ -197,6 +197,10 @@ mod tests {
         refuse("LIST (FOO) \"\" *", "selection options");
         refuse("LIST (RECURSIVEMATCH) \"\" *", "RECURSIVEMATCH needs");
         refuse("LIST (RECURSIVEMATCH REMOTE) \"\" *", "RECURSIVEMATCH needs");
+        refuse("LIST (SPECIAL-USE RECURSIVEMATCH) \"\" *", "RECURSIVEMATCH needs");
+        refuse("LIST \"\" ((INBOX))", "mailbox pattern");
+        refuse("LIST (SUBSCRIBED (x)) \"\" *", "selection option");
+        refuse("LIST \"\" * RETURNS (CHILDREN)", "takes RETURN");
         refuse("LIST \"\" * CHILDREN", "takes RETURN");
         refuse("LIST \"\" * RETURN", "return options");
         refuse("LIST \"\" * RETURN (FOO)", "not known");

@@ -33,9 +33,9 @@ use bytes::Bytes;
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::date::Date;
-use crate::error::{Fail, Parse, ParseErrorKind};
+use crate::error::{Fail, Parse, ParseErrorKind, once};
 use crate::sequence::SequenceSet;
-use crate::string::IString;
+use crate::string::{IString, is_atom_char};
 
 /// Arguments of `SEARCH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,18 +237,17 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
 pub(crate) fn result_options(c: &mut Cursor<'_>) -> Parse<ResultOptions> {
     c.space("result options in parentheses")?;
     let mut options = ResultOptions::default();
+    let set = |option: &mut bool| once(std::mem::replace(option, true));
     c.list("result options", |c| {
         let name = c.word("a result option")?.to_ascii_uppercase();
         match name.as_slice() {
-            b"MIN" => options.min = true,
-            b"MAX" => options.max = true,
-            b"ALL" => options.all = true,
-            b"COUNT" => options.count = true,
-            b"SAVE" => options.save = true,
+            b"MIN" => set(&mut options.min)?,
+            b"MAX" => set(&mut options.max)?,
+            b"ALL" => set(&mut options.all)?,
+            b"COUNT" => set(&mut options.count)?,
+            b"SAVE" => set(&mut options.save)?,
             b"PARTIAL" => {
-                if options.partial.is_some() {
-                    return Err(Fail::syntax("PARTIAL can be given once"));
-                }
+                once(options.partial.is_some())?;
                 c.space("a range of results")?;
                 options.partial = Some(partial_range(c)?);
             }
@@ -456,6 +455,9 @@ fn mod_seq(c: &mut Cursor<'_>) -> Parse<SearchModSeq> {
     let mut entry = None;
     if c.peek() == Some(b'"') {
         let name = c.string("a metadata item name")?;
+        if !is_entry_name(name.as_bytes()) {
+            return Err(Fail::syntax("a metadata item name is \"/flags/\" and a flag other than \\Recent"));
+        }
         c.space("priv, shared or all")?;
         let kind = c.word("priv, shared or all")?.to_ascii_lowercase();
         let kind = match kind.as_slice() {
@@ -468,6 +470,13 @@ fn mod_seq(c: &mut Cursor<'_>) -> Parse<SearchModSeq> {
         c.space("a mod-sequence")?;
     }
     Ok(SearchModSeq { entry, mod_seq: c.number63("a mod-sequence")? })
+}
+
+/// `"/flags/" attr-flag`: the flag's backslash was doubled in the quoted string and is single here.
+fn is_entry_name(name: &[u8]) -> bool {
+    let Some(flag) = name.strip_prefix(b"/flags/") else { return false };
+    let atom = flag.strip_prefix(b"\\").unwrap_or(flag);
+    !atom.is_empty() && atom.iter().all(|&b| is_atom_char(b)) && !flag.eq_ignore_ascii_case(b"\\Recent")
 }
 
 #[cfg(test)]
@@ -601,6 +610,13 @@ mod tests {
         refuse("SEARCH OLDER 0", "zero");
         refuse("SEARCH EMAILID a.b", "object identifier");
         refuse("SEARCH MODSEQ \"/flags/x\" mine 5", "priv, shared or all");
+        refuse("SEARCH MODSEQ \"/flags/\\\\recent\" all 1", "metadata item name");
+        refuse("SEARCH MODSEQ \"/x\" all 1", "metadata item name");
+        refuse("SEARCH MODSEQ \"/flags/a b\" all 1", "metadata item name");
+        refuse("SEARCH MODSEQ 9223372036854775808", "too large");
+        refuse("SEARCH RETURN (ALL ALL) ALL", "once");
+        refuse("SEARCH RETURN (MIN MIN) ALL", "once");
+        refuse("SEARCH RETURN (PARTIAL 1:*) ALL", "a number");
         refuse("SEARCH UID 0", "zero");
         refuse("SEARCH RETURN ALL", "in parentheses");
         refuse("SEARCH RETURN (FOO) ALL", "result options");

@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 
 use crate::command::Command;
 use crate::cursor::Cursor;
-use crate::error::{Fail, Parse};
+use crate::error::{Fail, Parse, once};
 use crate::mailbox::MailboxArg;
 use crate::sequence::SequenceSet;
 
@@ -40,8 +40,8 @@ pub struct QResync {
     pub mod_seq: u64,
     /// UIDs the client has messages of; without it, all up to UIDNEXT. No `*`.
     pub known_uids: Option<SequenceSet>,
-    /// Sequence numbers and their UIDs in the client's view, ascending and of the same count (RFC 7162 §3.2.5.2;
-    /// the count is not checked here). No `*`.
+    /// Sequence numbers and their UIDs in the client's view, both ascending, of the same count (RFC 7162
+    /// §3.2.5.2). No `*`.
     pub seq_match: Option<(SequenceSet, SequenceSet)>,
 }
 
@@ -60,11 +60,10 @@ fn arguments(c: &mut Cursor<'_>) -> Parse<Select> {
         c.list1("the parameters CONDSTORE and QRESYNC", |c| {
             let name = c.word("CONDSTORE or QRESYNC")?;
             if name.eq_ignore_ascii_case(b"CONDSTORE") {
+                once(select.condstore)?;
                 select.condstore = true;
             } else if name.eq_ignore_ascii_case(b"QRESYNC") {
-                if select.qresync.is_some() {
-                    return Err(Fail::syntax("QRESYNC can be given once"));
-                }
+                once(select.qresync.is_some())?;
                 c.space("the QRESYNC arguments")?;
                 select.qresync = Some(qresync(c)?);
             } else {
@@ -96,6 +95,10 @@ fn qresync(c: &mut Cursor<'_>) -> Parse<QResync> {
         c.space("the UIDs that belong to the sequence numbers")?;
         let uids = known_set(c)?;
         c.expect(b')', "expected a closing parenthesis after sequence match data")?;
+        let count = ascending_count(&numbers);
+        if count.is_none() || count != ascending_count(&uids) {
+            return Err(Fail::syntax("sequence match data are two ascending sets of as many numbers"));
+        }
         qresync.seq_match = Some((numbers, uids));
     }
     c.expect(b')', "expected a closing parenthesis after the QRESYNC arguments")?;
@@ -108,6 +111,21 @@ fn known_set(c: &mut Cursor<'_>) -> Parse<SequenceSet> {
         return Err(Fail::syntax("QRESYNC takes sets of numbers without * and $"));
     }
     Ok(set)
+}
+
+/// How many numbers a set without `*` has; nothing unless they ascend.
+fn ascending_count(set: &SequenceSet) -> Option<u64> {
+    let SequenceSet::Ranges(parts) = set else { return None };
+    let (mut count, mut above) = (0, 0);
+    for part in parts {
+        let (first, last) = (part.first.resolve(0), part.last.resolve(0));
+        if first <= above || last < first {
+            return None;
+        }
+        count += u64::from(last - first) + 1;
+        above = last;
+    }
+    Some(count)
 }
 
 #[cfg(test)]
@@ -169,5 +187,10 @@ mod tests {
         refuse("SELECT a (QRESYNC (1 1 1 2))", "match data");
         refuse("SELECT a (QRESYNC (1 1 (1)))", "UIDs that belong");
         refuse("SELECT a (QRESYNC (1 1) QRESYNC (1 1))", "once");
+        refuse("SELECT a (CONDSTORE CONDSTORE)", "once");
+        refuse("SELECT a (QRESYNC (1 1 (1:2 1:3)))", "ascending");
+        refuse("SELECT a (QRESYNC (1 1 (2,1 3,1)))", "ascending");
+        refuse("SELECT a (QRESYNC (1 1 (2:1 3:2)))", "ascending");
+        refuse("SELECT a (QRESYNC (1 1 (1,1 2,3)))", "ascending");
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::command::Command;
 use crate::cursor::Cursor;
-use crate::error::{Fail, Parse, ParseErrorKind};
+use crate::error::{Fail, Parse, ParseErrorKind, once};
 use crate::flag::Flag;
 use crate::sequence::SequenceSet;
 
@@ -61,6 +61,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
             if !c.eat_word(b"UNCHANGEDSINCE") {
                 return Err(Fail::syntax("STORE takes the modifier UNCHANGEDSINCE only"));
             }
+            once(unchanged_since.is_some())?;
             c.space("a mod-sequence")?;
             unchanged_since = Some(c.number63("a mod-sequence")?);
             Ok(())
@@ -153,6 +154,7 @@ mod tests {
         refuse("STORE 1 FLAGS (\"a\")", "a flag");
         refuse("STORE 1 () FLAGS x", "at least one");
         refuse("STORE 1 (UNCHANGEDSINCE) FLAGS x", "a mod-sequence");
+        refuse("STORE 1 (UNCHANGEDSINCE 1 UNCHANGEDSINCE 1) FLAGS x", "once");
         refuse("STORE 1 (CHANGEDSINCE 1) FLAGS x", "UNCHANGEDSINCE only");
         refuse(&format!("STORE 1 FLAGS{}", " a".repeat(2000)), "too many");
         refuse(&format!("STORE 1 FLAGS (a{})", " a".repeat(2000)), "at most");
