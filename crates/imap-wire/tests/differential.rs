@@ -1,14 +1,19 @@
-//! A second opinion: what another implementation of the grammar takes, ours takes too, and means the same by it.
+//! A second opinion: what another implementation of the grammar takes, ours takes too, and means the same by it;
+//! and the responses that ours writes the other reads, and writes again as they were.
 //!
-//! Meaning is compared without a table of types: the other implementation writes what it understood in its own
+//! Meaning of commands is compared without a table of types: the other implementation writes what it understood in its own
 //! spelling (macros, quotes, literals), and ours has to read that as it read the original.
 
 use bytes::Bytes;
-use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
 use imap_codec::encode::Encoder;
+use imap_codec::{CommandCodec, ResponseCodec};
+use imap_wire::command::{Section, SectionText, StatusItem};
 use imap_wire::fuzzing::{Literals, drive};
-use imap_wire::{Limits, Step, parse_command};
+use imap_wire::response::fetch::{FetchWriter, PartName};
+use imap_wire::response::{self, Condition, ListData, QuotaResource, StatusValue};
+use imap_wire::{Code, DateTime, Limits, MailboxEncoding, Step, Tag, parse_command};
+use model::UidSet;
 use proptest::prelude::*;
 
 const COMMANDS: &str = include_str!("commands.txt");
@@ -116,5 +121,118 @@ proptest! {
         input.splice(at..end, piece.bytes());
         input.extend_from_slice(b"\r\n");
         compare(&input);
+    }
+}
+
+/// Writes one response, which the other has to read whole and write again octet by octet.
+#[track_caller]
+fn reread(write: impl FnOnce(&mut Vec<u8>)) {
+    let mut out = Vec::new();
+    write(&mut out);
+    let shown = out.escape_ascii();
+    let Ok((rest, response)) = ResponseCodec::default().decode(&out) else { panic!("not read: {shown}") };
+    assert!(rest.is_empty(), "not read whole: {shown}");
+    let again = ResponseCodec::default().encode(&response).dump();
+    // `date-day-fixed = (SP DIGIT) / 2DIGIT`: the other writes the second.
+    let padded = memchr::memmem::find(&out, b"INTERNALDATE \" ").map(|at| at + b"INTERNALDATE \"".len());
+    let mut expected = out.clone();
+    if let Some(at) = padded {
+        expected[at] = b'0';
+    }
+    assert!(again == expected, "{shown}\n{}", again.escape_ascii());
+}
+
+#[test]
+fn responses() {
+    let tag = Tag::new("A1".into()).unwrap();
+    let set = UidSet::from_ranges([(1, 3), (7, 7)]);
+    for code in [
+        Code::Alert,
+        Code::AlreadyExists,
+        Code::TryCreate,
+        Code::TooBig,
+        Code::UidNotSticky,
+        Code::UnknownCte,
+        Code::OverQuota,
+        Code::HighestModSeq(5),
+        Code::NoModSeq,
+        Code::Closed,
+        Code::Modified(&set),
+        Code::AppendUid(9, &set),
+        Code::CopyUid(9, &set, &set),
+        Code::PermanentFlags(&["\\Seen", "$x", "\\*"]),
+        Code::BadCharset(&["US-ASCII", "UTF-8"]),
+        Code::Capability(&["IMAP4REV1", "IDLE"]),
+        Code::UidNext(4),
+        Code::UidValidity(5),
+        Code::Unseen(6),
+        Code::CompressionActive,
+    ] {
+        reread(|out| response::tagged(out, &tag, Condition::No, Some(&code), "some text"));
+        reread(|out| response::untagged(out, Condition::Ok, Some(&code), "some text"));
+    }
+    reread(|out| response::untagged(out, Condition::Bye, None, "good night"));
+    reread(|out| response::continuation(out, "idling"));
+    reread(|out| response::capability(out, ["IMAP4REV1", "IDLE", "LITERAL+"]));
+    reread(|out| response::enabled(out, ["CONDSTORE"]));
+    reread(|out| response::exists(out, 4));
+    reread(|out| response::recent(out, 0));
+    reread(|out| response::expunge(out, 9));
+    reread(|out| response::vanished(out, true, &set));
+    reread(|out| response::vanished(out, false, &set));
+    reread(|out| response::flags(out, ["\\Seen", "$x", "\\read-report-sent"]));
+    reread(|out| response::search(out, [5, 3], None));
+    reread(|out| response::search(out, [5, 3], Some(99)));
+    reread(|out| response::sort(out, [5, 3], None));
+    reread(|out| response::id(out, &[("name", Some("a \"b\"")), ("os", None)], false));
+    reread(|out| response::namespace(out, &[("", Some('/'))], &[], &[], MailboxEncoding::Utf8));
+    let resource = QuotaResource { name: "STORAGE", usage: 1, limit: 2 };
+    reread(|out| response::quota(out, "r", [resource], false));
+    reread(|out| response::quota_root(out, "INBOX", MailboxEncoding::ModifiedUtf7, ["r"]));
+    for name in ["INBOX", "a b", "a]", "a%*", "\"", "\\", "Entw\u{fc}rfe", "NIL", "a\r\nb"] {
+        let data = ListData {
+            attributes: &["\\Noselect", "\\HasChildren"],
+            separator: Some('/'),
+            name,
+            ..ListData::default()
+        };
+        reread(|out| response::list(out, &data, MailboxEncoding::ModifiedUtf7));
+        reread(|out| response::lsub(out, &data, MailboxEncoding::ModifiedUtf7));
+        let values = [
+            (StatusItem::Messages, StatusValue::Number(1)),
+            (StatusItem::UidNext, StatusValue::Number(4_294_967_295)),
+            (StatusItem::Size, StatusValue::Number(u64::from(u32::MAX) + 1)),
+            (StatusItem::HighestModSeq, StatusValue::Number(7)),
+        ];
+        reread(|out| response::status(out, name, MailboxEncoding::ModifiedUtf7, values));
+    }
+}
+
+proptest! {
+    #[test]
+    fn fetches(
+        (number, uid, size, mod_seq) in (1u32.., 1u32.., any::<u32>(), 1..i64::MAX as u64),
+        unix_seconds in -2_208_988_800i64..253_402_200_000,
+        zone_minutes in -719i16..=720,
+        octets in proptest::collection::vec(1u8.., 0..40),
+        parts in proptest::collection::vec(1u32.., 0..4),
+    ) {
+        let part = parts.iter().filter_map(|&n| n.try_into().ok()).collect();
+        let section = Section { part, text: Some(SectionText::Header) };
+        reread(|out| {
+            let mut fetch = FetchWriter::begin(out, number);
+            fetch.uid(out, uid);
+            fetch.flags(out, ["\\Seen", "\\Recent", "$x"]);
+            fetch.mod_seq(out, mod_seq);
+            fetch.internal_date(out, DateTime { unix_seconds, zone_minutes });
+            fetch.size(out, size.into());
+            fetch.section_nil(out, PartName::Rfc822, None);
+            fetch.section_string(out, PartName::Body(&section), None, &octets);
+            fetch.section_literal(out, PartName::Body(&section), Some(3), octets.len() as u64, false);
+            out.extend_from_slice(&octets);
+            fetch.section_literal(out, PartName::Binary(&section.part), None, octets.len() as u64, true);
+            out.extend_from_slice(&octets);
+            fetch.end(out);
+        });
     }
 }
