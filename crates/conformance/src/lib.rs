@@ -9,6 +9,7 @@
 //! server's own crates.
 
 pub mod client;
+pub mod clients;
 pub mod malformed;
 pub mod oracle;
 pub mod pattern;

@@ -27,8 +27,6 @@ pub struct User {
     pub password: String,
 }
 
-/// Accounts made ahead for a server of our own.
-pub const ACCOUNTS: u32 = 500;
 const PASSWORD: &str = "correct horse";
 
 /// Why there is no server.
@@ -80,11 +78,11 @@ pub struct Options {
 }
 
 impl Server {
-    /// The server the environment names, or one of our own with [`ACCOUNTS`] accounts.
-    pub fn under_test() -> Result<Self, ServerError> {
+    /// The server the environment names, or one of our own with so many accounts.
+    pub fn under_test(accounts: u32) -> Result<Self, ServerError> {
         match std::env::var("MSS_IMAP_ADDR") {
             Ok(address) => Self::external(&address),
-            Err(_) => Self::start(&Options { accounts: ACCOUNTS, ..Options::default() }),
+            Err(_) => Self::start(&Options { accounts, ..Options::default() }),
         }
     }
 

@@ -13,7 +13,7 @@ const THREADS: usize = 8;
 #[test]
 fn every_transcript_holds() {
     let transcripts = chosen();
-    let server = Server::under_test().expect("a server under test");
+    let server = Server::under_test(accounts(&transcripts)).expect("a server under test");
     let outcomes = play_all(&transcripts, &server);
     let mut failures = Vec::new();
     let (mut passed, mut skipped) = (0, Vec::new());
@@ -64,6 +64,11 @@ fn dovecot_agrees() {
     }
     println!("{passed} passed, {failed} failed, {excused} excused, {skipped} skipped");
     assert_eq!(failed, 0);
+}
+
+/// One for each, and one more for those of several accounts.
+fn accounts(transcripts: &[Transcript]) -> u32 {
+    transcripts.iter().map(|transcript| transcript.logins.iter().copied().max().unwrap_or(1) as u32).sum()
 }
 
 fn chosen() -> Vec<Transcript> {

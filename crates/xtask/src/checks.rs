@@ -66,7 +66,52 @@ pub fn deps() -> anyhow::Result<()> {
     for (program, package) in DEBIAN_PACKAGES {
         anyhow::ensure!(on_path(program), "{program} is still missing after installing {package}");
     }
+    npm_clients()
+}
+
+/// npm packages of the lock file, in `target/clients`; nothing to do when they are there.
+fn npm_clients() -> anyhow::Result<()> {
+    let from = root().join("crates/conformance/clients");
+    let into = root().join("target/clients");
+    let lock = std::fs::read(from.join("package-lock.json"))?;
+    let installed = std::fs::read(into.join("package-lock.json")).is_ok_and(|found| found == lock);
+    if installed && into.join("node_modules").is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&into)?;
+    // The lock file last: it says that what it lists is there.
+    let staged = into.join("staged");
+    std::fs::create_dir_all(&staged)?;
+    for name in ["package.json", "package-lock.json"] {
+        std::fs::copy(from.join(name), staged.join(name))?;
+    }
+    let folder = staged.to_string_lossy().into_owned();
+    run("npm", &["ci", "--prefix", &folder, "--ignore-scripts", "--no-audit", "--no-fund"], &[])?;
+    let modules = into.join("node_modules");
+    if modules.is_dir() {
+        std::fs::remove_dir_all(&modules)?;
+    }
+    std::fs::rename(staged.join("node_modules"), &modules)?;
+    std::fs::write(into.join("package-lock.json"), lock)?;
+    std::fs::remove_dir_all(&staged)?;
     Ok(())
+}
+
+/// Transcripts against a server that runs already, or judged by Dovecot.
+pub fn conformance(arguments: &[String]) -> anyhow::Result<()> {
+    let mut command = vec!["test", "--package", "conformance", "--test", "transcripts", "--"];
+    let mut variables = Vec::new();
+    match arguments {
+        [] => command.push("every_transcript_holds"),
+        [option] if option == "--oracle" => command.extend(["--ignored", "dovecot_agrees"]),
+        [address] => {
+            command.push("every_transcript_holds");
+            variables.push(("MSS_IMAP_ADDR", address.as_str()));
+        }
+        _ => anyhow::bail!("wants nothing, --oracle, or the address of a server"),
+    }
+    command.push("--nocapture");
+    run(&cargo(), &command, &variables)
 }
 
 /// Every fuzz target for some seconds each, guided by coverage. Inputs that failed stay in `target/fuzz/failed`, the

@@ -14,6 +14,9 @@ cargo xtask TASK
   check      everything that continuous integration checks: format, lints, layers, licences, docs, tests, short fuzz
   test       install what the tests need, then run all of them
   deps       install what the tests need: Debian packages and npm clients
+  conformance [--oracle | HOST:PORT]
+             play the transcripts against our server, judge them by Dovecot, or play them against a server that runs
+             (MSS_IMAP_USER, MSS_IMAP_PASSWORD name its accounts; MSS_TRANSCRIPT chooses by name)
   fuzz       run every fuzz target for some seconds (MSS_FUZZ_SECONDS, 20 by default)
   layers     check that crates depend only on what crates/xtask/layers.toml allows
   licences   check licences and duplicate versions against crates/xtask/licences.toml
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         "check" => checks::check(),
         "test" => checks::test(),
         "deps" => checks::deps(),
+        "conformance" => checks::conformance(&std::env::args().skip(2).collect::<Vec<_>>()),
         "fuzz" => checks::fuzz(),
         "layers" => layers::check(),
         "licences" => licences::check(),
