@@ -1,4 +1,5 @@
-//! A corpus of messages against what Python's email package makes of them (oracle/corpus.py).
+//! Corpora of messages against what others make of them: Python's email package (oracle/corpus.py) and Dovecot
+//! (oracle/dovecot.py).
 
 use cpm_mime::address::{Element, elements};
 use cpm_mime::search::{Needle, index_contains};
@@ -82,6 +83,31 @@ fn python_reads_the_corpus_alike() {
             ["end"] => assert!(expected_leaves.is_empty() && addresses.is_empty()),
             _ => panic!("{line}"),
         }
+    }
+    assert!(checked > 100, "{checked}");
+}
+
+/// Types and parameter names are in lower case here and as written there.
+#[test]
+fn dovecot_answers_alike() {
+    let mut index = parse(&[], &Limits::default());
+    let mut checked = 0;
+    for line in include_str!("oracle/dovecot.txt").lines() {
+        let (what, octets) = line.split_once('\t').expect("two fields");
+        let expected = hex(octets);
+        let got = match what {
+            "message" => {
+                index = parse(&expected, &Limits::default());
+                continue;
+            }
+            "ENVELOPE" => index.envelope(),
+            "BODY" => index.body(),
+            "BODYSTRUCTURE" => index.bodystructure(),
+            _ => panic!("{what}"),
+        };
+        let lower = |octets: &[u8]| octets.to_ascii_lowercase().escape_ascii().to_string();
+        assert_eq!(lower(&got), lower(&expected), "{what}");
+        checked += 1;
     }
     assert!(checked > 100, "{checked}");
 }
