@@ -31,13 +31,13 @@ thread_local! {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The socket or TLS failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The server closed the stream.
     #[error("the server closed the connection")]
     Closed,
     /// See [`TooLong`].
-    #[error("{0}")]
+    #[error(transparent)]
     TooLong(#[from] TooLong),
     /// A command of the preparation or of the session's start was refused.
     #[error("{command:?} was answered {answer:?}")]

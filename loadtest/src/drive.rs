@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(60);
 const OPERATIONS_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// How long all connections together may take to open.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(1_800);
-/// The server's memory is looked at this long after the last connection went idle.
+/// The server's memory is looked at this long after connections came or went.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Between two updates of the progress line.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -108,7 +108,12 @@ pub async fn drive(
     let processes =
         ProcessSet::find(&plan.target.pid, plan.target.host_and_port().map_or(0, |(_, port)| port));
     let idle = plan.tasks.iter().any(|task| task.work.action == Action::Idle);
-    let memory_before = idle.then(|| processes.memory());
+    let mut memory_before = None;
+    if idle {
+        // What the preparation left behind goes away first.
+        tokio::time::sleep(SETTLE).await;
+        memory_before = Some(processes.memory());
+    }
 
     let (window_sender, window) = watch::channel(None);
     let (ready, mut readiness) = mpsc::unbounded_channel();
@@ -176,8 +181,8 @@ pub async fn drive(
     collected.watch_until(from, &shared, load_from, progress).await?;
     let (server_before, client_before) = (processes.cpu_seconds(), own_cpu_seconds());
     collected.watch_until(to, &shared, load_from, progress).await?;
-    let (server_after, client_after) = (processes.cpu_seconds(), own_cpu_seconds());
-    let counted = Instant::now().min(to).saturating_duration_since(from);
+    let mut after = (processes.cpu_seconds(), own_cpu_seconds());
+    let mut counted = Instant::now().min(to).saturating_duration_since(from);
     // Workers whose server stopped answering are told to give up.
     match tokio::time::timeout(GRACE, collected.rest()).await {
         Ok(all) => all?,
@@ -197,15 +202,19 @@ pub async fn drive(
         record.errors.unsent = due.saturating_sub(answered + refused + record.errors.unanswered);
     }
     progress.end();
-    let counted = match (fixed, record.last_end) {
-        (true, Some(end)) => end - from,
-        _ => counted,
-    };
+    // Operations of an open loop may end late; of a fixed number, the last one ends it.
+    if let Some(end) = record.last_end
+        && (fixed || end > to)
+    {
+        counted = end.saturating_duration_since(from);
+        after = (processes.cpu_seconds(), own_cpu_seconds());
+    }
     Ok(Outcome {
         record,
         counted,
-        server_cpu: (!processes.is_empty()).then_some(server_after - server_before),
-        client_cpu: client_after - client_before,
+        // Less than before means that a root process ended.
+        server_cpu: Some(after.0 - server_before).filter(|cpu| !processes.is_empty() && *cpu >= 0.0),
+        client_cpu: after.1 - client_before,
         memory,
         connections,
         opening,
@@ -352,4 +361,16 @@ async fn begin(shared: &Shared) -> Result<Window, Fault> {
     let window = window.ok_or(Fault::Late("the start of the load"))?;
     tokio::time::sleep_until(window.load_from.into()).await;
     Ok(window)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_due_in_a_window_are_counted() {
+        let s = Duration::from_secs;
+        assert_eq!(due_between(100.0, s(1), s(3)), 200);
+        assert_eq!(due_between(0.5, s(0), s(3)), 2);
+    }
 }
