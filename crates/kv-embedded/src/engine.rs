@@ -155,7 +155,7 @@ mod tests {
             match commit.await.unwrap() {
                 Ok(_) => answered.push(number as u8),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Unavailable, "came too late, and is told so")
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "came too late, and is told so");
                 }
             }
         }
