@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::index::{IndexBuilder, MessageIndex, PartKind, Section};
 use crate::limits::{Limits, PREVIEW_CHARS_MAX};
-use crate::search::{self, Needle};
+use crate::search::{self, LeafSearch, Needle};
 use crate::{cpim, header, transfer};
 
 /// Indexes `data` whole and in pieces of sizes that the data itself decide, and checks what the index promises.
@@ -47,13 +47,19 @@ pub fn fuzz_index(data: &[u8]) {
         check_index(&crate::parse(data, &limits));
     }
 
+    let needle = Needle::new("é a");
     for part in whole.parts() {
         let body = &data[part.body.start as usize..part.body.end as usize];
         if let Ok(size) = transfer::decoded_size(part.encoding, body) {
             assert!(size <= body.len() as u64, "decoding does not grow");
         }
+        let find = |size| {
+            let mut search = LeafSearch::new(&part, &needle)?;
+            body.chunks(size).any(|piece| search.push(piece));
+            Some(search.finish())
+        };
+        assert_eq!(find(7), find(body.len().max(1)), "a search in pieces is a search");
     }
-    let needle = Needle::new("é a");
     if search::body_contains(data, &whole, &needle) {
         assert!(search::text_contains(data, &whole, &needle));
     }

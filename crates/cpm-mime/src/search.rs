@@ -7,7 +7,6 @@
 //! Leaves are searched as they stream: transfer encoding, charset and folding keep a few octets of state, and a match
 //! may span pieces. HTML is searched as its source.
 
-use encoding_rs::{CoderResult, UTF_8};
 use icu_casemap::{CaseMapper, CaseMapperBorrowed};
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use memchr::memmem::Finder;
@@ -22,7 +21,7 @@ const DECOMPOSE: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerB
 
 /// Octets of non-ASCII text that wait for what follows, so that marks are ordered across pieces.
 const HELD_BYTES_MAX: usize = 64;
-/// Octets of decoded text that are folded at a time.
+/// Octets of a leaf that are decoded at a time.
 const PIECE_BYTES: usize = 8 * 1024;
 
 /// Text in the form that i;unicode-casemap compares. Equal texts become equal octets, and a part of a text becomes a
@@ -118,10 +117,9 @@ impl<'n> Matcher<'n> {
 /// Looks for a needle in a leaf whose octets stream.
 pub struct LeafSearch<'n> {
     transfer: transfer::Decoder,
-    charset: encoding_rs::Decoder,
+    charset: charset::Decoder,
     matcher: Matcher<'n>,
     octets: Vec<u8>,
-    text: String,
 }
 
 impl<'n> LeafSearch<'n> {
@@ -135,12 +133,9 @@ impl<'n> LeafSearch<'n> {
         }
         Some(Self {
             transfer: transfer::Decoder::new(part.encoding).ok()?,
-            charset: charset::lookup(part.charset.as_bytes())
-                .unwrap_or(UTF_8)
-                .new_decoder_without_bom_handling(),
+            charset: charset::Decoder::new(part.charset.as_bytes()),
             matcher: Matcher::new(needle),
             octets: Vec::new(),
-            text: String::with_capacity(PIECE_BYTES),
         })
     }
 
@@ -168,16 +163,7 @@ impl<'n> LeafSearch<'n> {
     }
 
     fn decode(&mut self, last: bool) {
-        let mut rest = &self.octets[..];
-        loop {
-            self.text.clear();
-            let (result, read, _) = self.charset.decode_to_string(rest, &mut self.text, last);
-            self.matcher.push(&self.text);
-            rest = &rest[read..];
-            if result == CoderResult::InputEmpty {
-                break;
-            }
-        }
+        self.charset.push(&self.octets, last, |text| self.matcher.push(text));
         self.octets.clear();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Encoding, MessageIndex, Part, PartKind, Parts};
+use super::{MessageIndex, Part, PartKind, Parts};
 
 /// What of a part is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +40,6 @@ impl MessageIndex {
             Section::Header => below.next().map(|message| message.header),
             Section::Text => below.next().map(|message| message.body),
         }
-    }
-
-    /// What BINARY and BINARY.SIZE of RFC 3516 read: the range of a part's body and how it is encoded, for
-    /// [`crate::transfer`]. The empty path is the whole message, which is not encoded. None where there is no such
-    /// part; with [`Encoding::Unknown`], IMAP answers `NO [UNKNOWN-CTE]`.
-    pub fn binary(&self, path: &[u32]) -> Option<(Range<u64>, Encoding)> {
-        if path.is_empty() {
-            return Some((0..self.size(), Encoding::Identity));
-        }
-        self.part(path).map(|part| (part.body, part.encoding))
     }
 
     /// The part that `path` numbers, such as `[1, 2]`; none where there is no such part, or the path is empty.
