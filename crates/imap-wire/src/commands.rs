@@ -119,7 +119,7 @@ pub(crate) fn tag(cursor: &mut Cursor<'_>) -> Parse<Tag> {
     match cursor.tag() {
         _ if cursor.at_end() && cursor.position() == 0 => fail("an empty line is no command"),
         None => fail("a command begins with a tag, of letters and digits for example"),
-        Some(tag) if cursor.eat(b' ') => Ok(Tag::unchecked(tag)),
+        Some(tag) if cursor.eat(b' ') => Ok(tag),
         Some(_) if cursor.at_end() => fail("a command is a tag, a space and a name"),
         Some(_) => fail("a tag has a character that tags may not have"),
     }

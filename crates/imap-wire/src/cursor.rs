@@ -13,7 +13,7 @@ use crate::flag::Flag;
 use crate::limits::Limits;
 use crate::mailbox::MailboxArg;
 use crate::sequence::{SeqNo, SeqRange, SequenceSet};
-use crate::string::{IString, StringForm, is_astring_char, is_atom_char, is_list_char, is_tag_char};
+use crate::string::{IString, StringForm, Tag, is_astring_char, is_atom_char, is_list_char, is_tag_char};
 
 pub(crate) struct Cursor<'a> {
     source: &'a Bytes,
@@ -148,12 +148,11 @@ impl<'a> Cursor<'a> {
         Ok(self.slice_from(start))
     }
 
-    /// `tag`, sharing the buffer; none when the next octet cannot begin one.
+    /// `tag`; none when the next octet cannot begin one.
     #[inline]
-    pub fn tag(&mut self) -> Option<Bytes> {
-        let start = self.pos;
+    pub fn tag(&mut self) -> Option<Tag> {
         let tag = self.run(is_tag_char);
-        (!tag.is_empty()).then(|| self.slice_from(start))
+        (!tag.is_empty()).then(|| Tag::unchecked(tag))
     }
 
     /// Digits as a number that fits 64 bits.

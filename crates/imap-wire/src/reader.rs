@@ -467,7 +467,7 @@ impl Reader {
         // Not further than a line that is refused for its length has surely come.
         let head = &buffer[..buffer.len().min(TAG_BYTES_MAX).min(self.limits.line_bytes_max)];
         let end = head.iter().position(|&b| matches!(b, b' ' | b'\r' | b'\n')).unwrap_or(0);
-        Tag::new(Bytes::copy_from_slice(&head[..end]))
+        Tag::new(&head[..end])
     }
 
     fn skip_octets(&mut self, buffer: &mut BytesMut, octets: u64) -> Option<Step> {

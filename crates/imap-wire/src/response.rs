@@ -448,7 +448,7 @@ mod tests {
     }
 
     fn tag() -> Tag {
-        Tag::new("A1".into()).unwrap()
+        Tag::new(b"A1").unwrap()
     }
 
     #[test]

@@ -1,30 +1,74 @@
-//! Tags and strings, as slices of the command they came in.
+//! Tags, and strings as slices of the command they came in.
 
 use bytes::Bytes;
 
-/// A command's tag: 1 or more ASTRING-CHARs without `+`. The default, for before the first command, has none.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Tag(Bytes);
+/// A command's tag: 1 or more ASTRING-CHARs without `+`.
+///
+/// A copy, not a slice: a tag lives as long as its command, an IDLE for hours, and must not keep the buffer that it
+/// came in. Usual tags are held in place.
+#[derive(Clone)]
+pub struct Tag(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Short { len: u8, octets: [u8; TAG_SHORT_BYTES] },
+    Long(Box<[u8]>),
+}
+
+/// Longest tag without an allocation, octets: what makes a tag 24 octets in all.
+const TAG_SHORT_BYTES: usize = 22;
 
 impl Tag {
-    /// A tag, if `bytes` is one: RFC 9051 §9, `tag = 1*<any ASTRING-CHAR except "+">`.
-    pub fn new(bytes: Bytes) -> Option<Tag> {
-        (!bytes.is_empty() && bytes.iter().all(|&b| is_tag_char(b))).then_some(Tag(bytes))
+    /// A tag, if `octets` are one: RFC 9051 §9, `tag = 1*<any ASTRING-CHAR except "+">`.
+    pub fn new(octets: &[u8]) -> Option<Tag> {
+        (!octets.is_empty() && octets.iter().all(|&b| is_tag_char(b))).then(|| Tag::unchecked(octets))
     }
 
     /// For the parser, which has just checked the characters.
-    pub(crate) fn unchecked(bytes: Bytes) -> Tag {
-        Tag(bytes)
+    #[inline]
+    pub(crate) fn unchecked(octets: &[u8]) -> Tag {
+        let mut short = [0; TAG_SHORT_BYTES];
+        match short.get_mut(..octets.len()) {
+            Some(place) => {
+                place.copy_from_slice(octets);
+                Tag(Repr::Short { len: octets.len() as u8, octets: short })
+            }
+            None => Tag(Repr::Long(octets.into())),
+        }
     }
 
     /// The tag's octets, ASCII.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::Short { len, octets } => &octets[..usize::from(*len)],
+            Repr::Long(octets) => octets,
+        }
     }
 
     /// The tag as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl Default for Tag {
+    /// No tag, which no command has: what stands where no command runs.
+    fn default() -> Self {
+        Tag::unchecked(b"")
+    }
+}
+
+impl PartialEq for Tag {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Tag {}
+
+impl std::hash::Hash for Tag {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -181,4 +225,29 @@ pub(crate) fn is_tag_char(b: u8) -> bool {
 /// `list-char = ATOM-CHAR / list-wildcards / resp-specials`.
 pub(crate) fn is_list_char(b: u8) -> bool {
     CLASS[b as usize] & LIST != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        for len in [1, 4, TAG_SHORT_BYTES, TAG_SHORT_BYTES + 1, 300] {
+            let text = "x".repeat(len);
+            let tag = Tag::new(text.as_bytes()).unwrap();
+            assert_eq!((tag.as_str(), tag.to_string()), (text.as_str(), text.clone()));
+            assert!(tag == tag.clone() && Some(&tag) != Tag::new(b"y").as_ref());
+        }
+        assert_eq!(size_of::<Tag>(), 24);
+        for text in ["", "a b", "a+", "\u{fc}", "*", "a\r"] {
+            assert!(Tag::new(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_keeps_the_secret() {
+        let secret = IString::from("secret");
+        assert_eq!(format!("{secret:?}"), "Quoted(6 octets)");
+    }
 }

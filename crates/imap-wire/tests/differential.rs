@@ -144,7 +144,7 @@ fn reread(write: impl FnOnce(&mut Vec<u8>)) {
 
 #[test]
 fn responses() {
-    let tag = Tag::new("A1".into()).unwrap();
+    let tag = Tag::new(b"A1").unwrap();
     let set = UidSet::from_ranges([(1, 3), (7, 7)]);
     for code in [
         Code::Alert,

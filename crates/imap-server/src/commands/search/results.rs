@@ -159,7 +159,7 @@ mod tests {
     fn lines() {
         let check = |options: ResultOptions, results: &Results, mod_seq, expected: &str| {
             let mut out = Vec::new();
-            let tag = Tag::new("a1".into()).expect("a tag");
+            let tag = Tag::new(b"a1").expect("a tag");
             esearch(true, &options, results, mod_seq, |data| response::esearch(&mut out, &tag, data));
             assert_eq!(String::from_utf8_lossy(&out), format!("* ESEARCH (TAG \"a1\") UID{expected}\r\n"));
         };
