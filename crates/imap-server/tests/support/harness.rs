@@ -48,8 +48,13 @@ impl TestServer {
 
     pub async fn start_with(options: Options) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let engine_options =
-            kv_embedded::Options { sync: kv_embedded::Sync::TestsOnlyNever, ..Default::default() };
+        // Small buffers, so that what a test sees of memory is the server's.
+        let engine_options = kv_embedded::Options {
+            sync: kv_embedded::Sync::TestsOnlyNever,
+            memtable_bytes: 4 << 20,
+            cache_bytes: 4 << 20,
+            ..Default::default()
+        };
         let engine = kv_embedded::EmbeddedEngine::open(directory.path(), engine_options).expect("an engine");
         let store = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
         let feed = Arc::new(SilentFeed(watch::channel(Pulse::default()).0));
