@@ -273,6 +273,12 @@ impl Keyspace {
         }
     }
 
+    /// The partition in a key of a log.
+    pub fn feed_partition_of(&self, key: &[u8]) -> Option<Partition> {
+        let at = self.prefix.len() + 1;
+        Some(Partition(u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?)))
+    }
+
     /// The versionstamp in a key of a partition's log.
     pub fn feed_stamp_of(&self, key: &[u8]) -> Option<Versionstamp> {
         let at = self.prefix.len() + 3;

@@ -1,0 +1,240 @@
+//! What listeners hear, over the embedded engine, with and without faults.
+#![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use feed::{Feed, Options};
+use kv::Engine;
+use kv::fault::{FaultEngine, Faults};
+use kv_embedded::EmbeddedEngine;
+use model::{AccountId, CpmAddress, Flags, MailboxId, MailboxName};
+use store::{Environment, Store};
+use store_api::{
+    AppendBody, AppendMessage, AppendRequest, Appended, ChangeFeed, Credentials, Ctx, MailStore, NewAccount,
+    QuotaLimits, Requestor, Subscription,
+};
+
+struct Clock(AtomicI64);
+
+impl Environment for Clock {
+    fn now(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn random(&self) -> u64 {
+        // Enough for a test: distinct numbers, with a well-filled lower part.
+        static NEXT: AtomicI64 = AtomicI64::new(1);
+        (NEXT.fetch_add(1, Ordering::Relaxed) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+struct Bench {
+    engine: Arc<dyn Engine>,
+    store: Arc<Store>,
+    clock: Arc<Clock>,
+    _directory: tempfile::TempDir,
+}
+
+const CTX: Ctx = Ctx { request_id: 1, deadline: None, requestor: Requestor::Operator };
+
+impl Bench {
+    async fn new(faults: Faults) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = kv_embedded::Options {
+            sync: kv_embedded::Sync::TestsOnlyNever,
+            free_bytes_min: 0,
+            ..kv_embedded::Options::default()
+        };
+        let engine: Arc<dyn Engine> = EmbeddedEngine::open(directory.path(), options).unwrap();
+        let engine: Arc<dyn Engine> = FaultEngine::new(engine, 7, faults);
+        let clock = Arc::new(Clock(AtomicI64::new(1_700_000_000)));
+        let options =
+            store::Options { sweep: false, environment: clock.clone(), ..store::Options::default() };
+        let store = Store::open(engine.clone(), options).await.unwrap();
+        Self { engine, store, clock, _directory: directory }
+    }
+
+    fn feed(&self, recheck: Duration) -> Arc<Feed> {
+        let options = Options { recheck, trim: false, environment: self.clock.clone(), ..Options::default() };
+        Feed::new(self.engine.clone(), options)
+    }
+
+    async fn account(&self, n: u32) -> AccountId {
+        let new = NewAccount {
+            address: CpmAddress::parse(&format!("+1555{n:07}")).unwrap(),
+            credentials: Credentials::None,
+            limits: QuotaLimits::default(),
+        };
+        self.store.create_account(&CTX, new).await.unwrap()
+    }
+
+    async fn append(&self, account: AccountId) -> Appended {
+        let message = AppendMessage {
+            flags: Flags::default(),
+            keywords: Vec::new(),
+            internal_date: None,
+            body: AppendBody::Inline("x".into()),
+        };
+        let request = AppendRequest { mailbox: MailboxName::inbox(), messages: vec![message] };
+        self.store.append(&CTX, account, request).await.unwrap()
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Waits for a change; a test that hears nothing fails rather than hangs.
+async fn hear(subscription: &mut Subscription) -> store_api::Pulse {
+    assert!(tokio::time::timeout(Duration::from_secs(20), subscription.changed()).await.unwrap());
+    subscription.pulse()
+}
+
+async fn silent(subscription: &mut Subscription) -> bool {
+    tokio::time::timeout(Duration::from_millis(50), subscription.changed()).await.is_err()
+}
+
+#[tokio::test]
+async fn a_change_is_heard_by_who_listens_to_its_account() {
+    let b = Bench::new(Faults::none()).await;
+    let feed = b.feed(LONG);
+    let (one, two) = (b.account(1).await, b.account(2).await);
+    b.append(one).await;
+    let mut first = feed.subscribe(one).await.unwrap();
+    let mut second = feed.subscribe(two).await.unwrap();
+    assert!(silent(&mut first).await, "what was before is no news");
+    for _ in 0..20 {
+        let appended = b.append(one).await;
+        let pulse = hear(&mut first).await;
+        assert_eq!((pulse.mailbox, pulse.modseq), (Some(appended.mailbox), appended.modseq));
+    }
+    let mut again = first.clone();
+    let appended = b.append(one).await;
+    assert_eq!(hear(&mut first).await.modseq, appended.modseq);
+    assert_eq!(hear(&mut again).await.modseq, appended.modseq);
+    assert!(silent(&mut second).await);
+    b.store.subscribe(&CTX, two, &MailboxName::inbox(), true).await.unwrap();
+    assert_eq!(hear(&mut second).await.mailbox, None);
+}
+
+#[tokio::test]
+async fn nothing_between_subscribing_and_hearing_is_lost() {
+    let b = Arc::new(Bench::new(Faults::none()).await);
+    let feed = b.feed(LONG);
+    let account = b.account(1).await;
+    for _ in 0..100 {
+        let mut subscription = feed.subscribe(account).await.unwrap();
+        let writer = tokio::spawn({
+            let b = b.clone();
+            async move { b.append(account).await }
+        });
+        hear(&mut subscription).await;
+        let appended = writer.await.unwrap();
+        let state = b.store.status(&CTX, account, &[appended.mailbox]).await.unwrap();
+        assert!(state[0].as_ref().unwrap().highest_modseq >= appended.modseq);
+    }
+}
+
+#[tokio::test]
+async fn a_tail_ends_when_nobody_listens() {
+    let b = Bench::new(Faults::none()).await;
+    let feed = b.feed(Duration::from_millis(20));
+    let account = b.account(1).await;
+    let subscription = feed.subscribe(account).await.unwrap();
+    let other = feed.subscribe(account).await.unwrap();
+    assert_eq!(feed.tails(), 1);
+    drop(subscription);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(feed.tails(), 1);
+    drop(other);
+    for _ in 0..500 {
+        if feed.tails() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(feed.tails(), 0);
+    let mut subscription = feed.subscribe(account).await.unwrap();
+    b.append(account).await;
+    hear(&mut subscription).await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_feed_is_told() {
+    let b = Bench::new(Faults::none()).await;
+    let feed = b.feed(LONG);
+    let mut subscription = feed.subscribe(b.account(1).await).await.unwrap();
+    drop(feed);
+    assert!(!tokio::time::timeout(Duration::from_secs(20), subscription.changed()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_lose_no_change() {
+    let faults = Faults { read_unavailable: 0.05, watch_lost: 0.3, ..Faults::survivable() };
+    let b = Arc::new(Bench::new(Faults::none()).await);
+    let accounts = [b.account(1).await, b.account(2).await, b.account(3).await];
+    let faulty = FaultEngine::new(b.engine.clone(), 11, faults);
+    let options = Options {
+        recheck: Duration::from_millis(30),
+        trim: false,
+        environment: b.clock.clone(),
+        ..Options::default()
+    };
+    let feed = Feed::new(faulty.clone(), options);
+    let mut listeners = Vec::new();
+    for account in accounts {
+        let mut subscription = loop {
+            // A position may be out of reach for a while; then the front end tries again.
+            if let Ok(subscription) = feed.subscribe(account).await {
+                break subscription;
+            }
+        };
+        let b = b.clone();
+        listeners.push(tokio::spawn(async move {
+            let inbox: MailboxId =
+                b.store.folders(&CTX, account).await.unwrap().find(&MailboxName::inbox()).unwrap().id;
+            loop {
+                let state = b.store.status(&CTX, account, &[inbox]).await.unwrap();
+                if state[0].as_ref().unwrap().messages == 200 {
+                    break;
+                }
+                hear(&mut subscription).await;
+            }
+        }));
+    }
+    for round in 0..200 {
+        for account in accounts {
+            b.append(account).await;
+        }
+        if round % 20 == 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    for listener in listeners {
+        listener.await.unwrap();
+    }
+    assert!(faulty.injected(kv::fault::Fault::WatchLost) + faulty.injected(kv::fault::Fault::ReadTooOld) > 0);
+}
+
+#[tokio::test]
+async fn old_entries_are_cleared() {
+    let b = Bench::new(Faults::none()).await;
+    let feed = b.feed(LONG);
+    let accounts = [b.account(1).await, b.account(2).await];
+    for _ in 0..30 {
+        b.append(accounts[0]).await;
+        b.append(accounts[1]).await;
+    }
+    assert_eq!(feed.trim().await.unwrap(), 0);
+    b.clock.0.fetch_add(3 * 86_400, Ordering::Relaxed);
+    for _ in 0..5 {
+        b.append(accounts[0]).await;
+    }
+    assert_eq!(feed.trim().await.unwrap(), 0, "exactly as old as allowed");
+    b.clock.0.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(feed.trim().await.unwrap(), 60);
+    assert_eq!(feed.trim().await.unwrap(), 0);
+    let mut subscription = feed.subscribe(accounts[0]).await.unwrap();
+    b.append(accounts[0]).await;
+    hear(&mut subscription).await;
+}
