@@ -1,9 +1,12 @@
 //! The one file that knows the storage engine: ordered bytes on disk, snapshots, atomic durable batches.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable};
+use fjall::{
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable,
+};
 use kv::{Error, ErrorKind};
 
 use crate::{OpenError, Options, Sync};
@@ -13,6 +16,12 @@ pub(crate) const SYSTEM: u8 = 0xFF;
 /// Where the version of the last commit stands, big-endian.
 const VERSION_KEY: &[u8] = b"\xFF/version";
 const KEYSPACE: &str = "kv";
+/// Tables in memory that may wait for their flush when a batch begins.
+const SEALED_MAX: usize = 2;
+/// Flushed tables not yet merged that there may be when a batch begins.
+const UNMERGED_MAX: usize = 24;
+/// Wait between two looks at the above.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// An open store.
 #[derive(Clone)]
@@ -102,6 +111,7 @@ impl Storage {
         version: u64,
         writes: impl ExactSizeIterator<Item = (Bytes, Option<Bytes>)>,
     ) -> Result<(), ApplyError> {
+        self.wait_for_workers()?;
         let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), writes.len() + 1)
             .durability(Some(self.persist));
         for (key, value) in writes {
@@ -111,9 +121,28 @@ impl Storage {
             }
         }
         batch.insert(&self.keyspace, VERSION_KEY, version.to_be_bytes());
-        batch
-            .commit()
-            .map_err(|error| ApplyError { storage_full: is_storage_full(&error), detail: error.to_string() })
+        batch.commit().map_err(ApplyError::from)
+    }
+
+    /// Holds writes up while flushes or merges lag behind.
+    ///
+    /// fjall would do so itself, inside the commit, with sleeps of 100 ms, and for ever if the worker that it
+    /// waits for has died of a full disk. Below these bounds one batch cannot take it there.
+    fn wait_for_workers(&self) -> Result<(), ApplyError> {
+        while self.keyspace.sealed_memtable_count() > SEALED_MAX
+            || self.keyspace.tree.l0_run_count() > UNMERGED_MAX
+        {
+            // Fails once a worker has died.
+            self.database.persist(PersistMode::Buffer)?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+}
+
+impl From<fjall::Error> for ApplyError {
+    fn from(error: fjall::Error) -> Self {
+        Self { storage_full: is_storage_full(&error), detail: error.to_string() }
     }
 }
 
