@@ -1,1 +1,56 @@
-fn main() {}
+//! `mss`: the message store of a mobile operator, every role a subcommand.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line was wrong.
+
+mod admin;
+mod commands;
+mod logging;
+mod node;
+mod settings;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The message store of a mobile operator: an OMA CPM Message Storage Server.
+///
+/// Phones reach it by IMAP4; every device of a subscriber sees each change at once. `mss serve` runs all of it in one
+/// process on the directory ./mss-data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mss",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(commands::serve::Arguments),
+    Account(commands::account::Arguments),
+}
+
+fn main() -> ExitCode {
+    // Another part of the process may have chosen the provider already; it can only be this one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Account(arguments) => commands::account::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mss: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

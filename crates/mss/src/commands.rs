@@ -1,0 +1,4 @@
+//! The subcommands.
+
+pub mod account;
+pub mod serve;

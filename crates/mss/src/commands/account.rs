@@ -1,0 +1,349 @@
+//! `mss account`: provisioning, against a running server or a stopped one.
+
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use imap_server::credentials::derive_scram;
+use model::{CpmAddress, ErrorKind, limits};
+use secrecy::SecretSlice;
+use store_api::{Account, AccountState, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor};
+use store_rpc::{ClientOptions, Endpoint, RemoteStore};
+use tokio::task::JoinSet;
+
+use crate::node::{self, Node, Purpose};
+use crate::settings::{Overrides, Settings};
+
+/// Lines of an import that are worked on at once: their commits share syncs.
+const IMPORT_AT_ONCE: usize = 64;
+/// Accounts asked for at once by `list`.
+const LIST_PAGE: usize = 1_000;
+
+/// Add, change, list and remove accounts.
+///
+/// An account is a CPM address: tel:+<digits> or sip:user@host; the scheme may be left out. With --data (the default)
+/// the directory is opened, or, when a server runs on it, that server is asked through the socket in the directory.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+    /// Directory of the data [default: ./mss-data]
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "store")]
+    data: Option<PathBuf>,
+    /// Storage node to ask instead: http://HOST:PORT or unix:/PATH
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<Endpoint>,
+    /// TOML file of settings, for data.dir and quota
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create an account with INBOX, Default and RCSMessageStore.
+    Add {
+        /// CPM address.
+        address: String,
+        #[command(flatten)]
+        password: Password,
+        #[command(flatten)]
+        quota: Quota,
+    },
+    /// Set a new password.
+    Passwd {
+        /// CPM address.
+        address: String,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Set quota and state.
+    Configure {
+        /// CPM address.
+        address: String,
+        #[command(flatten)]
+        quota: Quota,
+        /// Refuse logins; nothing is lost.
+        #[arg(long, conflicts_with = "enable")]
+        disable: bool,
+        /// Allow logins again.
+        #[arg(long)]
+        enable: bool,
+    },
+    /// Print every address, one a line, in order.
+    List,
+    /// Print what is known of an account.
+    Show {
+        /// CPM address.
+        address: String,
+    },
+    /// Remove an account with all it holds, for ever.
+    Remove {
+        /// CPM address.
+        address: String,
+    },
+    /// Create accounts from a CSV file of address,password lines; - is standard input.
+    ///
+    /// A first line "address,password" is skipped. Lines that fail are reported with their number, the others are
+    /// done; an account that exists is reported and left as it is. Exits with 1 if any line failed.
+    Import {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        quota: Quota,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Password {
+    /// Take the password from the first line of standard input; without it the terminal is asked.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Quota {
+    /// Octets of all messages; 0 for no limit.
+    #[arg(long, value_name = "OCTETS")]
+    quota_bytes: Option<u64>,
+    /// Number of messages; 0 for no limit.
+    #[arg(long, value_name = "N")]
+    quota_messages: Option<u64>,
+}
+
+impl Quota {
+    /// These, where given, over `base`.
+    fn over(self, base: QuotaLimits) -> QuotaLimits {
+        let limit = |given: Option<u64>, base| given.map_or(base, |n| (n > 0).then_some(n));
+        QuotaLimits {
+            bytes: limit(self.quota_bytes, base.bytes),
+            messages: limit(self.quota_messages, base.messages),
+        }
+    }
+}
+
+/// Runs one action.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let flags = Overrides::default()
+        .set("data.dir", arguments.data.as_ref().map(|d| d.to_string_lossy().into_owned()));
+    let settings = Settings::load(arguments.config.as_deref(), flags)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let tier = Tier::open(&settings, arguments.store).await?;
+        let outcome = act(&tier.store, &settings, arguments.action).await;
+        tier.close().await?;
+        outcome
+    })
+}
+
+/// The tier to ask: a node elsewhere, or the directory opened here.
+struct Tier {
+    store: Arc<dyn MailStore>,
+    opened: Option<Node>,
+}
+
+impl Tier {
+    async fn open(settings: &Settings, store: Option<Endpoint>) -> anyhow::Result<Self> {
+        let remote = |endpoint: &Endpoint| -> anyhow::Result<Self> {
+            let store = RemoteStore::new(store_rpc::connect(endpoint)?, ClientOptions::default());
+            Ok(Self { store: Arc::new(store), opened: None })
+        };
+        if let Some(endpoint) = store {
+            return remote(&endpoint);
+        }
+        let directory = &settings.data.dir;
+        match Node::open(settings, Purpose::Tool).await {
+            Ok(node) => Ok(Self { store: node.mail_store(), opened: Some(node) }),
+            Err(error) if node::is_locked(&error) => {
+                let socket = std::path::absolute(node::socket(directory))?;
+                anyhow::ensure!(socket.exists(), "{error}, and it has no socket {}", socket.display());
+                remote(&Endpoint::Unix(socket))
+            }
+            Err(error) => {
+                Err(error).with_context(|| format!("data.dir: {} cannot be opened", directory.display()))
+            }
+        }
+    }
+
+    async fn close(self) -> anyhow::Result<()> {
+        drop(self.store);
+        if let Some(node) = self.opened {
+            let engine = node.engine.clone();
+            drop(node);
+            tokio::task::spawn_blocking(move || engine.close()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn ctx() -> Ctx {
+    Ctx { request_id: rand::random(), deadline: None, requestor: Requestor::Operator }
+}
+
+async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) -> anyhow::Result<()> {
+    let unset = |n: u64| (n > 0).then_some(n);
+    let quota_default =
+        QuotaLimits { bytes: unset(settings.quota.bytes), messages: unset(settings.quota.messages) };
+    match action {
+        Action::Add { address, password, quota } => {
+            let address = CpmAddress::parse(&address)?;
+            let credentials = derive(read_password(&password)?).await?;
+            let limits = quota.over(quota_default);
+            store
+                .create_account(&ctx(), NewAccount { address: address.clone(), credentials, limits })
+                .await
+                .map_err(told)?;
+            println!("{address}");
+        }
+        Action::Passwd { address, password } => {
+            let address = CpmAddress::parse(&address)?;
+            let credentials = derive(read_password(&password)?).await?;
+            store.set_credentials(&ctx(), &address, credentials).await.map_err(told)?;
+        }
+        Action::Configure { address, quota, disable, enable } => {
+            let account = find(store, &address).await?;
+            let state = match (disable, enable) {
+                (true, _) => AccountState::Disabled,
+                (_, true) => AccountState::Active,
+                _ => account.state,
+            };
+            let limits = quota.over(account.limits);
+            store.configure_account(&ctx(), &account.address, state, limits).await.map_err(told)?;
+        }
+        Action::List => {
+            let mut after = None;
+            loop {
+                let page = store.list_accounts(&ctx(), after.as_ref(), LIST_PAGE).await.map_err(told)?;
+                let mut out = std::io::stdout().lock();
+                for account in &page {
+                    writeln!(out, "{}", account.address)?;
+                }
+                match page.last() {
+                    Some(last) if page.len() == LIST_PAGE => after = Some(last.address.clone()),
+                    _ => break,
+                }
+            }
+        }
+        Action::Show { address } => show(store, find(store, &address).await?.as_ref()).await?,
+        Action::Remove { address } => {
+            store.remove_account(&ctx(), &CpmAddress::parse(&address)?).await.map_err(told)?;
+        }
+        Action::Import { file, quota } => import(store, &file, quota.over(quota_default)).await?,
+    }
+    Ok(())
+}
+
+async fn find(store: &Arc<dyn MailStore>, address: &str) -> anyhow::Result<Arc<Account>> {
+    let address = CpmAddress::parse(address)?;
+    let account = store.account(&ctx(), &address).await.map_err(told)?;
+    account.with_context(|| format!("there is no account {address}"))
+}
+
+async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<()> {
+    let quota = store.quota(&ctx(), account.id).await.map_err(told)?;
+    let tree = store.folders(&ctx(), account.id).await.map_err(told)?;
+    let limit = |n: Option<u64>| n.map_or_else(|| "no limit".to_owned(), |n| n.to_string());
+    println!("address    {}", account.address);
+    println!("id         {}", account.id);
+    println!("partition  {}", account.id.partition().0);
+    println!("state      {}", if account.state == AccountState::Active { "active" } else { "disabled" });
+    println!(
+        "password   {}",
+        match account.credentials {
+            Credentials::None => "none",
+            Credentials::Scram(_) => "SCRAM-SHA-256",
+            Credentials::Argon2(_) => "Argon2",
+        }
+    );
+    println!("folders    {}", tree.folders().len());
+    println!("messages   {} of {}", quota.usage.messages, limit(quota.limits.messages));
+    println!("octets     {} of {}", quota.usage.bytes, limit(quota.limits.bytes));
+    Ok(())
+}
+
+async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits) -> anyhow::Result<()> {
+    let input: Box<dyn std::io::Read + Send> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()))?)
+    };
+    let mut lines = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
+    let (mut done, mut failed) = (0u64, 0u64);
+    let mut tasks: JoinSet<(u64, anyhow::Result<()>)> = JoinSet::new();
+    let mut count = |(line, outcome): (u64, anyhow::Result<()>)| match outcome {
+        Ok(()) => done += 1,
+        Err(error) => {
+            failed += 1;
+            eprintln!("mss: line {line}: {error:#}");
+        }
+    };
+    for record in lines.records() {
+        let record = record.context("the file is not CSV in UTF-8")?;
+        let line = record.position().map_or(0, csv::Position::line);
+        if line == 1 && record.get(0) == Some("address") && record.get(1) == Some("password") {
+            continue;
+        }
+        if tasks.len() >= IMPORT_AT_ONCE
+            && let Some(outcome) = tasks.join_next().await
+        {
+            count(outcome?);
+        }
+        let store = store.clone();
+        tasks.spawn(async move { (line, import_one(&store, &record, limits).await) });
+    }
+    while let Some(outcome) = tasks.join_next().await {
+        count(outcome?);
+    }
+    println!("{done} accounts created, {failed} lines failed");
+    anyhow::ensure!(failed == 0, "{failed} lines failed");
+    Ok(())
+}
+
+async fn import_one(
+    store: &Arc<dyn MailStore>,
+    record: &csv::StringRecord,
+    limits: QuotaLimits,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(record.len() == 2, "it has {} fields, but must have two: address,password", record.len());
+    let address = CpmAddress::parse(&record[0])?;
+    let credentials = derive(check_password(record[1].to_owned())?).await?;
+    store.create_account(&ctx(), NewAccount { address, credentials, limits }).await.map_err(told)?;
+    Ok(())
+}
+
+/// Derives what is kept of a password, off the runtime's threads: it is slow on purpose.
+async fn derive(password: SecretSlice<u8>) -> anyhow::Result<Credentials> {
+    let derived = tokio::task::spawn_blocking(move || derive_scram(&password)).await?;
+    Ok(Credentials::Scram(derived.context("the password cannot be used")?))
+}
+
+fn read_password(password: &Password) -> anyhow::Result<SecretSlice<u8>> {
+    if !password.password_stdin {
+        anyhow::ensure!(
+            std::io::stdin().is_terminal(),
+            "the password must come from a terminal, or with --password-stdin from standard input"
+        );
+        return check_password(rpassword::prompt_password("Password: ")?);
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().take(limits::PASSWORD_BYTES_MAX as u64 + 3).read_line(&mut line)?;
+    check_password(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn check_password(password: String) -> anyhow::Result<SecretSlice<u8>> {
+    anyhow::ensure!(
+        !password.is_empty() && password.len() <= limits::PASSWORD_BYTES_MAX,
+        "a password must have from 1 to {} bytes",
+        limits::PASSWORD_BYTES_MAX
+    );
+    Ok(password.into_bytes().into())
+}
+
+/// The store's error, as the operator is told.
+fn told(error: model::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::AccountExists | ErrorKind::NoSuchAccount => anyhow::anyhow!("{}", error.text()),
+        _ => anyhow::anyhow!("{error}"),
+    }
+}

@@ -1,0 +1,373 @@
+//! Settings: what the operator may say, in one place.
+//!
+//! Precedence, lowest first: the defaults below, the TOML file of `--config`, environment variables
+//! `MSS_<SECTION>__<KEY>` (two underscores between section and key), flags. An unknown key or a value out of its
+//! bounds stops the start with one sentence that names the key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the operator may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the embedded engine keeps its data, and how.
+    pub data: Data,
+    /// IMAP listeners and behaviour.
+    pub imap: Imap,
+    /// Certificate of the IMAP listeners.
+    pub tls: Tls,
+    /// The listener for metrics and health.
+    pub admin: Admin,
+    /// The storage tier's gRPC listener.
+    pub store: StoreRpc,
+    /// Bounds on what clients may use.
+    pub limits: Limits,
+    /// Bounds on memory for caches.
+    pub cache: Cache,
+    /// Quota of accounts that are created without their own.
+    pub quota: Quota,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Directory of the embedded engine; made if it is not there.
+    pub dir: PathBuf,
+    /// Writes are refused while the file system has less than this free, bytes.
+    pub free_bytes_min: u64,
+}
+
+/// `[imap]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Imap {
+    /// Cleartext listener with STARTTLS; empty for none.
+    pub listen: String,
+    /// Implicit TLS listener; empty for none.
+    pub tls_listen: String,
+    /// Seconds between `* OK Still here` lines to a client in IDLE; 0 for none.
+    pub idle_keepalive_seconds: u64,
+}
+
+/// `[tls]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// PEM file of the certificate chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the private key.
+    pub key: Option<PathBuf>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// Listener of `/metrics`, `/healthz` and `/readyz`; empty for none.
+    pub listen: String,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreRpc {
+    /// gRPC listener for front ends and tools elsewhere; empty for none. It does not ask who calls: bind it to
+    /// loopback or a network of its own.
+    pub rpc_listen: String,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connections of all listeners together.
+    pub connections_max: usize,
+    /// Connections from one address.
+    pub connections_per_address_max: usize,
+    /// Logged-in connections of one account.
+    pub connections_per_account_max: usize,
+    /// Longest command line without literals, bytes.
+    pub command_line_bytes_max: usize,
+    /// Seconds a client has to log in.
+    pub login_seconds_max: u64,
+    /// Seconds a logged-in client may be silent; RFC 9051 §5.4 wants 1800 at least.
+    pub idle_seconds_max: u64,
+    /// Seconds a client may take none of the output that waits for it.
+    pub write_stall_seconds_max: u64,
+    /// Failed logins to one account from one address within ten minutes, after which more are refused unseen.
+    pub login_failures_max: u32,
+    /// Seconds from SIGTERM to the end of the process at the latest.
+    pub drain_seconds_max: u64,
+}
+
+/// `[cache]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Folders and message facts, bytes.
+    pub folder_bytes: u64,
+    /// Small bodies, bytes.
+    pub body_bytes: u64,
+    /// Blocks of the engine, bytes.
+    pub engine_bytes: u64,
+}
+
+/// `[quota]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// Octets of all messages; 0 for no limit.
+    pub bytes: u64,
+    /// Messages; 0 for no limit.
+    pub messages: u64,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` or `json`, on standard error.
+    pub format: LogFormat,
+    /// A level, or directives as of `RUST_LOG`: `info`, `info,imap_server=debug`.
+    pub level: String,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("./mss-data"), free_bytes_min: 512 << 20 }
+    }
+}
+
+impl Default for Imap {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:1143".into(), tls_listen: String::new(), idle_keepalive_seconds: 120 }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9143".into() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 50_000,
+            connections_per_address_max: 20_000,
+            connections_per_account_max: 100,
+            command_line_bytes_max: 64 * 1024,
+            login_seconds_max: 60,
+            idle_seconds_max: 1_860,
+            write_stall_seconds_max: 120,
+            login_failures_max: 20,
+            drain_seconds_max: 20,
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { folder_bytes: 128 << 20, body_bytes: 64 << 20, engine_bytes: 64 << 20 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+/// What flags say; each `Some` overrides everything else.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides(Vec<(&'static str, String)>);
+
+impl Overrides {
+    /// Sets `key` (as `imap.listen`) if the flag was given.
+    pub fn set(mut self, key: &'static str, value: Option<impl Into<String>>) -> Self {
+        if let Some(value) = value {
+            self.0.push((key, value.into()));
+        }
+        self
+    }
+}
+
+impl Settings {
+    /// Reads the settings from all sources.
+    ///
+    /// # Errors
+    /// One sentence that names the key, and says what is allowed.
+    pub fn load(file: Option<&Path>, flags: Overrides) -> anyhow::Result<Self> {
+        let environment =
+            std::env::vars().filter(|(name, _)| name.starts_with("MSS_") && name.contains("__"));
+        Self::load_from(file, environment.collect(), flags)
+    }
+
+    fn load_from(
+        file: Option<&Path>,
+        environment: std::collections::HashMap<String, String>,
+        flags: Overrides,
+    ) -> anyhow::Result<Self> {
+        let mut builder = config::Config::builder();
+        if let Some(path) = file {
+            if !path.is_file() {
+                anyhow::bail!("--config: there is no file {}", path.display());
+            }
+            builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
+        }
+        builder = builder.add_source(
+            config::Environment::with_prefix("MSS")
+                .prefix_separator("_")
+                .separator("__")
+                .try_parsing(true)
+                .source(Some(environment)),
+        );
+        for (key, value) in flags.0 {
+            builder = builder.set_override(key, value)?;
+        }
+        let settings: Self =
+            builder.build().and_then(config::Config::try_deserialize).map_err(one_sentence)?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Bounds that a type alone does not tell.
+    fn check(&self) -> anyhow::Result<()> {
+        for (key, value) in [
+            ("imap.listen", &self.imap.listen),
+            ("imap.tls_listen", &self.imap.tls_listen),
+            ("admin.listen", &self.admin.listen),
+            ("store.rpc_listen", &self.store.rpc_listen),
+        ] {
+            listen_address(key, value)?;
+        }
+        if !self.imap.tls_listen.is_empty() && self.tls.certificate.is_none() {
+            anyhow::bail!("imap.tls_listen is set, so tls.certificate and tls.key must name PEM files");
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            anyhow::bail!("tls.certificate and tls.key must be set both or neither");
+        }
+        for (key, value, low, high) in [
+            ("limits.connections_max", self.limits.connections_max as u64, 1, 10_000_000),
+            (
+                "limits.connections_per_address_max",
+                self.limits.connections_per_address_max as u64,
+                1,
+                10_000_000,
+            ),
+            (
+                "limits.connections_per_account_max",
+                self.limits.connections_per_account_max as u64,
+                1,
+                1_000_000,
+            ),
+            ("limits.command_line_bytes_max", self.limits.command_line_bytes_max as u64, 8_192, 16 << 20),
+            ("limits.login_seconds_max", self.limits.login_seconds_max, 1, 3_600),
+            ("limits.idle_seconds_max", self.limits.idle_seconds_max, 60, 86_400),
+            ("limits.write_stall_seconds_max", self.limits.write_stall_seconds_max, 1, 3_600),
+            ("limits.login_failures_max", u64::from(self.limits.login_failures_max), 1, 1_000_000),
+            ("limits.drain_seconds_max", self.limits.drain_seconds_max, 1, 600),
+            ("cache.folder_bytes", self.cache.folder_bytes, 1 << 20, 1 << 44),
+            ("cache.body_bytes", self.cache.body_bytes, 1 << 20, 1 << 44),
+            ("cache.engine_bytes", self.cache.engine_bytes, 1 << 20, 1 << 44),
+            ("imap.idle_keepalive_seconds", self.imap.idle_keepalive_seconds, 0, 1_740),
+        ] {
+            if !(low..=high).contains(&value) {
+                anyhow::bail!("{key} is {value}, but must be from {low} to {high}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The address of a listener; none for an empty text.
+///
+/// # Errors
+/// One sentence that names `key`.
+pub fn listen_address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) => anyhow::bail!("{key} is {text:?}, but must be an IP address and port, like 127.0.0.1:1143"),
+    }
+}
+
+/// The config library's error in one line, with the key first.
+fn one_sentence(error: config::ConfigError) -> anyhow::Error {
+    let text = error.to_string().replace('\n', " ");
+    anyhow::anyhow!("settings: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)], flags: Overrides) -> anyhow::Result<Settings> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("mss.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text)?;
+        }
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Settings::load_from(file.map(|_| path.as_path()), environment, flags)
+    }
+
+    #[test]
+    fn precedence() -> anyhow::Result<()> {
+        let file =
+            Some("[imap]\nlisten = '127.0.0.1:1'\n[limits]\nconnections_max = 7\n[log]\nformat = 'json'\n");
+        let env = [("MSS_IMAP__LISTEN", "127.0.0.1:2"), ("MSS_LIMITS__CONNECTIONS_MAX", "8")];
+        let flags = Overrides::default().set("imap.listen", Some("127.0.0.1:3"));
+        assert_eq!(load(None, &[], Overrides::default())?.imap.listen, "127.0.0.1:1143");
+        assert_eq!(load(file, &[], Overrides::default())?.imap.listen, "127.0.0.1:1");
+        assert_eq!(load(file, &env, Overrides::default())?.imap.listen, "127.0.0.1:2");
+        let all = load(file, &env, flags)?;
+        assert_eq!((all.imap.listen.as_str(), all.limits.connections_max), ("127.0.0.1:3", 8));
+        assert_eq!(all.log.format, LogFormat::Json);
+        Ok(())
+    }
+
+    /// The file that operators start from says what happens without it.
+    #[test]
+    fn the_shipped_file_has_the_defaults() -> anyhow::Result<()> {
+        let shipped = load(Some(include_str!("../../../deploy/mss.toml")), &[], Overrides::default())?;
+        assert_eq!(shipped, Settings::default());
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_name_the_key() {
+        for (file, env, names) in [
+            (Some("[imap]\nlistne = 'x'\n"), None, "listne"),
+            (Some("[imap]\nlisten = 'somewhere'\n"), None, "imap.listen"),
+            (Some("[limits]\nidle_seconds_max = 5\n"), None, "limits.idle_seconds_max"),
+            (Some("[imap]\ntls_listen = '127.0.0.1:993'\n"), None, "tls.certificate"),
+            (Some("[tls]\nkey = '/k.pem'\n"), None, "tls.certificate"),
+            (None, Some(("MSS_LIMITS__CONNECTIONS_MAX", "many")), "connections_max"),
+            (None, Some(("MSS_LIMIT__CONNECTIONS_MAX", "1")), "limit"),
+            (Some("[log]\nformat = 'xml'\n"), None, "format"),
+        ] {
+            let env: Vec<_> = env.into_iter().collect();
+            let error = load(file, &env, Overrides::default()).expect_err(names).to_string();
+            assert!(error.contains(names) && !error.contains('\n'), "{names}: {error}");
+        }
+    }
+}
