@@ -276,6 +276,10 @@ impl Reader {
     /// Looks for the current line's end.
     #[inline]
     fn line(&mut self, buffer: &mut BytesMut) -> Option<Step> {
+        if self.scanned > buffer.len() {
+            debug_assert!(false, "octets were taken from the buffer in the middle of a command");
+            self.next_command();
+        }
         let line_max = if self.mode == Mode::Auth {
             self.limits.auth_line_bytes_max
         } else {
