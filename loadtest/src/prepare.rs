@@ -33,6 +33,9 @@ pub async fn prepare(plan: &Arc<Plan>, progress: &Progress) -> anyhow::Result<Ca
     let mut first = log_in(plan, 0).await?;
     let capabilities = first.capabilities().await?;
     first.logout().await?;
+    if !capabilities.multiappend && plan.tasks.iter().any(|task| task.work.messages > 1) {
+        bail!("the server does not offer MULTIAPPEND (RFC 3502), which this profile is about");
+    }
     if !plan.needs_folders() {
         return Ok(capabilities);
     }
