@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use cpm_mime::search::{Needle, field_contains};
+use cpm_mime::search::{Needle, field_contains, index_contains};
 use kv::{RangeRequest, ReadMode};
 use model::limits::{SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX, SEARCH_TEXT_BYTES_MAX};
 use model::{AccountId, BodyId, Error, ErrorKind, Flags, FolderSnapshot, ModSeq, UidSet};
@@ -223,8 +223,13 @@ impl Node {
                 };
                 Ok(value.is_some_and(|value| is_in(needle, value)))
             }
-            Self::Header(name, needle) => Ok(field_contains(known.header.ok_or(Need::Header)?, name, needle)),
-            Self::Text(number) => known.texts.get(*number).copied().flatten().ok_or(Need::Text(*number)),
+            Self::Header(name, needle) => {
+                if let Some(block) = known.header {
+                    return Ok(field_contains(block, name, needle));
+                }
+                // The facts often tell without the octets.
+                index_contains(known.info.ok_or(Need::Info)?, name, needle).ok_or(Need::Header)
+            }Self::Text(number) => known.texts.get(*number).copied().flatten().ok_or(Need::Text(*number)),
             Self::ModSeq(modseq) => Ok(row.modseq >= *modseq),
             Self::Body(body) => Ok(row.body == *body),
             Self::Thread(id) => {

@@ -8,3 +8,4 @@ mod expunging;
 mod flagging;
 mod folders;
 mod harness;
+mod searching;
