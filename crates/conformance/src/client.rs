@@ -112,7 +112,10 @@ impl Client {
     }
 
     /// Puts another layer (TLS, compression) over the socket. What was read and not used is lost: there must be none.
-    pub fn layer<S: Stream + 'static>(mut self, over: impl FnOnce(Box<dyn Stream>) -> S) -> Result<Self, ClientError> {
+    pub fn layer<S: Stream + 'static>(
+        mut self,
+        over: impl FnOnce(Box<dyn Stream>) -> S,
+    ) -> Result<Self, ClientError> {
         if !self.buffer.is_empty() {
             return Err(ClientError::Refused(format!("octets before the new layer: {:?}", self.buffer)));
         }
@@ -261,8 +264,12 @@ impl Client {
         let n = loop {
             match self.stream.read(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(ClientError::Closed),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ClientError::Closed),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(ClientError::Closed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(ClientError::Closed);
+                }
                 other => break other?,
             }
         };

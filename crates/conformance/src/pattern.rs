@@ -28,7 +28,9 @@ pub fn expand(text: &[u8], variables: &Variables) -> Result<Vec<u8>, String> {
         };
         let name = String::from_utf8_lossy(&tail[..end]).into_owned();
         let value = variables.get(&name).ok_or_else(|| format!("no variable `{name}` yet"))?;
-        out.extend_from_slice(value.octets().map_or_else(|| value.display().into_bytes(), <[u8]>::to_vec).as_slice());
+        out.extend_from_slice(
+            value.octets().map_or_else(|| value.display().into_bytes(), <[u8]>::to_vec).as_slice(),
+        );
         rest = &tail[end + 1..];
     }
     out.extend_from_slice(rest);
@@ -282,7 +284,9 @@ fn chunks(pattern: &[Value], got: &[Value], size: usize, also: &[&str], variable
 /// The value of a FETCH item: flags are a set, all else is as it stands.
 fn item(key: &Value, wanted: &Value, got: &Value, variables: &mut Variables) -> bool {
     match (key.keyword().as_deref(), wanted, got) {
-        (Some("FLAGS"), Value::List(wanted), Value::List(flags)) => set(wanted, flags, &["\\RECENT"], variables),
+        (Some("FLAGS"), Value::List(wanted), Value::List(flags)) => {
+            set(wanted, flags, &["\\RECENT"], variables)
+        }
         _ => scalar(wanted, got, variables),
     }
 }
@@ -316,7 +320,9 @@ struct Hole<'a> {
 fn hole(wanted: &Value) -> Option<Hole<'_>> {
     let Value::Atom(text) = wanted else { return None };
     let text = std::str::from_utf8(text).ok()?.strip_prefix('$')?;
-    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'))
+        .unwrap_or(text.len());
     if end == 0 {
         return None;
     }
@@ -436,7 +442,11 @@ mod tests {
         variables.insert("known".to_owned(), Value::atom("7"));
         let pattern_values = parse(pattern.as_bytes()).expect("pattern");
         let values = parse_response(response.as_bytes(), Spaces::Strict).expect("response");
-        assert_eq!(matches(&pattern_values, &values, &mut variables), expected, "{pattern} against {response}");
+        assert_eq!(
+            matches(&pattern_values, &values, &mut variables),
+            expected,
+            "{pattern} against {response}"
+        );
     }
 
     #[test]
@@ -450,7 +460,11 @@ mod tests {
         check("* 1 fetch (uid 5 flags ())", "* 1 FETCH (FLAGS () UID 5 MODSEQ (3))", true);
         check("* 1 fetch (uid 5 !modseq)", "* 1 FETCH (UID 5 MODSEQ (3))", false);
         check("* 1 fetch (uid 5)", "* 1 FETCH (UID 5 RFC822.SIZE 3)", false);
-        check("* 1 fetch (body[header.fields (to)] \"x\")", "* 1 FETCH (BODY[HEADER.FIELDS (\"TO\")] {1}\r\nx)", true);
+        check(
+            "* 1 fetch (body[header.fields (to)] \"x\")",
+            "* 1 FETCH (BODY[HEADER.FIELDS (\"TO\")] {1}\r\nx)",
+            true,
+        );
         check("* search 1 2", "* SEARCH 2 1", true);
         check("* search 1 2", "* SEARCH 2 1 3", false);
         check("* ok [copyuid 7 1:3 4,5,6]", "* OK [COPYUID 7 1,2,3 4:6] done", true);

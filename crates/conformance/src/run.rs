@@ -11,7 +11,9 @@ use std::fmt::Write as _;
 use crate::client::{Client, ClientError, Response, quote, show};
 use crate::pattern::{self, Variables};
 use crate::server::{Server, User};
-use crate::transcript::{Action, Expectation, Expected, Need, Piece, State, Step, Tagged, Transcript, message};
+use crate::transcript::{
+    Action, Expectation, Expected, Need, Piece, State, Step, Tagged, Transcript, message,
+};
 use crate::value::Value;
 
 /// What became of a transcript.
@@ -110,7 +112,10 @@ impl Player<'_> {
                 ("password", user.password.clone()),
                 ("plain", base64(plain.as_bytes())),
                 ("plain_wrong", base64(format!("\0{}\0not-the-password", user.name).as_bytes())),
-                ("plain_other", base64(format!("somebody-else\0{}\0{}", user.name, user.password).as_bytes())),
+                (
+                    "plain_other",
+                    base64(format!("somebody-else\0{}\0{}", user.name, user.password).as_bytes()),
+                ),
                 ("user64", base64(user.name.as_bytes())),
                 ("password64", base64(user.password.as_bytes())),
             ] {
@@ -150,9 +155,8 @@ impl Player<'_> {
         ask(&mut client)?;
         client.command("LOGOUT")?;
         let has = |name: &String| {
-            all.split_whitespace().any(|word| {
-                word == name || name.ends_with('=') && word.starts_with(name.as_str())
-            })
+            all.split_whitespace()
+                .any(|word| word == name || name.ends_with('=') && word.starts_with(name.as_str()))
         };
         for need in &self.transcript.needs {
             match need {
@@ -180,7 +184,8 @@ impl Player<'_> {
         let (untagged, _) = client.expect_ok("EXAMINE box")?;
         for response in &untagged {
             if let Some(Value::Code(code)) = response.values.get(2) {
-                let names = [("UIDVALIDITY", "validity"), ("UIDNEXT", "uidnext"), ("HIGHESTMODSEQ", "modseq")];
+                let names =
+                    [("UIDVALIDITY", "validity"), ("UIDNEXT", "uidnext"), ("HIGHESTMODSEQ", "modseq")];
                 for (word, variable) in names {
                     if let ([key, value], true) = (code.as_slice(), response.kind() == "OK")
                         && key.keyword().as_deref() == Some(word)
@@ -286,10 +291,20 @@ impl Player<'_> {
         self.connections[at].begun.front().map_or_else(String::new, |(_, command)| command.clone())
     }
 
-    fn finish(&mut self, at: usize, tagged: &Tagged, response: &Response, block: &Block<'_>) -> Result<(), String> {
+    fn finish(
+        &mut self,
+        at: usize,
+        tagged: &Tagged,
+        response: &Response,
+        block: &Block<'_>,
+    ) -> Result<(), String> {
         let kind = response.kind();
         if !tagged.statuses.contains(&kind) {
-            return Err(format!("expected tagged {}\n     got {}", tagged.statuses.join(" or "), response.text()));
+            return Err(format!(
+                "expected tagged {}\n     got {}",
+                tagged.statuses.join(" or "),
+                response.text()
+            ));
         }
         if let Some(code) = &tagged.code {
             let code = pattern::expand(code, &self.variables)?;
@@ -303,8 +318,12 @@ impl Player<'_> {
                 ));
             }
         }
-        let selects = matches!(block.command.as_str(), "SELECT" | "EXAMINE" | "CLOSE" | "UNSELECT" | "UNAUTHENTICATE");
-        if selects && kind == "OK" && matches!(block.command.as_str(), "CLOSE" | "UNSELECT" | "UNAUTHENTICATE") {
+        let selects =
+            matches!(block.command.as_str(), "SELECT" | "EXAMINE" | "CLOSE" | "UNSELECT" | "UNAUTHENTICATE");
+        if selects
+            && kind == "OK"
+            && matches!(block.command.as_str(), "CLOSE" | "UNSELECT" | "UNAUTHENTICATE")
+        {
             self.connections[at].exists = None;
         }
         block.complete()
@@ -338,7 +357,10 @@ impl Player<'_> {
         for piece in pieces {
             let (octets, binary, eager) = match piece {
                 Piece::Text(text) => {
-                    out.extend(pattern::substitute(&pattern::expand(text, &self.variables)?, &self.variables)?);
+                    out.extend(pattern::substitute(
+                        &pattern::expand(text, &self.variables)?,
+                        &self.variables,
+                    )?);
                     continue;
                 }
                 Piece::Literal { octets, binary, eager } => {
@@ -362,7 +384,12 @@ impl Player<'_> {
         Ok(None)
     }
 
-    fn read(&mut self, at: usize, until: &Until<'_>, block: &mut Block<'_>) -> Result<Option<Response>, String> {
+    fn read(
+        &mut self,
+        at: usize,
+        until: &Until<'_>,
+        block: &mut Block<'_>,
+    ) -> Result<Option<Response>, String> {
         loop {
             if matches!(until, Until::Expected) && block.first_missing().is_none() {
                 return Ok(None);
@@ -489,9 +516,11 @@ impl<'a> Block<'a> {
     fn complete(&self) -> Result<(), String> {
         match self.first_missing() {
             None => Ok(()),
-            Some(expected) => {
-                Err(format!("line {}: expected {}\n     did not come", expected.line, show(&expected.pattern)))
-            }
+            Some(expected) => Err(format!(
+                "line {}: expected {}\n     did not come",
+                expected.line,
+                show(&expected.pattern)
+            )),
         }
     }
 
@@ -531,7 +560,8 @@ impl<'a> Block<'a> {
         let mut why = format!("unexpected {}", show(&response.octets));
         for (expected, seen) in self.expected.iter().zip(&self.seen) {
             if !seen && expected.need == Expectation::Must {
-                let _ = write!(why, "\n  still expected, line {}: {}", expected.line, show(&expected.pattern));
+                let _ =
+                    write!(why, "\n  still expected, line {}: {}", expected.line, show(&expected.pattern));
             }
         }
         Err(why)
@@ -550,14 +580,18 @@ impl<'a> Block<'a> {
             "EXPUNGE" if (1..=self.left.len() as u64).contains(&number) => {
                 let was = self.left.remove(number as usize - 1);
                 self.gone.insert(was);
-                let line = self.expected.iter().position(|expected| pattern_kind(&expected.pattern) == "GONE");
+                let line =
+                    self.expected.iter().position(|expected| pattern_kind(&expected.pattern) == "GONE");
                 let Some(at) = line else { return Ok(false) };
                 let text = pattern::expand(&self.expected[at].pattern, variables)?;
                 let text = pattern::substitute(&text, variables)?;
                 let wanted = text.split(|octet| *octet == b' ').next_back().and_then(pattern::number_set);
                 let wanted = wanted.ok_or_else(|| format!("no set of numbers: {}", show(&text)))?;
                 if !wanted.contains(&was) {
-                    return Err(format!("message {was} (as numbered before this step) must stay\n     got {}", response.text()));
+                    return Err(format!(
+                        "message {was} (as numbered before this step) must stay\n     got {}",
+                        response.text()
+                    ));
                 }
                 self.seen[at] = wanted == self.gone;
                 Ok(true)
@@ -574,7 +608,9 @@ impl<'a> Block<'a> {
         let numbering = |expected: &Expected| {
             let kind = pattern_kind(&expected.pattern);
             let earlier = expected.pattern.to_ascii_uppercase().windows(9).any(|word| word == b"(EARLIER)");
-            matches!(kind.as_str(), "EXISTS" | "EXPUNGE" | "VANISHED") && !earlier && expected.need == Expectation::Must
+            matches!(kind.as_str(), "EXISTS" | "EXPUNGE" | "VANISHED")
+                && !earlier
+                && expected.need == Expectation::Must
         };
         if !numbering(&self.expected[at]) {
             return true;
@@ -627,7 +663,8 @@ fn base64(octets: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for chunk in octets.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, octet| word << 8 | u32::from(*octet)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0u32, |word, octet| word << 8 | u32::from(*octet)) << (8 * (3 - chunk.len()));
         for at in 0..4 {
             if at <= chunk.len() {
                 out.push(ALPHABET[(word >> (18 - 6 * at) & 63) as usize] as char);
@@ -646,7 +683,9 @@ mod tests {
     #[test]
     fn base64_known_answers() {
         // RFC 4648 §10.
-        for (input, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (input, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(input.as_bytes()), expected);
         }
     }

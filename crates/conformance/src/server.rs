@@ -121,7 +121,8 @@ impl Server {
             let accounts = folder.path().join("accounts.csv");
             let mut file = File::create(&accounts).map_err(|error| io("accounts.csv", error))?;
             for number in 1..=options.accounts {
-                writeln!(file, "tel:+1555{number:07},{PASSWORD}").map_err(|error| io("accounts.csv", error))?;
+                writeln!(file, "tel:+1555{number:07},{PASSWORD}")
+                    .map_err(|error| io("accounts.csv", error))?;
             }
             let accounts = accounts.display().to_string();
             run(&["account", "import", &accounts, "--data", &data.display().to_string()], b"")?;
@@ -150,7 +151,13 @@ impl Server {
     }
 
     /// A server process of another make; its `folder` is removed with it.
-    pub fn foreign(process: Child, folder: tempfile::TempDir, imap: SocketAddr, users: &str, password: &str) -> Self {
+    pub fn foreign(
+        process: Child,
+        folder: tempfile::TempDir,
+        imap: SocketAddr,
+        users: &str,
+        password: &str,
+    ) -> Self {
         Self {
             imap,
             imaps: None,
@@ -280,7 +287,16 @@ fn spawn(data: &Path, settings: &[(String, String)], log: &Path) -> Result<(Chil
     let program = binary()?;
     let errors = File::options().create(true).append(true).open(log).map_err(|error| io("the log", error))?;
     let mut process = Command::new(&program)
-        .args(["serve", "--imap", "127.0.0.1:0", "--imaps", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+        .args([
+            "serve",
+            "--imap",
+            "127.0.0.1:0",
+            "--imaps",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--data",
+        ])
         .arg(data)
         .envs(settings.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
@@ -301,7 +317,9 @@ fn spawn(data: &Path, settings: &[(String, String)], log: &Path) -> Result<(Chil
             let _ = process.kill();
             let status = process.wait().map_err(|error| io("mss", error))?;
             let log = std::fs::read_to_string(log).unwrap_or_default();
-            return Err(ServerError::Unexpected(format!("mss serve ended before it was ready: {status}\n{said}{log}")));
+            return Err(ServerError::Unexpected(format!(
+                "mss serve ended before it was ready: {status}\n{said}{log}"
+            )));
         }
         if line.starts_with("ready ") {
             // Whatever else it prints must not fill the pipe and hold it up.
@@ -325,8 +343,10 @@ fn tls_settings(folder: &Path) -> Vec<(String, String)> {
 fn make_certificate(folder: &Path) -> Result<Vec<u8>, ServerError> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
         .map_err(|error| ServerError::Unexpected(format!("certificate: {error}")))?;
-    std::fs::write(folder.join("certificate.pem"), made.cert.pem()).map_err(|error| io("certificate.pem", error))?;
-    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).map_err(|error| io("key.pem", error))?;
+    std::fs::write(folder.join("certificate.pem"), made.cert.pem())
+        .map_err(|error| io("certificate.pem", error))?;
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())
+        .map_err(|error| io("key.pem", error))?;
     Ok(made.cert.der().to_vec())
 }
 
@@ -343,7 +363,11 @@ pub fn binary() -> Result<PathBuf, ServerError> {
 fn build() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("MSS_BIN") {
         let named = PathBuf::from(named);
-        return if named.is_file() { Ok(named) } else { Err(format!("MSS_BIN: {} is no file", named.display())) };
+        return if named.is_file() {
+            Ok(named)
+        } else {
+            Err(format!("MSS_BIN: {} is no file", named.display()))
+        };
     }
     let mut process = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--package", "mss", "--bin", "mss", "--message-format", "json-render-diagnostics"])
@@ -373,7 +397,9 @@ pub fn wait_for_port(address: SocketAddr) -> Result<(), ServerError> {
     loop {
         match std::net::TcpStream::connect(address) {
             Ok(_) => return Ok(()),
-            Err(error) if std::time::Instant::now() > deadline => return Err(io(&address.to_string(), error)),
+            Err(error) if std::time::Instant::now() > deadline => {
+                return Err(io(&address.to_string(), error));
+            }
             Err(_) => std::thread::yield_now(),
         }
     }

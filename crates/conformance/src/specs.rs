@@ -41,7 +41,8 @@ pub fn documents() -> Result<Vec<Document>, String> {
             "none" => Status::None,
             other => return Err(format!("specs.tsv:{number}: unknown status {other}")),
         };
-        let transcripts = rest.first().map(|text| text.split(' ').map(str::to_owned).collect()).unwrap_or_default();
+        let transcripts =
+            rest.first().map(|text| text.split(' ').map(str::to_owned).collect()).unwrap_or_default();
         rows.push(Document { name: name.clone(), status, note: note.clone(), transcripts });
     }
     Ok(rows)
@@ -95,7 +96,8 @@ mod tests {
         sorted.sort_by_key(|name| (!name.starts_with("OMA"), name.clone()));
         sorted.dedup();
         assert_eq!(names, sorted);
-        let names: Vec<String> = capabilities().expect("capabilities.tsv").into_iter().map(|row| row.0).collect();
+        let names: Vec<String> =
+            capabilities().expect("capabilities.tsv").into_iter().map(|row| row.0).collect();
         let mut sorted = names.clone();
         sorted.sort();
         sorted.dedup();

@@ -224,7 +224,9 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Transcript, Transcri
         while let Some((before, binary, eager)) = heredoc(head) {
             let mut octets = Vec::new();
             loop {
-                let Some(body) = lines.get(at) else { return Err(failed(number, "`<<<` without `>>>`".to_owned())) };
+                let Some(body) = lines.get(at) else {
+                    return Err(failed(number, "`<<<` without `>>>`".to_owned()));
+                };
                 at += 1;
                 if let Some(rest) = body.strip_prefix(">>>") {
                     head = rest.trim_end();
@@ -237,7 +239,8 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Transcript, Transcri
         }
         let first = line.as_bytes()[0];
         if first.is_ascii_digit() {
-            let step = step(number, pieces, head, transcript.connections).map_err(|why| failed(number, why))?;
+            let step =
+                step(number, pieces, head, transcript.connections).map_err(|why| failed(number, why))?;
             transcript.steps.push(step);
         } else {
             let expected = expected(number, pieces, head).map_err(|why| failed(number, why))?;
@@ -527,7 +530,10 @@ mod tests {
         assert_eq!(pieces[1], Piece::Literal { octets: b"a\0".to_vec(), binary: false, eager: true });
         assert_eq!(read.steps[0].expected[1].need, Expectation::MustNot);
         let Action::Command(_, pieces) = &read.steps[1].action else { panic!("a command") };
-        assert_eq!(pieces[1], Piece::Literal { octets: b"line ${u}\r\n".to_vec(), binary: true, eager: false });
+        assert_eq!(
+            pieces[1],
+            Piece::Literal { octets: b"line ${u}\r\n".to_vec(), binary: true, eager: false }
+        );
         assert_eq!(pieces[2], Piece::Text(b" (x)".to_vec()));
         assert!(read.steps[1].expected[0].after);
         assert_eq!(read.steps[1].expected[1].need, Expectation::Anything);

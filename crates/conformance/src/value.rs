@@ -267,7 +267,9 @@ mod tests {
         let mut rest = shown.as_str();
         while let Some((before, after)) = rest.split_once("([") {
             let (numbers, tail) = after.split_once("])").unwrap_or((after, ""));
-            if numbers.chars().all(|c| c.is_ascii_digit() || ", ".contains(c)) && !before.ends_with(['L', 'e']) {
+            if numbers.chars().all(|c| c.is_ascii_digit() || ", ".contains(c))
+                && !before.ends_with(['L', 'e'])
+            {
                 let text: Vec<u8> = numbers.split(", ").filter_map(|n| n.parse().ok()).collect();
                 plain.push_str(&format!("{before}<{}>", String::from_utf8_lossy(&text)));
                 rest = tail;
@@ -286,7 +288,10 @@ mod tests {
         check("+ idling", "[A<+>, Human<idling>]");
         check("a OK [READ-WRITE] done now", "[A<a>, A<OK>, Code([A<READ-WRITE>]), Human<done now>]");
         check("* LIST () \"/\" a", "[A<*>, A<LIST>, L([]), T</>, A<a>]");
-        check("* 1 FETCH (BODY[HEADER.FIELDS (\"To\")]<0> {2}\r\nab)", "[A<*>, A<1>, A<FETCH>, L([A<BODY[HEADER.FIELDS (\"To\")]<0>>, T<ab>])]");
+        check(
+            "* 1 FETCH (BODY[HEADER.FIELDS (\"To\")]<0> {2}\r\nab)",
+            "[A<*>, A<1>, A<FETCH>, L([A<BODY[HEADER.FIELDS (\"To\")]<0>>, T<ab>])]",
+        );
         check("* 1 FETCH (X ((1)(2)))", "[A<*>, A<1>, A<FETCH>, L([A<X>, L([L([A<1>]), L([A<2>])])])]");
     }
 

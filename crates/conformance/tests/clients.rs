@@ -28,7 +28,9 @@ fn held(server: &Server, user: &User, mailbox: &str) -> Vec<(String, Vec<String>
         let subject = text(response, "BODY[HEADER.FIELDS (SUBJECT)]");
         let subject = subject.trim().trim_start_matches("Subject: ").to_owned();
         let mut flags: Vec<String> = match item(response, "FLAGS") {
-            Value::List(flags) => flags.iter().map(Value::display).filter(|flag| flag != "\\Recent").collect(),
+            Value::List(flags) => {
+                flags.iter().map(Value::display).filter(|flag| flag != "\\Recent").collect()
+            }
             _ => Vec::new(),
         };
         flags.sort();
@@ -50,16 +52,19 @@ fn text(response: &Response, name: &str) -> String {
 #[test]
 fn imaplib() {
     let (server, user) = server();
-    let said = clients::run(
-        Command::new("python3")
-            .arg(clients::folder().join("imaplib_session.py"))
-            .args([&server.imap.ip().to_string(), &server.imap.port().to_string(), &user.name, &user.password]),
-    )
-    .expect("imaplib is content");
+    let said =
+        clients::run(Command::new("python3").arg(clients::folder().join("imaplib_session.py")).args([
+            &server.imap.ip().to_string(),
+            &server.imap.port().to_string(),
+            &user.name,
+            &user.password,
+        ]))
+        .expect("imaplib is content");
     assert_eq!(said.trim(), "ok");
     let left: Vec<String> = held(&server, &user, "snake").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(left, ["number 2", "number 3", "number 4", "number 5", "number 6"]);
-    let inner: Vec<String> = held(&server, &user, "snake/inner").into_iter().map(|(subject, _)| subject).collect();
+    let inner: Vec<String> =
+        held(&server, &user, "snake/inner").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(inner, ["number 0", "number 1", "number 2", "number 7"]);
 }
 
@@ -70,7 +75,12 @@ fn imapflow() {
     let said = clients::run(
         Command::new("node")
             .arg(clients::folder().join("imapflow_session.mjs"))
-            .args([&server.imap.ip().to_string(), &server.imap.port().to_string(), &user.name, &user.password])
+            .args([
+                &server.imap.ip().to_string(),
+                &server.imap.port().to_string(),
+                &user.name,
+                &user.password,
+            ])
             .env("NODE_PATH", modules),
     )
     .expect("imapflow is content");
@@ -88,7 +98,9 @@ fn curl() {
     let password = user.password.replace(' ', "%20");
     let url = |path: &str| format!("imap://{name}:{password}@{}/{path}", server.imap);
     let curl = |arguments: &[&str]| {
-        clients::run(Command::new("curl").args(["--disable", "--silent", "--show-error", "--fail"]).args(arguments))
+        clients::run(
+            Command::new("curl").args(["--disable", "--silent", "--show-error", "--fail"]).args(arguments),
+        )
     };
     curl(&[&url(""), "--request", "CREATE curl"]).expect("CREATE");
     for number in 1..=3 {
@@ -135,7 +147,8 @@ fn mbsync() {
     );
     fs::write(&config, text).expect("a configuration");
     let sync = || {
-        clients::run(Command::new("mbsync").arg("--config").arg(&config).arg("both")).expect("mbsync is content")
+        clients::run(Command::new("mbsync").arg("--config").arg(&config).arg("both"))
+            .expect("mbsync is content")
     };
     // Two messages on the server, two in the maildir.
     let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
@@ -200,7 +213,10 @@ fn mbsync() {
 }
 
 fn message(subject: &str) -> String {
-    format!("From: a@example.org\nSubject: {subject}\nMessage-ID: <{}@sync>\n\nText.\n", subject.replace(' ', "-"))
+    format!(
+        "From: a@example.org\nSubject: {subject}\nMessage-ID: <{}@sync>\n\nText.\n",
+        subject.replace(' ', "-")
+    )
 }
 
 fn append(client: &mut Client, subject: &str) {
@@ -231,7 +247,9 @@ fn files(maildir: &Path) -> Vec<(String, String)> {
 fn subjects(maildir: &Path) -> Vec<String> {
     let mut subjects: Vec<String> = files(maildir)
         .into_iter()
-        .filter_map(|(_, text)| Some(text.lines().find_map(|line| line.strip_prefix("Subject: "))?.to_owned()))
+        .filter_map(|(_, text)| {
+            Some(text.lines().find_map(|line| line.strip_prefix("Subject: "))?.to_owned())
+        })
         .collect();
     subjects.sort();
     subjects

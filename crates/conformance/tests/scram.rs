@@ -22,7 +22,14 @@ fn field<'a>(message: &'a str, name: &str) -> &'a str {
 }
 
 /// Goes through the exchange; `header` is the GS2 header, `binding` what follows it in `c=`. The tagged response.
-fn exchange(client: &mut Client, mechanism: &str, user: &User, header: &str, binding: &[u8], initial: bool) -> Response {
+fn exchange(
+    client: &mut Client,
+    mechanism: &str,
+    user: &User,
+    header: &str,
+    binding: &[u8],
+    initial: bool,
+) -> Response {
     let nonce = "fyko+d2lbbFgONRv9qkxdawL";
     let bare = format!("n={},r={nonce}", user.name.replace('=', "=3D").replace(',', "=2C"));
     let first = BASE64.encode(format!("{header}{bare}"));
@@ -169,7 +176,9 @@ fn a_downgrade_is_noticed() {
 #[test]
 fn malformed_messages_are_refused() {
     let server = server();
-    for first in ["", "n", "n,,", "n,,r=x", "n,,n=a", "x,,n=a,r=b", "p=,,n=a,r=b", "n,,n=\u{0},r=", "n,,m=ext,n=a,r=b"] {
+    for first in
+        ["", "n", "n,,", "n,,r=x", "n,,n=a", "x,,n=a,r=b", "p=,,n=a,r=b", "n,,n=\u{0},r=", "n,,m=ext,n=a,r=b"]
+    {
         let mut client = greeted(&server);
         let tag = client.tag();
         let encoded = if first.is_empty() { "=".to_owned() } else { BASE64.encode(first) };

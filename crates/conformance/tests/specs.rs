@@ -52,12 +52,15 @@ fn every_capability_has_a_document_that_is_followed() {
     for response in responses.iter().filter(|response| response.kind() == "CAPABILITY") {
         for value in &response.values[2..] {
             let word = value.keyword().unwrap_or_default();
-            let row = table.iter().find(|(name, _)| word == *name || name.ends_with('=') && word.starts_with(name));
+            let row =
+                table.iter().find(|(name, _)| word == *name || name.ends_with('=') && word.starts_with(name));
             match row {
                 None => wrong.push(format!("{word} is not in capabilities.tsv")),
                 Some((_, document)) => {
                     if !documents.iter().any(|row| row.name == *document && row.status != Status::None) {
-                        wrong.push(format!("{word} comes from {document}, which specs.tsv does not say we follow"));
+                        wrong.push(format!(
+                            "{word} comes from {document}, which specs.tsv does not say we follow"
+                        ));
                     }
                 }
             }

@@ -7,7 +7,9 @@ use conformance::server::{Options, Server};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-fn tls(server: &Server) -> impl FnOnce(Box<dyn Stream>) -> StreamOwned<ClientConnection, Box<dyn Stream>> + use<> {
+fn tls(
+    server: &Server,
+) -> impl FnOnce(Box<dyn Stream>) -> StreamOwned<ClientConnection, Box<dyn Stream>> + use<> {
     let mut roots = RootCertStore::empty();
     let certificate = server.certificate.clone().expect("a server of our own");
     roots.add(CertificateDer::from(certificate)).expect("a certificate");
@@ -66,7 +68,9 @@ fn commands_in_clear_behind_starttls_are_dropped() {
     if answer.kind() != "OK" {
         return; // refusing the pipelined STARTTLS altogether is as good
     }
-    let Ok(mut client) = client.layer(tls(&server)) else { panic!("the command in clear was answered in clear") };
+    let Ok(mut client) = client.layer(tls(&server)) else {
+        panic!("the command in clear was answered in clear")
+    };
     // Whether the server goes on or hangs up, the answer to `b` must never come.
     match client.command("NOOP") {
         Ok((untagged, tagged)) => {
