@@ -1,0 +1,399 @@
+//! The tier over a socket is the tier: every answer through gRPC equals the store's own, and folders kept by the client
+//! stay exact through every change made behind its back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use feed::Feed;
+use futures::StreamExt as _;
+use kv_embedded::EmbeddedEngine;
+use model::{
+    AccountId, BodyId, CpmAddress, ErrorKind, Flags, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidSet,
+};
+use store::Store;
+use store_api::{
+    AccountState, AppendBody, AppendMessage, AppendRequest, BodyData, ChangeFeed, CopyMode, CopyRequest,
+    Credentials, Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, NewAccount, QuotaLimits,
+    ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
+};
+use store_rpc::{ClientOptions, Endpoint, RemoteFeed, RemoteStore, Services, ServicesOptions, connect};
+use tokio_util::sync::CancellationToken;
+
+struct Tier {
+    local: Arc<Store>,
+    remote: Arc<RemoteStore>,
+    feed: RemoteFeed,
+    endpoint: Endpoint,
+    stop: CancellationToken,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Tier {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn tier() -> Tier {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = kv_embedded::Options { free_bytes_min: 0, ..kv_embedded::Options::default() };
+    let engine = EmbeddedEngine::open(directory.path(), options).expect("an engine");
+    let local = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
+    let feed = Feed::new(engine, feed::Options::default());
+    let stop = CancellationToken::new();
+    let services = Services::new(local.clone(), feed, ServicesOptions::default());
+    let router = services.router(stop.clone()).await.expect("services");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint: Endpoint =
+        format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint");
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
+    let channels = connect(&endpoint).expect("channels");
+    let feed = RemoteFeed::new(channels[0].clone());
+    let remote = Arc::new(RemoteStore::new(channels, ClientOptions::default()));
+    Tier { local, remote, feed, endpoint, stop, _directory: directory }
+}
+
+fn operator() -> Ctx {
+    Ctx {
+        request_id: 7,
+        deadline: Some(Instant::now() + Duration::from_secs(30)),
+        requestor: Requestor::Operator,
+    }
+}
+
+fn owner(account: AccountId) -> Ctx {
+    Ctx { requestor: Requestor::Owner(account), ..operator() }
+}
+
+fn address(text: &str) -> CpmAddress {
+    CpmAddress::parse(text).expect("an address")
+}
+
+fn name(text: &str) -> MailboxName {
+    MailboxName::parse(text).expect("a name")
+}
+
+fn uid(n: u32) -> Uid {
+    Uid::new(n).expect("positive")
+}
+
+async fn account(tier: &Tier) -> AccountId {
+    let verifier =
+        ScramVerifier { iterations: 4096, salt: vec![3; 16], stored_key: [1; 32], server_key: [2; 32] };
+    let new = NewAccount {
+        address: address("tel:+15550001"),
+        credentials: Credentials::Scram(verifier),
+        limits: QuotaLimits { bytes: Some(64 << 20), messages: None },
+    };
+    tier.remote.create_account(&operator(), new).await.expect("a new account")
+}
+
+async fn mailbox(tier: &Tier, account: AccountId, text: &str) -> MailboxId {
+    let tree = tier.remote.folders(&owner(account), account).await.expect("folders");
+    tree.find(&name(text)).expect("the folder").id
+}
+
+fn message(n: u32) -> AppendMessage {
+    let text = format!(
+        "From: a@example.com\r\nSubject: number {n}\r\nIMDN-Message-ID: id-{n}\r\n\r\nThis is the text of {n}.\r\n"
+    );
+    AppendMessage {
+        flags: if n.is_multiple_of(2) { Flags::SEEN } else { Flags::default() },
+        keywords: vec![Keyword::parse("$Forwarded").expect("a keyword")],
+        internal_date: Some((1_700_000_000 + i64::from(n), 60)),
+        body: AppendBody::Inline(Bytes::from(text)),
+    }
+}
+
+async fn octets(data: BodyData) -> Vec<u8> {
+    match data {
+        BodyData::Whole(octets) => octets.to_vec(),
+        BodyData::Pieces(total, mut pieces) => {
+            let mut all = Vec::new();
+            while let Some(piece) = pieces.next().await {
+                all.extend_from_slice(&piece.expect("a piece"));
+            }
+            assert_eq!(all.len() as u64, total, "the announced length");
+            all
+        }
+    }
+}
+
+/// The folder as the client keeps it against the store's own.
+async fn same_folder(tier: &Tier, account: AccountId, mailbox: MailboxId) {
+    let ctx = owner(account);
+    let ours = tier.local.folder(&ctx, account, mailbox).await.expect("local");
+    let theirs = tier.remote.folder(&ctx, account, mailbox).await.expect("remote");
+    assert_eq!(ours.state, theirs.state);
+    assert!(ours.rows().eq(theirs.rows()), "rows differ at MODSEQ {}", ours.state.highest_modseq);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let found = tier
+        .remote
+        .account(&operator(), &address("+15550001"))
+        .await
+        .expect("an answer")
+        .expect("an account");
+    let own =
+        tier.local.account(&operator(), &address("+15550001")).await.expect("an answer").expect("an account");
+    assert_eq!((found.id, found.state, &found.credentials), (id, own.state, &own.credentials));
+    assert_eq!(found.limits, own.limits);
+    assert!(tier.remote.account(&operator(), &address("+15550002")).await.expect("an answer").is_none());
+    let again = NewAccount {
+        address: address("tel:+1-555-0001"),
+        credentials: Credentials::None,
+        limits: QuotaLimits::default(),
+    };
+    let error = tier.remote.create_account(&operator(), again).await.expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::AccountExists);
+    tier.remote
+        .set_credentials(&operator(), &address("+15550001"), Credentials::Argon2("$argon2id$x".into()))
+        .await
+        .expect("new credentials");
+    tier.remote
+        .configure_account(&operator(), &address("+15550001"), AccountState::Disabled, QuotaLimits::default())
+        .await
+        .expect("configured");
+    let page = tier.remote.list_accounts(&operator(), None, 10).await.expect("a page");
+    assert_eq!(page.len(), 1);
+    assert_eq!(
+        (page[0].state, &page[0].credentials),
+        (AccountState::Disabled, &Credentials::Argon2("$argon2id$x".into()))
+    );
+    tier.remote.remove_account(&operator(), &address("+15550001")).await.expect("removed");
+    let error = tier.remote.remove_account(&operator(), &address("+15550001")).await.expect_err("gone");
+    assert_eq!(error.kind(), ErrorKind::NoSuchAccount);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let ctx = owner(id);
+    for i in 0..30 {
+        tier.remote.create_folder(&ctx, id, &name(&format!("Default/c{i}")), None).await.expect("created");
+    }
+    let sent = model::SpecialUse::Sent;
+    tier.remote.create_folder(&ctx, id, &name("Sent/été"), Some(sent)).await.expect("created");
+    tier.remote.subscribe(&ctx, id, &name("not/there"), true).await.expect("subscribed");
+    tier.local.rename_folder(&ctx, id, &name("Default/c3"), &name("Default/x")).await.expect("renamed");
+    tier.remote.delete_folder(&ctx, id, &name("Default/c4")).await.expect("deleted");
+    for _ in 0..2 {
+        let ours = tier.local.folders(&ctx, id).await.expect("local");
+        let theirs = tier.remote.folders(&ctx, id).await.expect("remote");
+        assert_eq!(ours.folders(), theirs.folders());
+        assert_eq!(ours.subscribed(), theirs.subscribed());
+    }
+    let tree = tier.remote.folders(&ctx, id).await.expect("folders");
+    let mut all: Vec<_> = tree.folders().iter().map(|f| f.id).collect();
+    all.push(MailboxId(u64::MAX));
+    assert_eq!(
+        tier.remote.status(&ctx, id, &all).await.expect("remote"),
+        tier.local.status(&ctx, id, &all).await.expect("local")
+    );
+    for (error, kind) in [
+        (tier.remote.create_folder(&ctx, id, &name("INBOX"), None).await.err(), ErrorKind::MailboxExists),
+        (tier.remote.delete_folder(&ctx, id, &name("Default")).await.err(), ErrorKind::Cannot),
+        (tier.remote.delete_folder(&ctx, id, &name("no")).await.err(), ErrorKind::NoSuchMailbox),
+        (tier.remote.folder(&ctx, id, MailboxId(u64::MAX)).await.err(), ErrorKind::NoSuchMailbox),
+    ] {
+        assert_eq!(error.map(|e| e.kind()), Some(kind));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let ctx = owner(id);
+    let inbox = mailbox(&tier, id, "INBOX").await;
+    let request = AppendRequest { mailbox: name("INBOX"), messages: (1..=400).map(message).collect() };
+    let appended = tier.remote.append(&ctx, id, request).await.expect("appended");
+    assert_eq!(appended.uids.to_string(), "1:400");
+    same_folder(&tier, id, inbox).await;
+
+    let change = |action, flags| FlagChange {
+        action,
+        flags,
+        keywords: vec![Keyword::parse("new").expect("a keyword")],
+    };
+    let store =
+        |uids: UidSet, change, unchanged_since| StoreFlags { mailbox: inbox, uids, change, unchanged_since };
+    let all = UidSet::range(uid(1), Uid::MAX);
+    let done = tier
+        .remote
+        .store_flags(
+            &ctx,
+            id,
+            store(UidSet::from_ranges([(5, 9), (300, 300)]), change(FlagAction::Add, Flags::DELETED), None),
+        )
+        .await
+        .expect("stored");
+    assert_eq!(done.changed.to_string(), "5:9,300");
+    same_folder(&tier, id, inbox).await;
+    let before = done.modseq_before;
+    let refused = tier
+        .remote
+        .store_flags(&ctx, id, store(all.clone(), change(FlagAction::Remove, Flags::SEEN), Some(before)))
+        .await
+        .expect("stored");
+    assert_eq!(refused.modified.to_string(), "5:9,300");
+    same_folder(&tier, id, inbox).await;
+
+    let copy = |mode, uids| CopyRequest { mode, source: inbox, uids, target: name("Default") };
+    let copied = tier
+        .remote
+        .copy(&ctx, id, copy(CopyMode::Copy, UidSet::range(uid(2), uid(3))))
+        .await
+        .expect("copied");
+    assert_eq!(copied.pairs, [(uid(2), uid(1)), (uid(3), uid(2))]);
+    // A whole block goes, behind the client's back.
+    let moved = tier
+        .local
+        .copy(&ctx, id, copy(CopyMode::Move, UidSet::range(uid(128), uid(255))))
+        .await
+        .expect("moved");
+    assert_eq!(moved.pairs.len(), 128);
+    same_folder(&tier, id, inbox).await;
+    let gone =
+        tier.remote.expunge(&ctx, id, inbox, Some(UidSet::range(uid(1), uid(7)))).await.expect("expunged");
+    assert_eq!(gone.uids.to_string(), "5:7");
+    same_folder(&tier, id, inbox).await;
+    same_folder(&tier, id, mailbox(&tier, id, "Default").await).await;
+    assert_eq!(
+        tier.remote.vanished(&ctx, id, inbox, ModSeq(1)).await.expect("remote"),
+        tier.local.vanished(&ctx, id, inbox, ModSeq(1)).await.expect("local")
+    );
+    tier.remote.claim_recent(&ctx, id, inbox, 401).await.expect("claimed");
+    assert_eq!(
+        tier.remote.quota(&ctx, id).await.expect("remote"),
+        tier.local.quota(&ctx, id).await.expect("local")
+    );
+
+    let folder = tier.remote.folder(&ctx, id, inbox).await.expect("the folder");
+    let mut bodies: Vec<BodyId> = folder.rows().map(|r| r.body).collect();
+    bodies.insert(3, BodyId(u64::MAX));
+    let ours = tier.local.infos(&ctx, id, &bodies).await.expect("local");
+    for _ in 0..2 {
+        let theirs = tier.remote.infos(&ctx, id, &bodies).await.expect("remote");
+        assert!(theirs[3].is_none() && theirs.iter().filter(|i| i.is_none()).count() == 1);
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert_eq!(a.as_ref().map(|i| i.encode()), b.as_ref().map(|i| i.encode()));
+        }
+    }
+    let whole = octets(tier.remote.body(&ctx, id, bodies[0], None).await.expect("a body")).await;
+    assert!(whole.starts_with(b"From: a@example.com\r\nSubject: number 1\r\n"));
+    for range in [0..5, 3..3, 10..10_000, 10_000..10_001] {
+        let cut =
+            octets(tier.remote.body(&ctx, id, bodies[0], Some(range.clone())).await.expect("a body")).await;
+        let end = (range.end as usize).min(whole.len());
+        assert_eq!(cut, whole.get(range.start as usize..end).unwrap_or_default());
+    }
+    let error = tier.remote.body(&ctx, id, BodyId(u64::MAX), None).await.err().map(|e| e.kind());
+    assert_eq!(error, Some(ErrorKind::Expunged));
+
+    let key = SearchKey::And(vec![
+        SearchKey::Or(
+            Box::new(SearchKey::Header(HeaderField::Named("IMDN-Message-ID".into()), "id-300".into())),
+            Box::new(SearchKey::Text("text of 31".into())),
+        ),
+        SearchKey::Not(Box::new(SearchKey::Flags(Flags::ANSWERED))),
+        SearchKey::Since(DateField::Internal, 19_000),
+    ]);
+    let search = SearchRequest { mailbox: inbox, key, within: None };
+    let found = tier.remote.search(&ctx, id, &search).await.expect("remote");
+    assert_eq!(found.to_string(), "31,300,310:319");
+    assert_eq!(found, tier.local.search(&ctx, id, &search).await.expect("local"));
+
+    let replaced =
+        ReplaceRequest { source: inbox, uid: uid(1), target: name("INBOX"), message: message(999) };
+    assert_eq!(tier.remote.replace(&ctx, id, replaced).await.expect("replaced").uids.to_string(), "401");
+    same_folder(&tier, id, inbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let ctx = owner(id);
+    let text: Vec<u8> = b"Subject: large\r\n\r\n"
+        .iter()
+        .copied()
+        .chain((0..3_000_000u32).map(|n| b'a' + (n % 23) as u8))
+        .collect();
+    let mut writer = tier.remote.stage_body(&ctx, id, text.len() as u64).await.expect("a writer");
+    for piece in text.chunks(200_000) {
+        writer.write(Bytes::copy_from_slice(piece)).await.expect("written");
+    }
+    let body = writer.finish().await.expect("a body");
+    let staged = AppendMessage { body: AppendBody::Staged(body), ..message(1) };
+    let request = AppendRequest { mailbox: name("INBOX"), messages: vec![staged, message(2)] };
+    tier.remote.append(&ctx, id, request).await.expect("appended");
+    let read = octets(tier.remote.body(&ctx, id, body, None).await.expect("a body")).await;
+    assert!(read == text, "the octets differ");
+    let part =
+        octets(tier.remote.body(&ctx, id, body, Some(1_000_000..1_000_100)).await.expect("a body")).await;
+    assert_eq!(part, text[1_000_000..1_000_100]);
+
+    let mut writer = tier.remote.stage_body(&ctx, id, 10).await.expect("a writer");
+    assert_eq!(
+        writer.write(Bytes::from_static(b"more than ten")).await.map_err(|e| e.kind()),
+        Err(ErrorKind::TooBig)
+    );
+    let writer = tier.remote.stage_body(&ctx, id, 10).await.expect("a writer");
+    assert!(writer.finish().await.is_err(), "octets are missing");
+    let error = tier.remote.stage_body(&ctx, id, 1 << 40).await.err().map(|e| e.kind());
+    assert_eq!(error, Some(ErrorKind::TooBig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_wakes_and_survives_a_lost_stream() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let mut subscription = tier.feed.subscribe(id).await.expect("subscribed");
+    let _ = subscription.pulse();
+    for n in 0..20 {
+        let request = AppendRequest { mailbox: name("INBOX"), messages: vec![message(n)] };
+        tier.local.append(&owner(id), id, request).await.expect("appended");
+        let heard = tokio::time::timeout(Duration::from_secs(10), subscription.changed()).await;
+        assert_eq!(heard, Ok(true), "change {n}");
+        let _ = subscription.pulse();
+    }
+    let second = tier.feed.subscribe(id).await.expect("subscribed");
+    drop((subscription, second));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlines_and_strangers() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let late = Ctx { deadline: Some(Instant::now()), ..owner(id) };
+    let error = tier.remote.quota(&late, id).await.expect_err("too late");
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    let nobody: Endpoint = "http://127.0.0.1:1".parse().expect("an endpoint");
+    let lonely = RemoteStore::new(connect(&nobody).expect("channels"), ClientOptions::default());
+    let error = lonely.quota(&owner(id), id).await.expect_err("nobody there");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health() {
+    let tier = tier().await;
+    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    for service in ["", "mss.store.v1.MailStore", "mss.feed.v1.ChangeFeed"] {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
+        let answer = health.check(request).await.expect("an answer").into_inner();
+        assert_eq!(
+            answer.status(),
+            tonic_health::pb::health_check_response::ServingStatus::Serving,
+            "{service:?}"
+        );
+    }
+}
