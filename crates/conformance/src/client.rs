@@ -260,7 +260,7 @@ impl Client {
     }
 
     fn fill(&mut self) -> Result<(), ClientError> {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = [0; 16 * 1024];
         let n = loop {
             match self.stream.read(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -262,7 +262,7 @@ impl Player<'_> {
             }
             Action::Raw(octets) => {
                 let octets = pattern::expand(octets, &self.variables)?;
-                block.command = "RAW".to_owned();
+                "RAW".clone_into(&mut block.command);
                 self.connections[at].client.send(&octets).map_err(|error| error.to_string())?;
                 self.read(at, &Until::Expected, &mut block)?;
                 block.complete()
@@ -273,7 +273,7 @@ impl Player<'_> {
                 block.complete()
             }
             Action::Closed => {
-                block.command = "LOGOUT".to_owned();
+                "LOGOUT".clone_into(&mut block.command);
                 self.read(at, &Until::Closed, &mut block)?;
                 block.complete()
             }

@@ -98,7 +98,7 @@ fn implicit_tls() {
 #[test]
 fn noise_on_the_tls_port_hurts_nobody() {
     let server = server();
-    for noise in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"\x16\x03\x01\xff\xff", b"", &[0; 70_000]] {
+    for noise in [&b"GET / HTTP/1.0\r\n\r\n"[..], b"\x16\x03\x01\xff\xff", b"", &vec![0; 70_000]] {
         let mut client = Client::connect(server.imaps.expect("a TLS listener"), "").expect("connect");
         // It may hang up while we still write.
         let _ = client.send(noise);
