@@ -126,7 +126,6 @@ pub async fn drive(
         left: load.operations.map(AtomicU64::new),
         done: AtomicU64::new(0),
     });
-    let opening_from = Instant::now();
     let (stop, stopped) = watch::channel(false);
     let (records, recorded) = mpsc::unbounded_channel();
     let threads = threads.clamp(1, load.connections);
@@ -142,27 +141,7 @@ pub async fn drive(
     }
     drop(records);
 
-    progress.begin("opening connections", u64::from(load.connections));
-    let mut connections = 0;
-    let mut failure = None;
-    for _ in 0..load.connections {
-        let left = OPEN_TIME_MAX.saturating_sub(opening_from.elapsed());
-        match tokio::time::timeout(left, readiness.recv()).await {
-            Ok(Some(Ok(()))) => connections += 1,
-            Ok(Some(Err(fault))) => {
-                failure.get_or_insert(fault);
-            }
-            Ok(None) | Err(_) => break,
-        }
-        progress.advance(1);
-    }
-    let opening = opening_from.elapsed();
-    if connections == 0 {
-        match failure {
-            Some(fault) => return Err(anyhow::Error::new(fault).context("no connection could be opened")),
-            None => bail!("no connection was ready in time"),
-        }
-    }
+    let (connections, opening) = opened(&mut readiness, load.connections, progress).await?;
     let mut memory = None;
     if let Some(before) = memory_before {
         tokio::time::sleep(SETTLE).await;
@@ -175,7 +154,7 @@ pub async fn drive(
     let to = from + if fixed { OPERATIONS_TIME_MAX } else { Duration::from_secs_f64(load.duration_s) };
     let window = Window { load_from, from, to };
     window_sender.send_replace(Some(window));
-    progress.begin("measuring", if fixed { 0 } else { (to - load_from).as_millis() as u64 });
+    progress.begin("measuring", load.operations.unwrap_or((to - load_from).as_millis() as u64));
     let mut collected =
         Collected { records: recorded, sum: Record::new(plan.profile.series().len()), missing: threads };
     collected.watch_until(from, &shared, load_from, progress).await?;
@@ -221,6 +200,34 @@ pub async fn drive(
     })
 }
 
+/// Waits until every connection is ready or failed: how many are ready, and how long that took.
+async fn opened(
+    readiness: &mut mpsc::UnboundedReceiver<Result<(), Fault>>,
+    wanted: u32,
+    progress: &Progress,
+) -> anyhow::Result<(u32, Duration)> {
+    progress.begin("opening connections", u64::from(wanted));
+    let from = Instant::now();
+    let mut connections = 0;
+    let mut failure = None;
+    for _ in 0..wanted {
+        let left = OPEN_TIME_MAX.saturating_sub(from.elapsed());
+        match tokio::time::timeout(left, readiness.recv()).await {
+            Ok(Some(Ok(()))) => connections += 1,
+            Ok(Some(Err(fault))) => {
+                failure.get_or_insert(fault);
+            }
+            Ok(None) | Err(_) => break,
+        }
+        progress.advance(1);
+    }
+    match failure {
+        _ if connections > 0 => Ok((connections, from.elapsed())),
+        Some(fault) => Err(anyhow::Error::new(fault).context("no connection could be opened")),
+        None => bail!("no connection was ready in time"),
+    }
+}
+
 /// How many operations of a schedule of `rate` a second are due from `from` on and before `to`.
 fn due_between(rate: f64, from: Duration, to: Duration) -> u64 {
     let before = |time: Duration| (time.as_secs_f64() * rate).ceil() as u64;
@@ -252,7 +259,8 @@ impl Collected {
                 continue;
             }
             let done = shared.done.load(Ordering::Relaxed);
-            progress.measured(from.elapsed(), done, done - before, step);
+            let position = if shared.left.is_some() { done } else { from.elapsed().as_millis() as u64 };
+            progress.measured(position, done, done - before, step);
             before = done;
         }
         Ok(())

@@ -39,27 +39,13 @@ pub async fn prepare(plan: &Arc<Plan>, progress: &Progress) -> anyhow::Result<Ca
     if !plan.needs_folders() {
         return Ok(capabilities);
     }
-    let mut owners: BTreeSet<(u32, u32)> =
-        (0..plan.profile.load.connections).map(|i| plan.owner(i)).collect();
-    progress.begin("preparing folders", owners.len() as u64);
-    let mut under_way = JoinSet::new();
-    loop {
-        while under_way.len() < ACCOUNTS_AT_ONCE
-            && let Some((account, slot)) = owners.pop_first()
-        {
-            let plan = Arc::clone(plan);
-            under_way.spawn(async move {
-                prepare_folder(&plan, capabilities, account, slot)
-                    .await
-                    .with_context(|| format!("preparing a folder of {}", plan.target.user(account)))
-            });
-        }
-        match under_way.join_next().await {
-            Some(prepared) => prepared.context("a preparing task failed")??,
-            None => return Ok(capabilities),
-        }
-        progress.advance(1);
-    }
+    let prepared = each_folder(plan, "preparing folders", progress, |plan, account, slot| async move {
+        prepare_folder(&plan, capabilities, account, slot)
+            .await
+            .with_context(|| format!("preparing a folder of {}", plan.target.user(account)))
+    });
+    prepared.await?;
+    Ok(capabilities)
 }
 
 /// Removes the folders of a run that grew. Failures are told, not returned: the run is measured already.
@@ -67,17 +53,35 @@ pub async fn remove(plan: &Arc<Plan>, progress: &Progress) {
     if !plan.profile.folder.grows {
         return;
     }
+    let removed = each_folder(plan, "removing folders", progress, |plan, account, slot| async move {
+        let mut connection = log_in(&plan, account).await?;
+        connection.command(&format!("DELETE \"{}\"", plan.folder_name(slot)), |_| {}).await?;
+        anyhow::Ok(connection.logout().await?)
+    });
+    if let Err(error) = removed.await {
+        progress.say(&format!("folders of the run stay: {error:#}"));
+    }
+}
+
+/// Does `work` for every folder of the run, some at the same time, until one fails.
+async fn each_folder<F, W>(plan: &Arc<Plan>, phase: &str, progress: &Progress, work: F) -> anyhow::Result<()>
+where
+    F: Fn(Arc<Plan>, u32, u32) -> W,
+    W: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     let mut owners: BTreeSet<(u32, u32)> =
         (0..plan.profile.load.connections).map(|i| plan.owner(i)).collect();
-    progress.begin("removing folders", owners.len() as u64);
-    while let Some((account, slot)) = owners.pop_first() {
-        let removed = async {
-            let mut connection = log_in(plan, account).await?;
-            connection.command(&format!("DELETE \"{}\"", plan.folder_name(slot)), |_| {}).await?;
-            anyhow::Ok(connection.logout().await?)
-        };
-        if let Err(error) = removed.await {
-            progress.say(&format!("a folder of {} stays: {error:#}", plan.target.user(account)));
+    progress.begin(phase, owners.len() as u64);
+    let mut under_way = JoinSet::new();
+    loop {
+        while under_way.len() < ACCOUNTS_AT_ONCE
+            && let Some((account, slot)) = owners.pop_first()
+        {
+            under_way.spawn(work(Arc::clone(plan), account, slot));
+        }
+        match under_way.join_next().await {
+            Some(done) => done.context("a task failed")??,
+            None => return Ok(()),
         }
         progress.advance(1);
     }

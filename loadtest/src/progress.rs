@@ -37,11 +37,11 @@ impl Progress {
         self.bar.inc(steps);
     }
 
-    /// A measurement has gone on for `elapsed` with `done` operations, `lately` of them in the last `interval`.
-    pub fn measured(&self, elapsed: Duration, done: u64, lately: u64, interval: Duration) {
-        self.bar.set_position(elapsed.as_millis() as u64);
+    /// A measurement is at step `position` with `done` operations, `lately` of them in the last `interval`.
+    pub fn measured(&self, position: u64, done: u64, lately: u64, interval: Duration) {
+        self.bar.set_position(position);
         let rate = lately as f64 / interval.as_secs_f64();
-        self.bar.set_message(format!("ms  {done} done, {rate:.0}/s"));
+        self.bar.set_message(format!("{done} operations, {rate:.0}/s"));
     }
 
     /// Prints a line above the progress, or plainly on standard error.

@@ -287,6 +287,13 @@ mod tests {
         // Seven series as curves, and over time.
         assert_eq!(page.matches("<polyline").count(), 14);
         assert!(!page.contains("NaN") && !page.contains("inf"));
+        for points in page.split("points=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            for point in points.split_ascii_whitespace() {
+                let (x, y) = point.split_once(',').unwrap();
+                let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
+                assert!((0.0..=WIDTH).contains(&x) && (0.0..=HEIGHT).contains(&y), "{point} is outside");
+            }
+        }
     }
 
     #[test]
