@@ -4,6 +4,10 @@
 pub const BATCH_COMMITS_MAX: usize = 512;
 /// Most bytes written by the commits of one batch, beyond its first commit. Bounds the time of a batch.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most stored keys that the range clears of one transaction may remove. More fail its commit with
+/// [`kv::ErrorKind::TooLarge`]: each costs a tombstone in the one batch that atomicity asks for, so that this
+/// bounds memory and the time others wait. Callers page large removals.
+pub const CLEARED_KEYS_MAX: usize = 1_000_000;
 /// Most commits waiting for a batch. One more fails with [`kv::ErrorKind::Unavailable`], nothing written.
 pub const QUEUE_COMMITS_MAX: usize = 16_384;
 /// Most bytes written by the commits waiting for a batch. More fail with [`kv::ErrorKind::Unavailable`].

@@ -26,6 +26,9 @@ pub struct Options {
     /// for their flush (4 × `memtable_bytes`), a journal that grows to its rotation (64 MB), and the output of a
     /// compaction, which stands beside its input until it is complete.
     pub free_bytes_min: u64,
+    /// Most stored keys that the range clears of one transaction may remove;
+    /// [`crate::limits::CLEARED_KEYS_MAX`] unless a test wants less.
+    pub cleared_keys_max: usize,
     /// Whether a commit waits for the disk. Only for tests: without it a power cut loses answered commits.
     pub sync: Sync,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             worker_threads: 2,
             separate_bytes_min: Some(1536),
             free_bytes_min: 512 * MIB,
+            cleared_keys_max: crate::limits::CLEARED_KEYS_MAX,
             sync: Sync::Always,
         }
     }

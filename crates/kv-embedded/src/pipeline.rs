@@ -194,10 +194,17 @@ impl Pipeline {
         let mut accepted = Vec::with_capacity(batch.len());
         for request in batch.drain(..) {
             let reads_from = request.base.as_ref().map_or(self.version, |base| base.version);
-            let verdict = self.window.check(reads_from, &request.reads, &overlay);
-            match verdict {
-                Ok(()) => accepted.push(self.accept(request, &mut overlay)?),
-                Err(refusal) => self.refuse(request, refusal),
+            if let Err(refusal) = self.window.check(reads_from, &request.reads, &overlay) {
+                self.refuse(request, refusal);
+                continue;
+            }
+            match self.keys_in(request.writes.cleared())? {
+                Some(removed) => accepted.push(self.accept(request, removed, &mut overlay)?),
+                None => {
+                    let _ = request
+                        .answer
+                        .send(Err(Error::new(ErrorKind::TooLarge, "a range clear removes too much")));
+                }
             }
         }
         if accepted.is_empty() {
@@ -252,24 +259,41 @@ impl Pipeline {
         let _ = request.answer.send(Err(error));
     }
 
-    /// Gives a commit its version, and adds its writes to the batch and to the window.
-    fn accept(&mut self, request: Request, overlay: &mut Overlay) -> Result<Accepted, ApplyError> {
+    /// The stored keys of some ranges; none if there are more than may be removed at once.
+    fn keys_in(&self, ranges: &BTreeMap<Bytes, Bytes>) -> Result<Option<Vec<Bytes>>, ApplyError> {
+        let mut keys = Vec::new();
+        for (begin, end) in ranges {
+            let mut scan = self.current.snapshot.scan(begin, end, false);
+            while let Some(key) = scan.next_key().map_err(read_failed)? {
+                if keys.len() >= self.options.cleared_keys_max {
+                    return Ok(None);
+                }
+                keys.push(key);
+            }
+        }
+        Ok(Some(keys))
+    }
+
+    /// Gives a commit its version, and adds its writes to the batch and to the window. `removed` are the stored
+    /// keys that its range clears cover.
+    fn accept(
+        &mut self,
+        request: Request,
+        removed: Vec<Bytes>,
+        overlay: &mut Overlay,
+    ) -> Result<Accepted, ApplyError> {
         self.version += 1;
         let version = self.version;
         let stamp = stamp(version);
         let (points, cleared, stamped) = request.writes.into_parts();
-        let read_failed = |error: Error| ApplyError { storage_full: false, detail: error.to_string() };
 
         for (begin, end) in cleared {
             for (_, value) in overlay.range_mut(begin.clone()..end.clone()) {
                 *value = None;
             }
-            let mut scan = self.current.snapshot.scan(&begin, &end, false);
-            while let Some(key) = scan.next_key().map_err(read_failed)? {
-                overlay.insert(key, None);
-            }
             self.window.wrote_range(begin, end, version);
         }
+        overlay.extend(removed.into_iter().map(|key| (key, None)));
         for (key, write) in points {
             let value = match write {
                 Write::Set(value) => Some(value),
@@ -330,6 +354,11 @@ impl Pipeline {
         let value = self.current.snapshot.get(key).ok()?;
         Some(self.shared.watches.hash(value.as_deref()))
     }
+}
+
+/// A read that failed while a commit was resolved: the store cannot be trusted any more.
+fn read_failed(error: Error) -> ApplyError {
+    ApplyError { storage_full: false, detail: error.to_string() }
 }
 
 /// The versionstamp of a commit. Each commit has a version of its own, so that its place in a batch is always 0.

@@ -180,7 +180,7 @@ impl WriteSet {
         })
     }
 
-    #[cfg(test)]
+    /// The cleared ranges, disjoint: begin → end.
     pub(crate) fn cleared(&self) -> &BTreeMap<Bytes, Bytes> {
         &self.cleared
     }

@@ -64,3 +64,31 @@ fn another_format_is_refused_by_name() {
         "a store without a format is not ours"
     );
 }
+
+#[tokio::test]
+async fn a_clear_of_too_much_is_refused_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let most = 1000u32;
+    let options = Options { cleared_keys_max: most as usize, ..options() };
+    let engine = EmbeddedEngine::open(directory.path(), options).unwrap();
+    let mut trx = engine.begin(TransactionOptions::default());
+    for number in 0..=most {
+        trx.set(&number.to_be_bytes(), b"");
+    }
+    trx.commit().await.unwrap();
+    let clear = async |end: u32| {
+        let mut trx = engine.begin(TransactionOptions::default());
+        trx.set(b"\x80", b"with it");
+        trx.clear_range(&[0], &end.to_be_bytes());
+        trx.commit().await.map_err(|error| error.kind()).err()
+    };
+    let count = async || {
+        let mut trx = engine.begin(TransactionOptions::default());
+        let request = RangeRequest { bytes: 1 << 30, ..RangeRequest::new(&[0][..], &[0xFF][..]) };
+        trx.get_range(&request, ReadMode::Snapshot).await.unwrap().pairs.len()
+    };
+    assert_eq!(clear(most + 1).await, Some(ErrorKind::TooLarge));
+    assert_eq!(count().await, most as usize + 1);
+    assert_eq!(clear(most).await, None);
+    assert_eq!(count().await, 2, "the one beyond, and the one beside");
+}
