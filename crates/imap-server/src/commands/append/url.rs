@@ -57,7 +57,7 @@ pub(super) fn parse(url: &[u8]) -> Option<MessageUrl> {
             }
             "UID" if uid.is_none() => uid = Some(Uid::new(number()?)?),
             "SECTION" if uid.is_some() && section.is_none() => {
-                section = Some(parse_section(&decode(value)?)?)
+                section = Some(parse_section(&decode(value)?)?);
             }
             "PARTIAL" if uid.is_some() && partial.is_none() => partial = Some(parse_partial(value)?),
             _ => return None,

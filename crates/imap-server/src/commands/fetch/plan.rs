@@ -66,7 +66,7 @@ impl<'a> What<'a> {
             Some(SectionText::Text) => Self::Text,
             Some(SectionText::Mime) => Self::Mime,
             Some(SectionText::HeaderFields { not, names }) => {
-                Self::Fields { not: *not, names: names.iter().map(|name| name.as_bytes()).collect() }
+                Self::Fields { not: *not, names: names.iter().map(imap_wire::IString::as_bytes).collect() }
             }
         }
     }

@@ -41,7 +41,7 @@ impl<'a> FlagNames<'a> {
         let recent = !self.recent.is_empty() && self.recent.contains(row.uid);
         let system = Flags::SYSTEM.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, n)| n);
         let keywords = flags.keyword_indexes().filter_map(move |index| self.keywords.get(index));
-        system.chain(recent.then_some("\\Recent")).chain(keywords.map(|keyword| keyword.as_str()))
+        system.chain(recent.then_some("\\Recent")).chain(keywords.map(model::Keyword::as_str))
     }
 }
 
