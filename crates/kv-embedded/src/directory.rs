@@ -6,7 +6,7 @@
 //! store/    the storage engine's own files
 //! ```
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -28,9 +28,13 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Creates the directory if need be, and locks it.
+    /// Creates the directory if need be, for its owner alone, and locks it.
     pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(path).map_err(OpenError::io("create", path))?;
+        let mut builder = DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path).map_err(OpenError::io("create", path))?;
         let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
@@ -107,10 +111,17 @@ impl Directory {
             .map_err(OpenError::io("write", &format))?;
         self.sync()?;
         std::fs::rename(&new, self.store()).map_err(OpenError::io("rename", &new))?;
-        self.sync()
+        self.sync()?;
+        // The directory itself may be new: a power cut must not take its entry.
+        let path = std::path::absolute(&self.path).map_err(OpenError::io("find", &self.path))?;
+        path.parent().map_or(Ok(()), sync_directory)
     }
 
     fn sync(&self) -> Result<(), OpenError> {
-        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(OpenError::io("sync", &self.path))
+        sync_directory(&self.path)
     }
+}
+
+fn sync_directory(path: &Path) -> Result<(), OpenError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(OpenError::io("sync", path))
 }

@@ -1,4 +1,5 @@
-//! The suite under injected faults, and the wrapper that injects them.
+//! The suite under injected faults, the wrapper that injects them, and the retry loop.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,4 +145,43 @@ async fn watches_are_lost_late_and_spurious() {
     timeout(Duration::from_secs(10), quiet).await.expect("fires").unwrap();
     timeout(Duration::from_secs(10), late).await.expect("fires, late").unwrap();
     assert!(timeout(Duration::from_millis(50), lost).await.is_err(), "never fires");
+}
+
+/// How often a body that writes runs, and how it ends, when every commit fails in one way.
+async fn attempts(faults: Faults, policy: kv::RetryPolicy) -> (u32, Option<ErrorKind>) {
+    let directory = tempfile::tempdir().unwrap();
+    let faulty = FaultEngine::new(engine(&directory), 1, faults);
+    let mut attempts = Vec::new();
+    let result = kv::run::<(), kv::Error, _>(
+        faulty.as_ref(),
+        TransactionOptions::default(),
+        policy,
+        |trx, attempt| {
+            attempts.push(attempt);
+            trx.set(b"k", b"v");
+            Box::pin(async { Ok(()) })
+        },
+    )
+    .await;
+    for (index, attempt) in attempts.iter().enumerate() {
+        assert_eq!(attempt.number as usize, index + 1);
+        let unknown = faults.unknown_lost > 0.0 && index > 0;
+        assert_eq!(attempt.maybe_committed, unknown, "attempt {}", attempt.number);
+    }
+    (attempts.len() as u32, result.err().map(|error| error.kind()))
+}
+
+#[tokio::test]
+async fn the_retry_loop_goes_on_as_long_as_it_may_and_no_longer() {
+    let few = kv::RetryPolicy { attempts_max: 5, ..kv::RetryPolicy::default() };
+    let idempotent = kv::RetryPolicy { attempts_max: 5, ..kv::RetryPolicy::idempotent() };
+    let none = Faults::none();
+    let conflict = Faults { conflict: 1.0, ..none };
+    let unknown = Faults { unknown_lost: 1.0, ..none };
+    assert_eq!(attempts(none, few).await, (1, None));
+    assert_eq!(attempts(conflict, few).await, (5, Some(ErrorKind::Conflict)));
+    assert_eq!(attempts(unknown, few).await, (1, Some(ErrorKind::CommitUnknown)));
+    assert_eq!(attempts(unknown, idempotent).await, (5, Some(ErrorKind::CommitUnknown)));
+    let full = Faults { storage_full: 1.0, ..none };
+    assert_eq!(attempts(full, idempotent).await, (1, Some(ErrorKind::StorageFull)));
 }
