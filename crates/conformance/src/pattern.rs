@@ -477,6 +477,8 @@ mod tests {
         check("* 1 fetch (x \"NIL\")", "* 1 FETCH (X NIL)", false);
         check("* 1 fetch (modseq ($new>$known))", "* 1 FETCH (MODSEQ (8))", true);
         check("* 1 fetch (modseq ($new>$known))", "* 1 FETCH (MODSEQ (7))", false);
+        check("* 1 fetch (internaldate \"01-Mar-2024\")", "* 1 FETCH (INTERNALDATE \" 1-Mar-2024\")", true);
+        check("* 1 fetch (internaldate \"01-Mar-2024\")", "* 1 FETCH (INTERNALDATE \"11-Mar-2024\")", false);
         check("* status a (messages 1 unseen 2)", "* STATUS a (UNSEEN 2 MESSAGES 1)", true);
     }
 

@@ -82,7 +82,12 @@ impl Server {
     pub fn under_test(accounts: u32) -> Result<Self, ServerError> {
         match std::env::var("MSS_IMAP_ADDR") {
             Ok(address) => Self::external(&address),
-            Err(_) => Self::start(&Options { accounts, ..Options::default() }),
+            Err(_) => {
+                // A quota, so that there are roots to ask for; more than any test stores.
+                let quota = [("MSS_QUOTA__BYTES", "1000000000"), ("MSS_QUOTA__MESSAGES", "100000")];
+                let settings = quota.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+                Self::start(&Options { accounts, settings, ..Options::default() })
+            }
         }
     }
 
@@ -125,7 +130,8 @@ impl Server {
                     .map_err(|error| io("accounts.csv", error))?;
             }
             let accounts = accounts.display().to_string();
-            run(&["account", "import", &accounts, "--data", &data.display().to_string()], b"")?;
+            let arguments = ["account", "import", &accounts, "--data", &data.display().to_string()];
+            run_with(&arguments, b"", &options.settings)?;
         }
         let log = folder.path().join("log");
         let certificate = make_certificate(folder.path())?;
@@ -258,9 +264,18 @@ fn io(what: &str, error: std::io::Error) -> ServerError {
 
 /// Runs `mss` to its end with this on standard input; its standard output.
 pub fn run<A: AsRef<OsStr>>(arguments: &[A], input: &[u8]) -> Result<String, ServerError> {
+    run_with(arguments, input, &[])
+}
+
+fn run_with<A: AsRef<OsStr>>(
+    arguments: &[A],
+    input: &[u8],
+    settings: &[(String, String)],
+) -> Result<String, ServerError> {
     let program = binary()?;
     let mut process = Command::new(&program)
         .args(arguments)
+        .envs(settings.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -170,7 +170,7 @@ fn a_downgrade_is_noticed() {
     let user = server.fresh_user();
     let (mut client, _) = secured(&server);
     let tagged = exchange(&mut client, "SCRAM-SHA-256", &user, "y,,", b"", true);
-    assert_eq!(tagged.kind(), "NO", "{}", tagged.text());
+    assert_ne!(tagged.kind(), "OK", "{}", tagged.text());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use conformance::run::{Outcome, play};
 use conformance::server::Server;
 use conformance::transcript::{Transcript, all, root};
 
+/// What no server can have beside what ours has: LITERAL- and LITERAL+ exclude each other (RFC 7888 §5).
+const FOR_OTHER_SERVERS: [&str; 1] = ["literal-minus/too-big"];
 /// Transcripts played at a time.
 const THREADS: usize = 8;
 
@@ -20,6 +22,7 @@ fn every_transcript_holds() {
     for (transcript, outcome) in transcripts.iter().zip(outcomes) {
         match outcome {
             Outcome::Passed => passed += 1,
+            Outcome::Skipped(_) if FOR_OTHER_SERVERS.contains(&transcript.name.as_str()) => {}
             Outcome::Skipped(missing) => skipped.push(format!("{} (lacks {missing})", transcript.name)),
             Outcome::Failed(report) => failures.push(report),
         }
