@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::Capability;
-use model::CpmAddress;
+use model::{CpmAddress, ErrorKind};
 use moka::sync::Cache;
 use rand::RngCore;
 use secrecy::{ExposeSecret, SecretSlice};
@@ -186,7 +186,14 @@ pub(crate) async fn find_account(session: &Session, user: &str) -> Result<Option
     let ctx = Ctx { requestor: Requestor::Operator, ..session.ctx() };
     session.store().account(&ctx, &address).await.map_err(|error| {
         tracing::warn!(%error, "an account could not be read");
-        Reply::no_code("UNAVAILABLE", "logins cannot be checked now, try again later")
+        telemetry::login_failed("store");
+        match error.kind() {
+            // Waiting does not help.
+            ErrorKind::Corrupt | ErrorKind::Bug => {
+                Reply::no_code("CONTACTADMIN", "this login cannot be checked, ask your operator")
+            }
+            _ => Reply::no_code("UNAVAILABLE", "logins cannot be checked now, try again later"),
+        }
     })
 }
 
@@ -251,7 +258,7 @@ pub(crate) async fn admit(
     if account.state == AccountState::Disabled {
         return Err(refuse(session, out, account.address.as_str(), Failure::Disabled, began).await);
     }
-    session.log_in(account.id, account.address.clone())?;
+    session.log_in(account.id)?;
     session.server.auth.limiter.forget(session.peer.ip(), account.address.as_str());
     let list = crate::capabilities::list(session, out);
     Ok(Reply::ok_code(list, "logged in"))

@@ -172,9 +172,9 @@ macro_rules! commands {
      plain { $($id:ident $name:literal, $states:expr, $flags:expr, $source:literal,
         $pattern:pat $(if $guard:expr)? => $call:expr;)* }) => {
         #[derive(Clone, Copy)]
-        enum Id { $($s_id,)* $($id,)* }
+        enum Place { $($s_id,)* $($id,)* }
 
-        const COUNT: usize = [$(Id::$s_id as usize,)* $(Id::$id as usize,)*].len();
+        const COUNT: usize = [$(Place::$s_id as usize,)* $(Place::$id as usize,)*].len();
 
         static TABLE: [Row; COUNT] = [
             $(Row { name: $s_name, states: $s_states, flags: $s_flags, source: $s_source,
@@ -186,14 +186,14 @@ macro_rules! commands {
         /// The row of a command.
         #[allow(unused_variables)]
         pub(crate) fn row(command: &Command) -> &'static Row {
-            let id = match command { $($pattern $(if $guard)? => Id::$id,)* };
-            &TABLE[id as usize]
+            let place = match command { $($pattern $(if $guard)? => Place::$id,)* };
+            &TABLE[place as usize]
         }
 
         /// The row of a command whose messages are streamed.
         #[allow(unused_variables)]
         pub(crate) fn streamed_row($start: &AppendStart) -> Option<&'static Row> {
-            $(if $s_guard { return Some(&TABLE[Id::$s_id as usize]); })*
+            $(if $s_guard { return Some(&TABLE[Place::$s_id as usize]); })*
             None
         }
 

@@ -165,6 +165,8 @@ async fn end(
         }
     }
     session.fresh = None;
+    // A tag is a part of its command's buffer, which must not outlive the command.
+    session.tag = Tag::default();
     session.note_stage();
     row.record(reply.status, began.elapsed());
     tracing::trace!(

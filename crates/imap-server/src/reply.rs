@@ -82,11 +82,6 @@ impl Reply {
         Self { status: Status::Bad, code: None, text: text.into(), after: After::Continue, cause: "bad" }
     }
 
-    /// `BAD [code] text`.
-    pub fn bad_code(code: impl Into<Cow<'static, str>>, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { code: Some(code.into()), ..Self::bad(text) }
-    }
-
     /// No line: the client is gone or takes nothing.
     pub fn lost() -> Self {
         Self { after: After::Lost, cause: "lost", ..Self::no("") }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, CpmAddress, FolderSnapshot, MailboxId, MailboxName, Uid};
+use model::{AccountId, FolderSnapshot, MailboxId, MailboxName, Uid};
 use store_api::{Ctx, FolderTree, MailStore, Requestor};
 
 use crate::config::CleartextLogin;
@@ -32,7 +32,6 @@ pub(crate) struct Enabled {
 #[derive(Debug)]
 pub(crate) struct Login {
     pub account: AccountId,
-    pub address: CpmAddress,
     /// Counts this session against the account's limit.
     _slot: Slot<AccountId>,
 }
@@ -242,12 +241,12 @@ impl Session {
     ///
     /// # Errors
     /// NO `[LIMIT]` when the account has too many sessions.
-    pub fn log_in(&mut self, account: AccountId, address: CpmAddress) -> Result<(), Reply> {
+    pub fn log_in(&mut self, account: AccountId) -> Result<(), Reply> {
         let slot = self.server.account_slots.take(account).ok_or_else(|| {
             Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
         })?;
         tracing::debug!(connection = self.id, %account, "logged in");
-        self.login = Some(Login { account, address, _slot: slot });
+        self.login = Some(Login { account, _slot: slot });
         Ok(())
     }
 
@@ -267,11 +266,15 @@ impl Session {
         let (store, ctx) = (self.server.store.clone(), self.ctx());
         let (mailbox, uid_next) =
             (view.mailbox, view.recent.last().map_or(1, |uid: Uid| u64::from(uid.get()) + 1));
-        self.server.tasks.spawn(async move {
+        let claim = async move {
             if let Err(error) = store.claim_recent(&ctx, account, mailbox, uid_next).await {
                 tracing::debug!(%account, %error, "messages stay recent");
             }
-        });
+        };
+        // None when the process ends and drops its sessions with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.server.tasks.spawn_on(claim, &runtime);
+        }
     }
 }
 

@@ -10,25 +10,24 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, names: Vec<Bytes>) -> Reply {
-    let enabled = &mut session.enabled;
     let mut listed: Vec<&'static str> = Vec::new();
     for name in &names {
         let known = match name.to_ascii_uppercase().as_slice() {
             b"CONDSTORE" => {
-                enabled.condstore = true;
+                session.enable_condstore(out);
                 "CONDSTORE"
             }
             b"QRESYNC" => {
-                enabled.qresync = true;
-                enabled.condstore = true;
+                session.enabled.qresync = true;
+                session.enable_condstore(out);
                 "QRESYNC"
             }
             b"UTF8=ACCEPT" => {
-                enabled.utf8 = true;
+                session.enabled.utf8 = true;
                 "UTF8=ACCEPT"
             }
             b"IMAP4REV2" => {
-                enabled.rev2 = true;
+                session.enabled.rev2 = true;
                 "IMAP4rev2"
             }
             _ => continue,

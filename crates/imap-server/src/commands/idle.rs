@@ -33,13 +33,18 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, input: &mut Inp
 
 async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
     let keepalive = session.server.options.limits.idle_keepalive;
+    // Without a keep-alive, once a day does no harm.
+    let pause = if keepalive.is_zero() { Duration::from_secs(86_400) } else { keepalive };
+    let mut beat = Instant::now() + pause;
     let mut feed = subscribe(session).await;
     loop {
         // Boxed, so that what it needs is given back while the client waits.
         Box::pin(sync(session, out, Removals::Tell)).await?;
         session.fresh = None;
-        out.flush().await?;
-        let beat = Instant::now() + if keepalive.is_zero() { Duration::from_secs(86_400) } else { keepalive };
+        if out.pending() > 0 {
+            beat = Instant::now() + pause;
+            out.flush().await?;
+        }
         let woken = loop {
             tokio::select! {
                 biased;
@@ -78,14 +83,12 @@ async fn subscribe(session: &Session) -> Option<Subscription> {
 
 /// Waits for a change; false, after a pause, when the feed must be subscribed to again.
 async fn changed(feed: &mut Option<Subscription>, wanted: bool) -> bool {
-    match feed {
-        Some(feed) => {
-            if feed.changed().await {
-                return true;
-            }
+    if let Some(feed) = feed {
+        if feed.changed().await {
+            return true;
         }
-        None if !wanted => std::future::pending().await,
-        None => {}
+    } else if !wanted {
+        std::future::pending::<()>().await;
     }
     tokio::time::sleep(RETRY).await;
     false

@@ -24,10 +24,10 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, rename: Rename)
     session.store().rename_folder(&session.ctx(), account, &from, &to).await?;
 
     let encoding = session.mailbox_encoding();
-    if let Some(view) = &mut session.view {
-        if let Some(Ok(name)) = view.name.rebase(&from, &to).filter(|_| !from.is_inbox()) {
-            view.name = name;
-        }
+    if let Some(view) = &mut session.view
+        && let Some(Ok(name)) = view.name.rebase(&from, &to).filter(|_| !from.is_inbox())
+    {
+        view.name = name;
     }
     if session.enabled.rev2 && !from.is_inbox() {
         let tree = session.folders().await?;

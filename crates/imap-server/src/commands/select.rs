@@ -49,10 +49,10 @@ pub(crate) async fn run(
 
     let view = View::new(name, access == Access::ReadOnly, &snapshot);
     head(session, out, &snapshot, &view);
-    if let Some(known) = &select.qresync {
-        if known.uid_validity.get() == view.uid_validity.get() {
-            resync(session, out, &snapshot, &view, known).await?;
-        }
+    if let Some(known) = &select.qresync
+        && known.uid_validity.get() == view.uid_validity.get()
+    {
+        resync(session, out, &snapshot, &view, known).await?;
     }
     session.claim_recent(account, &view);
     session.view = Some(Box::new(view));

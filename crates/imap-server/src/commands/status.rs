@@ -36,7 +36,9 @@ pub(crate) async fn line(
     items: &[StatusItem],
 ) -> Result<(), Reply> {
     // RFC 7162 §3.1: asking for HIGHESTMODSEQ says that the client knows of it.
-    session.enabled.condstore |= items.contains(&StatusItem::HighestModSeq);
+    if items.contains(&StatusItem::HighestModSeq) {
+        session.enable_condstore(out);
+    }
     let recent = if items.contains(&StatusItem::Recent) { recent(session, mailbox, state).await? } else { 0 };
     write(out.text(), session.mailbox_encoding(), mailbox, name, state, items, recent);
     Ok(())

@@ -112,7 +112,7 @@ mod tests {
     fn what_is_flushed_can_be_read_whole() {
         let (mut here, mut there) = (Deflate::new(b""), Deflate::new(b""));
         let noise: Vec<u8> = (0..200_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for message in [b"* OK\r\n".as_slice(), &noise, b"a", &[b'x'; 300_000]] {
+        for message in [b"* OK\r\n".as_slice(), &noise, b"a", &vec![b'x'; 300_000]] {
             let wire = compress(&mut here, message);
             let mut read = BytesMut::new();
             // Octet by octet for the short ones: any cut is possible.

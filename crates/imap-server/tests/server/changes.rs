@@ -1,0 +1,190 @@
+//! What one connection is told of what another does, and when.
+
+use crate::client::Client;
+use crate::fixture::Fixture;
+
+/// Two connections with INBOX selected; to the first all messages are \Recent.
+async fn two(fixture: &Fixture, messages: usize) -> (Client, Client) {
+    let one = fixture.select(messages).await;
+    let mut two = fixture.log_in().await;
+    two.ok("SELECT INBOX").await;
+    (one, two)
+}
+
+#[tokio::test]
+async fn new_messages_are_told_at_the_end_of_any_command() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 1).await;
+    two.append("INBOX", "Subject: y\r\n\r\n").await;
+    let said = one.ok("FETCH 1 UID").await;
+    assert_eq!(said, ["* 1 FETCH (UID 1)", "* 2 EXISTS", "* 2 RECENT"]);
+    one.says("NOOP", &[]).await;
+}
+
+#[tokio::test]
+async fn removals_wait_for_a_command_that_may_tell_them() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 5).await;
+    two.ok("STORE 2,4 +FLAGS.SILENT (\\Deleted)").await;
+    two.ok("EXPUNGE").await;
+    two.append("INBOX", "x").await;
+    // By sequence numbers: the client may be counting.
+    let said = one.ok("SEARCH ALL").await;
+    assert!(!said.iter().any(|line| line.contains("EXPUNGE")), "{said:?}");
+    assert!(said.contains(&"* 6 EXISTS".to_owned()), "{said:?}");
+    one.says("NOOP", &["* 2 EXPUNGE", "* 3 EXPUNGE"]).await;
+    one.says(
+        "FETCH 1:* UID",
+        &["* 1 FETCH (UID 1)", "* 2 FETCH (UID 3)", "* 3 FETCH (UID 5)", "* 4 FETCH (UID 6)"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn vanished_with_qresync() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 5).await;
+    one.ok("ENABLE QRESYNC").await;
+    two.ok("STORE 1:2,5 +FLAGS.SILENT (\\Deleted)").await;
+    let said = one.ok("NOOP").await;
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(
+        said[0].starts_with("* 1 FETCH (UID 1 MODSEQ (")
+            && said[0].ends_with(") FLAGS (\\Deleted \\Recent))"),
+        "{said:?}"
+    );
+    two.ok("EXPUNGE").await;
+    two.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+    // Held, and with it the change that came after it.
+    one.says("SEARCH UID 3", &["* SEARCH 3"]).await;
+    let said = one.ok("NOOP").await;
+    assert_eq!(said[0], "* VANISHED 1:2,5");
+    assert!(said[1].starts_with("* 1 FETCH (UID 3 MODSEQ ("), "{said:?}");
+}
+
+#[tokio::test]
+async fn flags_are_told_once_and_not_to_who_set_them_silently() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 2).await;
+    two.says("STORE 1 +FLAGS.SILENT (\\Seen)", &[]).await;
+    two.says("NOOP", &[]).await;
+    one.says("NOOP", &["* 1 FETCH (FLAGS (\\Seen \\Recent))"]).await;
+    one.says("NOOP", &[]).await;
+    let said = two.ok("STORE 2 +FLAGS (NewWord)").await;
+    assert_eq!(said.iter().filter(|l| l.contains("FETCH")).count(), 1, "{said:?}");
+    let said = one.ok("NOOP").await;
+    // The keyword is announced before a message has it.
+    assert!(said[0].starts_with("* FLAGS (") && said[0].ends_with(" NewWord)"), "{said:?}");
+    assert!(said[1].starts_with("* OK [PERMANENTFLAGS ("), "{said:?}");
+    assert_eq!(said[2], "* 2 FETCH (FLAGS (\\Recent NewWord))");
+}
+
+#[tokio::test]
+async fn recent_belongs_to_one_session() {
+    let fixture = Fixture::new().await;
+    let mut one = fixture.log_in().await;
+    one.append("INBOX", "x").await;
+    assert!(one.ok("SELECT INBOX").await.contains(&"* 1 RECENT".to_owned()));
+    let mut two = fixture.log_in().await;
+    // Claimed in the background.
+    for _ in 0..100 {
+        if two.ok("SELECT INBOX").await.contains(&"* 0 RECENT".to_owned()) {
+            return;
+        }
+        two.ok("UNSELECT").await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the message stays recent");
+}
+
+#[tokio::test]
+async fn idle_tells_as_it_happens() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 2).await;
+    two.append("INBOX", "before").await;
+    let tag = one.begin("IDLE").await;
+    assert_eq!(one.line().await, "+ idling");
+    // What happened before is told at once.
+    assert_eq!(one.line().await, "* 3 EXISTS");
+    assert!(one.line().await.ends_with(" RECENT"));
+    two.append("INBOX", "during").await;
+    assert_eq!(one.line().await, "* 4 EXISTS");
+    assert!(one.line().await.ends_with(" RECENT"));
+    two.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    assert_eq!(one.line().await, "* 1 FETCH (FLAGS (\\Deleted \\Recent))");
+    two.ok("EXPUNGE").await;
+    assert_eq!(one.line().await, "* 1 EXPUNGE");
+    assert!(one.is_silent().await);
+    one.send("done\r\n").await;
+    assert_eq!(one.end(&tag).await, (vec![], "OK IDLE completed".to_owned()));
+    one.says("FETCH 1 UID", &["* 1 FETCH (UID 2)"]).await;
+    let tag = one.begin("IDLE").await;
+    assert_eq!(one.line().await, "+ idling");
+    one.send("NOOP\r\n").await;
+    assert!(one.end(&tag).await.1.starts_with("BAD "));
+    one.ok("NOOP").await;
+}
+
+#[tokio::test]
+async fn idle_without_a_mailbox() {
+    let fixture = Fixture::new().await;
+    let mut one = fixture.log_in().await;
+    let tag = one.begin("IDLE").await;
+    assert_eq!(one.line().await, "+ idling");
+    fixture.log_in().await.append("INBOX", "x").await;
+    assert!(one.is_silent().await);
+    one.send("DONE\r\n").await;
+    one.end(&tag).await;
+}
+
+#[tokio::test]
+async fn a_deleted_mailbox_ends_the_sessions_that_have_it() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = (fixture.log_in().await, fixture.log_in().await);
+    one.ok("CREATE x").await;
+    one.ok("SELECT x").await;
+    two.ok("SELECT x").await;
+    two.ok("ENABLE QRESYNC").await;
+    // One's own is just not selected any more.
+    let said = two.ok("DELETE x").await;
+    assert!(said[0].starts_with("* OK [CLOSED]"), "{said:?}");
+    two.expect("FETCH 1 FLAGS", "BAD ").await;
+    let (said, _) = one.run("NOOP").await;
+    assert!(said[0].starts_with("* BYE "), "{said:?}");
+    assert_eq!(one.try_line().await, None);
+}
+
+#[tokio::test]
+async fn qresync_tells_what_was_missed() {
+    let fixture = Fixture::new().await;
+    let mut one = fixture.select(6).await;
+    let said = one.ok("SELECT INBOX").await;
+    let number = |name: &str| {
+        let line = said.iter().find(|line| line.contains(name)).expect("the code");
+        line.split(name).nth(1).and_then(|rest| rest.split(']').next()).expect("its value").trim().to_owned()
+    };
+    let (validity, modseq) = (number("UIDVALIDITY"), number("HIGHESTMODSEQ"));
+    one.ok("STORE 3 +FLAGS.SILENT (\\Seen)").await;
+    one.ok("STORE 2,5 +FLAGS.SILENT (\\Deleted)").await;
+    one.ok("EXPUNGE").await;
+    let mut two = fixture.log_in().await;
+    two.ok("ENABLE QRESYNC").await;
+    let missed = |said: Vec<String>| -> Vec<String> {
+        said.into_iter().filter(|l| l.contains("VANISHED") || l.contains("FETCH")).collect()
+    };
+    let said = missed(two.ok(&format!("SELECT INBOX (QRESYNC ({validity} {modseq}))")).await);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said[0], "* VANISHED (EARLIER) 2,5");
+    assert!(
+        said[1].starts_with("* 2 FETCH (UID 3 MODSEQ (") && said[1].ends_with("FLAGS (\\Seen))"),
+        "{said:?}"
+    );
+    // Only of the UIDs that the client has; and what it knows to be gone is not told again.
+    let said = missed(two.ok(&format!("SELECT INBOX (QRESYNC ({validity} {modseq} 4:6))")).await);
+    assert_eq!(said, ["* VANISHED (EARLIER) 5"]);
+    let said = missed(two.ok(&format!("SELECT INBOX (QRESYNC ({validity} {modseq} 1:6 (1,3 1,4)))")).await);
+    assert_eq!(said[0], "* VANISHED (EARLIER) 5");
+    // Another UIDVALIDITY: the client starts anew.
+    let said = missed(two.ok(&format!("SELECT INBOX (QRESYNC (1 {modseq}))")).await);
+    assert!(said.is_empty() || validity == "1", "{said:?}");
+}

@@ -1,0 +1,9 @@
+//! The server over a real store and engine, spoken to over sockets.
+
+mod changes;
+mod client;
+mod fixture;
+mod limits;
+mod login;
+mod mailboxes;
+mod security;
