@@ -229,7 +229,8 @@ impl Node {
                 }
                 // The facts often tell without the octets.
                 index_contains(known.info.ok_or(Need::Info)?, name, needle).ok_or(Need::Header)
-            }Self::Text(number) => known.texts.get(*number).copied().flatten().ok_or(Need::Text(*number)),
+            }
+            Self::Text(number) => known.texts.get(*number).copied().flatten().ok_or(Need::Text(*number)),
             Self::ModSeq(modseq) => Ok(row.modseq >= *modseq),
             Self::Body(body) => Ok(row.body == *body),
             Self::Thread(id) => {

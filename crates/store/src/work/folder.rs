@@ -169,7 +169,7 @@ impl FolderWork {
 
     /// The row of `uid`; its block must be known.
     pub(crate) fn row(&self, uid: Uid) -> Option<&MessageRow> {
-        debug_assert!(self.knows(BlockNo::of(uid)));
+        debug_assert!(self.knows(BlockNo::of(uid)) || u64::from(uid.get()) >= self.state.uid_next);
         let rows = self.rows_of(BlockNo::of(uid));
         rows.binary_search_by_key(&uid, |row| row.uid).ok().map(|at| &rows[at])
     }

@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use model::{ErrorKind, Flags, ModSeq};
 use store_api::{
-    AppendBody, AppendMessage, DateField, FlagAction, HeaderField, MailStore, SearchKey, SearchRequest, thread_id,
+    AppendBody, AppendMessage, DateField, FlagAction, HeaderField, MailStore, SearchKey, SearchRequest,
+    thread_id,
 };
 
 use crate::harness::{Harness, keywords, kind, message, uids};
@@ -65,8 +66,11 @@ async fn four() -> Harness {
     let mut writer = h.store.stage_body(&h.ctx(), h.account, large.len() as u64).await.unwrap();
     writer.write(Bytes::from(large)).await.unwrap();
     let body = writer.finish().await.unwrap();
-    let staged =
-        AppendMessage { body: AppendBody::Staged(body), internal_date: Some((20 * 86_400, 0)), ..message("") };
+    let staged = AppendMessage {
+        body: AppendBody::Staged(body),
+        internal_date: Some((20 * 86_400, 0)),
+        ..message("")
+    };
     h.try_append("INBOX", vec![staged]).await.unwrap();
     h.add_flags("INBOX", "1,3", Flags::SEEN).await;
     h.try_flag("INBOX", "2", FlagAction::Add, Flags::FLAGGED, &["work"], None).await.unwrap();
