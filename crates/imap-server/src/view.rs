@@ -100,19 +100,6 @@ impl SeqMap {
         UidSet::from_ranges(found)
     }
 
-    /// The UIDs of `uids` that exist; as cheap as `uids` is small.
-    pub fn among(&self, uids: &UidSet) -> UidSet {
-        let mut found = Vec::new();
-        for (first, last) in uids.ranges() {
-            let mut at = self.runs.partition_point(|run| run.last < first);
-            while let Some(run) = self.runs.get(at).filter(|run| run.first <= last) {
-                found.push((first.max(run.first), last.min(run.last)));
-                at += 1;
-            }
-        }
-        UidSet::from_ranges(found)
-    }
-
     /// The sequence numbers of the UIDs of `uids` that exist, as ascending, disjoint, non-adjacent ranges.
     pub fn seqs_of_uids(&self, uids: &UidSet) -> Vec<(u32, u32)> {
         let mut found: Vec<(u32, u32)> = Vec::new();

@@ -141,7 +141,7 @@ fn translate(session: &Session, key: &WireKey) -> Result<SearchKey, Reply> {
     let view = session.view()?;
     let resolve = |set: &SequenceSet, uid: bool| -> UidSet {
         if set.is_saved() {
-            return view.seq.uids().intersection(&view.saved);
+            return view.seq.existing(&view.saved);
         }
         let largest = if uid { view.seq.last_uid().map_or(0, model::Uid::get) } else { view.seq.len() };
         let ranges = set.resolve(largest).into_iter().map(|range| (*range.start(), *range.end()));
