@@ -79,6 +79,12 @@ impl Pipeline {
         let mut rhythm = Rhythm::default();
         while self.shared.take_batch(&mut batch, self.broken.then_some(LOOK_FOR_ROOM)) {
             let room = self.has_room();
+            if !room || self.broken {
+                for request in batch.drain(..) {
+                    self.shared.telemetry.storage_full.increment(1);
+                    let _ = request.answer.send(Err(storage_full()));
+                }
+            }
             if self.broken && room {
                 self = match self.reopen() {
                     Ok(pipeline) => pipeline,
@@ -88,11 +94,7 @@ impl Pipeline {
                     }
                 };
             }
-            if !room || self.broken {
-                for request in batch.drain(..) {
-                    self.shared.telemetry.storage_full.increment(1);
-                    let _ = request.answer.send(Err(Error::new(ErrorKind::StorageFull, "the disk is full")));
-                }
+            if batch.is_empty() {
                 continue;
             }
             let started = Instant::now();
@@ -166,6 +168,8 @@ impl Pipeline {
         drop((storage, current));
         let deadline = Instant::now() + Duration::from_millis(limits::WINDOW_MS_MAX);
         while held.iter().any(|(_, state)| state.strong_count() > 0) {
+            // Commits that wait hold what they read from, too.
+            shared.refuse_waiting(&storage_full());
             if Instant::now() > deadline {
                 return Err((
                     shared,
@@ -354,6 +358,10 @@ impl Pipeline {
         let value = self.current.snapshot.get(key).ok()?;
         Some(self.shared.watches.hash(value.as_deref()))
     }
+}
+
+fn storage_full() -> Error {
+    Error::new(ErrorKind::StorageFull, "the disk is full")
 }
 
 /// A read that failed while a commit was resolved: the store cannot be trusted any more.

@@ -152,6 +152,18 @@ impl Shared {
         true
     }
 
+    /// Answers all commits that wait with an error.
+    pub(crate) fn refuse_waiting(&self, error: &Error) {
+        let waiting = {
+            let mut queue = self.queue.lock();
+            queue.bytes = 0;
+            std::mem::take(&mut queue.waiting)
+        };
+        for request in waiting {
+            let _ = request.answer.send(Err(error.clone()));
+        }
+    }
+
     /// Takes no more commits; those that wait are still served.
     pub(crate) fn close_queue(&self, reason: Error) {
         let mut queue = self.queue.lock();
@@ -166,10 +178,7 @@ impl Shared {
         let error = Error::new(ErrorKind::Unavailable, format!("the engine failed: {detail}"));
         self.close_queue(error.clone());
         self.publish(Err(error.clone()));
-        let waiting = std::mem::take(&mut self.queue.lock().waiting);
-        for request in waiting {
-            let _ = request.answer.send(Err(error.clone()));
-        }
+        self.refuse_waiting(&error);
         self.watches.close();
         self.fatal.send_replace(Some(detail.to_owned()));
     }

@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 async fn put(engine: &EmbeddedEngine, key: &str, value: &Bytes) -> Result<(), Error> {
     let mut trx = engine.begin(TransactionOptions::default());
+    // Reads too, so that it holds on to the store that it read from.
+    trx.get(b"before", ReadMode::Serializable).await?;
     trx.set_bytes(Bytes::copy_from_slice(key.as_bytes()), value.clone());
     trx.commit().await.map(drop)
 }
@@ -132,7 +134,8 @@ async fn fill(engine: Arc<EmbeddedEngine>, prefix: String) -> (Vec<String>, Erro
         let key = format!("k/{prefix}/{number:05}");
         match put(&engine, &key, &value(&key)).await {
             Ok(()) => answered.push(key),
-            Err(error) if error.kind() == ErrorKind::CommitUnknown => {}
+            // Unavailable: just being opened again, which another task's failure brought about.
+            Err(error) if matches!(error.kind(), ErrorKind::CommitUnknown | ErrorKind::Unavailable) => {}
             Err(error) => return (answered, error),
         }
     }
