@@ -373,7 +373,7 @@ fn search_key_at(wire: Option<pb::SearchKey>, depth_left: usize, keys_left: &mut
     };
     *keys_left = left;
     let key = wire.and_then(|w| w.key).ok_or_else(|| invalid("a SEARCH key is empty"))?;
-    let day = |d: &pb::search_key::Day| Ok((date_field(d.field)?, d.day));
+    let day = |d: &pb::search_key::Day| -> Result<_> { Ok((date_field(d.field)?, d.day)) };
     Ok(match key {
         Key::All(_) => SearchKey::All,
         Key::And(keys) => {
