@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use imap_server::{Limits, Options, Security, Server, credentials};
 use kv_embedded::EmbeddedEngine;
-use model::{AccountId, CpmAddress};
+use model::CpmAddress;
 use store::Store;
 use store_api::{
-    AccountState, ChangeFeed, Credentials, Ctx, MailStore, NewAccount, Pulse, QuotaLimits, Requestor,
-    ScramVerifier, Subscription,
+    AccountState, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor, ScramVerifier,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::client::Client;
 
@@ -66,8 +64,9 @@ impl Fixture {
             ..kv_embedded::Options::default()
         };
         let engine = EmbeddedEngine::open(directory.path(), engine_options).expect("an engine");
-        let store = Store::open(engine, store::Options::default()).await.expect("a store");
-        let server = Server::new(store.clone(), Arc::new(Ticking), options);
+        let store = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
+        let feed = feed::Feed::new(engine, feed::Options::default());
+        let server = Server::new(store.clone(), feed, options);
         let fixture = Self {
             address: listen(&server, Security::Cleartext).await,
             tls_address: listen(&server, Security::Tls).await,
@@ -116,23 +115,6 @@ impl Fixture {
         }
         client.ok("SELECT INBOX").await;
         client
-    }
-}
-
-/// A feed that says every few milliseconds that something may have changed.
-struct Ticking;
-
-#[async_trait::async_trait]
-impl ChangeFeed for Ticking {
-    async fn subscribe(&self, _: AccountId) -> model::Result<Subscription> {
-        let (sender, receiver) = watch::channel(Pulse::default());
-        tokio::spawn(async move {
-            while !sender.is_closed() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                sender.send_modify(|pulse| pulse.generation += 1);
-            }
-        });
-        Ok(Subscription::new(receiver))
     }
 }
 

@@ -158,7 +158,14 @@ async fn quota() {
     client
         .says("GETQUOTAROOT INBOX", &["* QUOTAROOT INBOX \"\"", r#"* QUOTA "" (STORAGE 2 10 MESSAGE 1 2)"#])
         .await;
-    client.expect("GETQUOTAROOT nowhere", "NO [NONEXISTENT]").await;
+    // A mailbox that does not exist would have the root, too.
+    client
+        .says(
+            "GETQUOTAROOT nowhere",
+            &["* QUOTAROOT nowhere \"\"", r#"* QUOTA "" (STORAGE 2 10 MESSAGE 1 2)"#],
+        )
+        .await;
+    client.expect("GETQUOTAROOT a//b", "NO [CANNOT]").await;
     client.expect("SETQUOTA \"\" (STORAGE 99)", "NO [NOPERM]").await;
 }
 
