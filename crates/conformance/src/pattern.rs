@@ -287,6 +287,14 @@ fn item(key: &Value, wanted: &Value, got: &Value, variables: &mut Variables) -> 
         (Some("FLAGS"), Value::List(wanted), Value::List(flags)) => {
             set(wanted, flags, &["\\RECENT"], variables)
         }
+        // RFC 9051 §9 date-day-fixed: ` 1-Mar` and `01-Mar` are the same day.
+        (Some("INTERNALDATE" | "SAVEDATE"), Value::Text(wanted), Value::Text(got)) => {
+            let padded = |date: &[u8]| match date {
+                [b' ', rest @ ..] => [b"0", rest].concat(),
+                date => date.to_vec(),
+            };
+            padded(wanted) == padded(got)
+        }
         _ => scalar(wanted, got, variables),
     }
 }

@@ -60,6 +60,7 @@ pub struct Server {
     folder: Option<tempfile::TempDir>,
     /// Where the data is, if not in `folder`.
     data: Option<PathBuf>,
+    settings: Vec<(String, String)>,
     log: Option<PathBuf>,
     users: String,
     password: String,
@@ -111,6 +112,7 @@ impl Server {
             process: None,
             folder: None,
             data: None,
+            settings: Vec::new(),
             log: None,
             users: std::env::var("MSS_IMAP_USER").unwrap_or_else(|_| "tel:+1555%07d".to_owned()),
             password: std::env::var("MSS_IMAP_PASSWORD").unwrap_or_else(|_| PASSWORD.to_owned()),
@@ -149,6 +151,7 @@ impl Server {
             process: Some(process),
             folder: Some(folder),
             data: options.data.clone(),
+            settings,
             log: Some(log),
             users: "tel:+1555%07d".to_owned(),
             password: PASSWORD.to_owned(),
@@ -172,6 +175,7 @@ impl Server {
             process: Some(process),
             folder: Some(folder),
             data: None,
+            settings: Vec::new(),
             log: None,
             users: users.to_owned(),
             password: password.to_owned(),
@@ -216,16 +220,14 @@ impl Server {
         self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
-    /// Starts another process on the data of one that was killed; addresses are new, accounts the same.
-    pub fn restart(&mut self, settings: &[(String, String)]) -> Result<(), ServerError> {
+    /// Starts another process on the data of one that was killed; addresses are new, accounts and settings the same.
+    pub fn restart(&mut self) -> Result<(), ServerError> {
         self.kill();
         let (Some(folder), Some(log)) = (&self.folder, &self.log) else {
             return Err(ServerError::Unexpected("not a server of our own".to_owned()));
         };
         let data = self.data.clone().unwrap_or_else(|| folder.path().join("data"));
-        let mut all = tls_settings(folder.path());
-        all.extend(settings.iter().cloned());
-        let (process, ready) = spawn(&data, &all, log)?;
+        let (process, ready) = spawn(&data, &self.settings, log)?;
         self.imap = ready_address(&ready, "imap")
             .ok_or_else(|| ServerError::Unexpected(format!("no IMAP address in the ready line: {ready}")))?;
         self.imaps = ready_address(&ready, "imaps");

@@ -110,10 +110,18 @@ fn bend(server: &Server, user: &User, seed: u64, inputs: usize) {
             Err(error) => panic!(
                 "seed {seed}, input {number}: {error}\n{:?}\n{}",
                 conformance::client::show(&input.octets[..input.octets.len().min(400)]),
-                connection.log().join("\n")
+                tail(connection)
             ),
         }
     }
+}
+
+/// The end of what was said, long lines cut.
+fn tail(client: &Client) -> String {
+    let log = client.log();
+    let lines =
+        log[log.len().saturating_sub(12)..].iter().map(|line| line.chars().take(300).collect::<String>());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn is_closed(error: &ClientError) -> bool {

@@ -117,8 +117,13 @@ impl Code<'_> {
                 }
             }
             Code::BadUrl(url) => {
+                // RFC 4469 §4.2 wants text without brackets and line ends, and nobody wants to read a long one again.
+                const SHOWN_BYTES_MAX: usize = 255;
+                let shown = url.iter().take(SHOWN_BYTES_MAX);
+                let shown = shown
+                    .map(|octet| if matches!(octet, b' '..=b'\\' | b'^'..=b'~') { *octet } else { b'?' });
                 out.put_slice(b"BADURL ");
-                encode::string(out, url, false);
+                encode::quoted(out, &shown.collect::<Vec<_>>());
             }
             Code::Capability(names) => {
                 out.put_slice(b"CAPABILITY");
@@ -197,6 +202,8 @@ mod tests {
         check(Code::BadCharset(&[]), "BADCHARSET");
         check(Code::BadCharset(&["US-ASCII", "UTF-8"]), "BADCHARSET (US-ASCII UTF-8)");
         check(Code::BadUrl(b"/INBOX"), "BADURL \"/INBOX\"");
+        check(Code::BadUrl(b"/a]b\r\n\xff"), "BADURL \"/a?b???\"");
+        check(Code::BadUrl(&[b'x'; 300]), &format!("BADURL \"{}\"", "x".repeat(255)));
         check(Code::Capability(&["IMAP4rev1", "IDLE"]), "CAPABILITY IMAP4rev1 IDLE");
         check(Code::HighestModSeq(715_194_045_007), "HIGHESTMODSEQ 715194045007");
         check(Code::InProgress(None), "INPROGRESS");

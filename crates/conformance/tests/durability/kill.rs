@@ -101,7 +101,7 @@ fn what_was_answered_survives_kills() {
             }
         });
         answered += *answers.count.lock().expect("no thread is left");
-        server.restart(&[]).unwrap_or_else(|error| panic!("round {round}, seed {seed}: {error}"));
+        server.restart().unwrap_or_else(|error| panic!("round {round}, seed {seed}: {error}"));
         for (user, account) in users.iter().zip(&mut accounts) {
             check(&server, user, account).unwrap_or_else(|why| {
                 panic!("round {round}, seed {seed}, {}: {why}\n{}", user.name, server.log())

@@ -4,7 +4,7 @@
 //! MESSAGE; a resource without a limit is not listed, and an account without any has no root. Limits are the
 //! operator's to set.
 //!
-//! Source: RFC 9208 §4 and §5. Answers OK; NO `[NONEXISTENT]` for another root or mailbox, `[NOPERM]` for SETQUOTA.
+//! Source: RFC 9208 §4 and §5. Answers OK; NO `[NONEXISTENT]` for another root, `[NOPERM]` for SETQUOTA.
 
 use imap_wire::{IString, MailboxArg};
 use store_api::Quota;
@@ -34,7 +34,8 @@ pub(crate) async fn get_quota_root(
     out: &mut Output,
     mailbox: MailboxArg,
 ) -> Result<Reply, Reply> {
-    let (_, name) = session.find_mailbox(&mailbox).await?;
+    // It need not exist: RFC 9208 §4.1.2 lets a client ask which root a mailbox would come under.
+    let name = session.mailbox_name(&mailbox)?;
     let quota = session.store().quota(&session.ctx(), session.account()?).await?;
     let line = quota_line(&quota);
     out.push(b"* QUOTAROOT ");
