@@ -367,3 +367,54 @@ async fn searches_and_their_results() {
     c.ok("ENABLE IMAP4rev2").await;
     c.expect("UID SEARCH SUBJECT apple", &["* ESEARCH (TAG \"a36\") UID ALL 1,3"], "OK").await;
 }
+
+#[tokio::test]
+async fn large_messages_put_together() {
+    let server = TestServer::start().await;
+    let mut c = server.select().await;
+    let text_of = |size: usize, letter: u8| vec![letter; size];
+    let (text, source) = (text_of(600_000, b'x'), text_of(400_000, b'y'));
+    c.append("INBOX", &[b"A: b\r\n\r\n".as_slice(), &source].concat()).await;
+    let mut command = format!("APPEND INBOX CATENATE (TEXT {{{}+}}\r\n", text.len()).into_bytes();
+    command.extend_from_slice(&text);
+    command.extend_from_slice(b" URL \";UID=1;SECTION=TEXT\" URL \";UID=1;SECTION=HEADER\")");
+    c.ok(&command).await;
+    let got = c.fetch("UID FETCH 2 BODY.PEEK[]", "BODY[]").await.expect("it");
+    assert!(got == [text.as_slice(), &source, b"A: b\r\n\r\n"].concat());
+    // More text than is held is refused before it comes.
+    c.send(b"big APPEND INBOX CATENATE (TEXT {9000000}\r\n").await;
+    assert!(c.answer("big").await.tagged.starts_with("NO [TOOBIG]"));
+    c.ok("NOOP").await;
+}
+
+#[tokio::test]
+async fn many_messages_in_one_command() {
+    let server = TestServer::start().await;
+    let mut c = server.login().await;
+    // More octets than are held for one command, so that some are staged.
+    let message = |n: usize| format!("Subject: {n}\r\n\r\n{}\r\n", "z".repeat(20_000 + n)).into_bytes();
+    let mut command = b"APPEND INBOX".to_vec();
+    for n in 0..100 {
+        command.extend_from_slice(format!(" (\\Seen) {{{}+}}\r\n", message(n).len()).as_bytes());
+        command.extend_from_slice(&message(n));
+    }
+    let answer = c.ok(&command).await;
+    assert!(answer.code().expect("a code").ends_with(" 1:100"), "{answer:?}");
+    c.ok("SELECT INBOX").await;
+    for n in [0, 49, 50, 52, 99] {
+        let got = c.fetch(&format!("FETCH {} BODY.PEEK[]", n + 1), "BODY[]").await.expect("it");
+        assert!(got == message(n), "message {n}");
+    }
+    c.expect("SEARCH RETURN (COUNT) SEEN", &["* ESEARCH (TAG \"a9\") COUNT 100"], "OK").await;
+    // Several commands at once are answered in their order.
+    let mut pipeline = Vec::new();
+    for n in 1..=50 {
+        pipeline.extend_from_slice(format!("p{n} UID FETCH {n} (BODY.PEEK[HEADER])\r\n").as_bytes());
+    }
+    c.send(&pipeline).await;
+    for n in 1..=50 {
+        let answer = c.answer(&format!("p{n}")).await;
+        assert_eq!(answer.untagged.len(), 1);
+        assert!(answer.lines()[0].contains(&format!("Subject: {}\r\n", n - 1)), "{answer:?}");
+    }
+}

@@ -1,13 +1,13 @@
 //! A message put together from texts and parts of other messages. Source: RFC 4469.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use futures::StreamExt;
 use imap_wire::Code;
 use model::limits::APPEND_BYTES_MAX;
 use model::{FolderSnapshot, MailboxId, Uid};
 use store_api::AppendBody;
 
-use super::super::fetch::octets::{Message, Opened};
+use super::super::fetch::octets::{Message, Opened, streaming};
 use super::collect::{fits_inline, too_big};
 use super::url::{MessageUrl, parse};
 use crate::encode;
@@ -20,10 +20,18 @@ const TEXT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Parts by URL that one message may have: each is open until the message's end.
 const URLS_MAX: usize = 100;
 
+/// A part of a message.
+enum Part {
+    /// Texts that follow each other.
+    Text(BytesMut),
+    /// What a URL names.
+    Url(Opened),
+}
+
 /// The parts of a message, in order.
 #[derive(Default)]
 pub(super) struct Parts {
-    parts: Vec<Opened>,
+    parts: Vec<Part>,
     text_bytes: u64,
     urls: usize,
     bytes: u64,
@@ -44,8 +52,11 @@ impl Parts {
     }
 
     /// Takes octets of a text.
-    pub fn octets(&mut self, octets: Bytes) {
-        self.parts.push(Opened::Octets(octets));
+    pub fn octets(&mut self, octets: &[u8]) {
+        match self.parts.last_mut() {
+            Some(Part::Text(text)) => text.extend_from_slice(octets),
+            _ => self.parts.push(Part::Text(octets.into())),
+        }
     }
 
     /// Takes the part that a URL names.
@@ -72,7 +83,7 @@ impl Parts {
             Opened::Octets(octets) => octets.len() as u64,
             Opened::Pieces(len, _) => *len,
         })?;
-        self.parts.push(opened);
+        self.parts.push(Part::Url(opened));
         Ok(())
     }
 
@@ -92,17 +103,21 @@ impl Parts {
         if fits_inline(self.bytes, held) {
             let mut all = Vec::with_capacity(self.bytes as usize);
             for part in self.parts {
-                all.extend_from_slice(&part.collect().await?);
+                match part {
+                    Part::Text(text) => all.extend_from_slice(&text),
+                    Part::Url(opened) => all.extend_from_slice(&opened.collect().await?),
+                }
             }
             return Ok(AppendBody::Inline(all.into()));
         }
         let account = session.account()?;
-        let mut writer = session.store().stage_body(&session.ctx(), account, self.bytes).await?;
+        let mut writer = session.store().stage_body(&streaming(&session.ctx()), account, self.bytes).await?;
         for part in self.parts {
             match part {
-                Opened::Nil => {}
-                Opened::Octets(octets) => writer.write(octets).await?,
-                Opened::Pieces(_, mut pieces) => {
+                Part::Text(text) => writer.write(text.freeze()).await?,
+                Part::Url(Opened::Nil) => {}
+                Part::Url(Opened::Octets(octets)) => writer.write(octets).await?,
+                Part::Url(Opened::Pieces(_, mut pieces)) => {
                     while let Some(piece) = pieces.next().await {
                         writer.write(piece?).await?;
                     }

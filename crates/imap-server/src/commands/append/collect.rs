@@ -6,6 +6,7 @@ use imap_wire::reader::{MessageLiteral, MessageStart};
 use model::limits::{APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, MULTIAPPEND_MESSAGES_MAX};
 use store_api::{AppendBody, AppendMessage, BodyWriter};
 
+use super::super::fetch::octets::streaming;
 use super::super::store_flags::parse_flags;
 use super::catenate::Parts;
 use crate::connection::{Input, Output};
@@ -15,6 +16,9 @@ use crate::session::Session;
 /// Octets of messages that one command may hold; with the number of connections, this bounds a server's memory. What
 /// comes after is staged, however small. Below what a request may carry (`store_api::AppendBody`).
 const INLINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Octets that room is made for when a message is announced; for more it grows with what comes.
+const ROOM_AT_FIRST: u64 = 16 * 1024;
 
 /// Where the octets of a message go.
 enum Sink {
@@ -62,7 +66,7 @@ pub(crate) async fn collect(
             Step::Octets(octets) => match &mut current {
                 Some((_, Some(Sink::Inline(buffer)))) => buffer.extend_from_slice(&octets),
                 Some((_, Some(Sink::Staged(writer)))) => writer.write(octets).await?,
-                Some((_, Some(Sink::Catenate(parts)))) => parts.octets(octets),
+                Some((_, Some(Sink::Catenate(parts)))) => parts.octets(&octets),
                 _ => return Err(lost_place()),
             },
             Step::CatenateUrl(url) => match &mut current {
@@ -112,9 +116,11 @@ async fn begin_literal(
         return Err(too_big());
     }
     *sink = Some(if fits_inline(literal.size, held) {
-        Sink::Inline(BytesMut::with_capacity(literal.size as usize))
+        // What is announced is not here yet: a client that sends nothing costs nothing.
+        Sink::Inline(BytesMut::with_capacity(literal.size.min(ROOM_AT_FIRST) as usize))
     } else {
-        Sink::Staged(session.store().stage_body(&session.ctx(), session.account()?, literal.size).await?)
+        let ctx = streaming(&session.ctx());
+        Sink::Staged(session.store().stage_body(&ctx, session.account()?, literal.size).await?)
     });
     Ok(())
 }

@@ -2,12 +2,14 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use cpm_mime::transfer::Decoder;
 use cpm_mime::{Encoding, MessageIndex, Section, header};
 use futures::{StreamExt, stream};
 use imap_wire::command::Partial;
+use model::limits::STAGED_SECONDS_MAX;
 use model::{AccountId, BodyId, Error, ErrorKind, Result};
 use store_api::{BodyData, BodyPieces, Ctx, MailStore};
 
@@ -209,7 +211,7 @@ impl<'a> Message<'a> {
         }
         let asked = range.end - range.start;
         let range = (asked < self.size).then_some(range);
-        let data = self.store.body(self.ctx, self.account, self.body, range).await?;
+        let data = self.store.body(&streaming(self.ctx), self.account, self.body, range).await?;
         // A literal's size is told before its octets.
         if data.len() == asked { Ok(opened(data)) } else { Err(self.mismatch()) }
     }
@@ -226,6 +228,12 @@ impl<'a> Message<'a> {
         Error::new(ErrorKind::Corrupt, "the message is shorter than it should be")
             .with_detail(format_args!("body {} of {} octets", self.body, self.size))
     }
+}
+
+/// What accompanies a call whose octets pass at the client's pace: that one is bounded by how long the client may
+/// stall, this by how long a body may be on its way.
+pub(crate) fn streaming(ctx: &Ctx) -> Ctx {
+    Ctx { deadline: Some(Instant::now() + Duration::from_secs(STAGED_SECONDS_MAX)), ..ctx.clone() }
 }
 
 fn opened(data: BodyData) -> Opened {
