@@ -12,7 +12,7 @@ use crate::mutations::folders::STANDING;
 use crate::records::{
     AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, Pending, StateRecord,
 };
-use crate::retry::Retry;
+use crate::retry::{Retry, reading};
 use crate::shared::Shared;
 use crate::work::new_state;
 
@@ -33,7 +33,7 @@ async fn read_record(
 
 /// The account of an address. One read.
 pub(crate) async fn find(shared: &Shared, address: &CpmAddress) -> Result<Option<Arc<Account>>, Failure> {
-    let record = read_record(&shared.keys, shared.begin("account").as_mut(), address).await?;
+    let record = reading!(read_record(&shared.keys, shared.begin("account").as_mut(), address).await);
     Ok(record.map(|record| Arc::new(record.into_account(address.clone()))))
 }
 
@@ -162,11 +162,11 @@ pub(crate) async fn list(
     let keys = &shared.keys;
     let limit = limit.clamp(1, LIST_MAX);
     let range = keys.directory_after(after);
-    let mut trx = shared.begin("list_accounts");
     let mut request = RangeRequest::new(range.begin, range.end).limit(limit);
     let mut accounts = Vec::new();
     loop {
-        let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+        let page =
+            reading!(Ok(shared.begin("list_accounts").get_range(&request, ReadMode::Snapshot).await?));
         for pair in &page.pairs {
             let address = keys.address_of(&pair.key).ok_or_else(|| corrupt("address", &pair.key))?;
             let record = AccountRecord::decode(&pair.value).ok_or_else(|| corrupt("account", &pair.key))?;
@@ -211,6 +211,9 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             // The states go at once too: they alone say that a folder is there.
             let states = keys.subspace(id, crate::keyspace::Subspace::State);
             trx.clear_range(&states.begin, &states.end);
+            // Other work has nothing left to do, and a body being written ahead must not come after the sweep.
+            let others = keys.pending_of_account(id);
+            trx.clear_range(&others.begin, &others.end);
             trx.set_bytes(keys.pending(id, PendingKind::Account, 0), Pending::Marked.encode().into());
             let item = FeedItem {
                 mailbox: None,
@@ -253,6 +256,6 @@ pub(crate) async fn read_ledger(
 
 /// What an account uses and may use.
 pub(crate) async fn quota(shared: &Shared, account: AccountId) -> Result<Quota, Failure> {
-    let ledger = read_ledger(shared, shared.begin("quota").as_mut(), account).await?;
+    let ledger = reading!(read_ledger(shared, shared.begin("quota").as_mut(), account).await);
     Ok(Quota { usage: ledger.usage, limits: ledger.limits })
 }

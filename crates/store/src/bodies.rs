@@ -13,6 +13,7 @@ use store_api::{BodyData, BodyPieces};
 
 use crate::failure::{Failure, corrupt};
 use crate::limits::{CACHED_BODY_BYTES_MAX, STREAM_READ_BYTES};
+use crate::retry::reading;
 use crate::shared::Shared;
 
 fn gone() -> Failure {
@@ -34,7 +35,7 @@ pub(crate) async fn infos(
     }
     shared.telemetry.info_misses.increment(missing.len() as u64);
     let keys: Vec<Bytes> = missing.iter().map(|at| shared.keys.info(account, bodies[*at])).collect();
-    let values = shared.begin("infos").get_many(&keys, ReadMode::Snapshot).await?;
+    let values = reading!(Ok(shared.begin("infos").get_many(&keys, ReadMode::Snapshot).await?));
     for ((at, key), value) in missing.into_iter().zip(&keys).zip(values) {
         let Some(value) = value else { continue };
         let info = Arc::new(MessageIndex::decode(value).map_err(|_| corrupt("info", key))?);
@@ -57,9 +58,8 @@ pub(crate) async fn body(
         return Ok(BodyData::Whole(octets.slice(range.start as usize..range.end as usize)));
     }
     shared.telemetry.body_misses.increment(1);
-    let mut trx = shared.begin("body");
     let key = shared.keys.chunk(account, body, 0);
-    let first = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(gone)?;
+    let first = reading!(shared.begin("body").get(&key, ReadMode::Snapshot).await?.ok_or_else(gone));
     let (total, first) = open_first(&key, first)?;
     let range = cut(range, total);
     let len = range.end - range.start;
@@ -154,7 +154,7 @@ impl Reader {
         let begin = keys.chunk(self.account, self.body, first_number as u32);
         let end = keys.chunk(self.account, self.body, last_number as u32 + 1);
         let request = RangeRequest { bytes: STREAM_READ_BYTES * 2, ..RangeRequest::new(begin.clone(), end) };
-        let page = self.shared.begin("body").get_range(&request, ReadMode::Snapshot).await?;
+        let page = reading!(Ok(self.shared.begin("body").get_range(&request, ReadMode::Snapshot).await?));
         if page.pairs.is_empty() {
             return Err(gone());
         }

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::keyspace::{IndexedHeader, KeyRange, PendingKind, Subspace, TreeKey};
 use crate::mutations::append::indexed_headers;
 use crate::records::{AccountRecord, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
+use crate::retry::{Retry, reading};
 use crate::shared::Shared;
 use crate::snapshot::after;
 
@@ -64,7 +65,9 @@ impl Findings {
 pub(crate) async fn check(shared: &Shared) -> Result<Vec<Finding>, Failure> {
     let mut findings = Findings { account: None, all: Vec::new() };
     let mut accounts: BTreeMap<AccountId, CpmAddress> = BTreeMap::new();
-    for pair in read_all(shared.begin_batch("check").as_mut(), shared.keys.directory_after(None)).await? {
+    let directory = shared.keys.directory_after(None);
+    let records = reading!(read_all(shared.begin_batch("check").as_mut(), directory.clone()).await);
+    for pair in records {
         match (shared.keys.address_of(&pair.key), AccountRecord::decode(&pair.value)) {
             (Some(address), Some(record)) => {
                 if record.id.partition() != address.partition() {
@@ -79,7 +82,12 @@ pub(crate) async fn check(shared: &Shared) -> Result<Vec<Finding>, Failure> {
     }
     for account in accounts_with_data(shared).await? {
         findings.account = Some(account);
-        check_account(shared, account, accounts.contains_key(&account), &mut findings).await?;
+        let (before, named) = (findings.all.len(), accounts.contains_key(&account));
+        let mut retry = Retry::idempotent(None);
+        while let Err(failure) = check_account(shared, account, named, &mut findings).await {
+            findings.all.truncate(before);
+            retry.again(failure).await?;
+        }
         accounts.remove(&account);
     }
     findings.account = None;
@@ -96,7 +104,7 @@ async fn accounts_with_data(shared: &Shared) -> Result<Vec<AccountId>, Failure> 
     let mut request = RangeRequest::new(begin, end).limit(1);
     let mut accounts = Vec::new();
     loop {
-        let page = shared.begin_batch("check").get_range(&request, ReadMode::Snapshot).await?;
+        let page = reading!(Ok(shared.begin_batch("check").get_range(&request, ReadMode::Snapshot).await?));
         let Some(pair) = page.pairs.first() else { return Ok(accounts) };
         let Some(account) = shared.keys.account_of(&pair.key) else { return Ok(accounts) };
         accounts.push(account);

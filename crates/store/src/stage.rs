@@ -52,8 +52,11 @@ impl StagedWriter {
 
     /// Waits for the write under way.
     async fn settle(&mut self) -> Result<()> {
-        if let Some(writing) = self.writing.take() {
-            let result = match writing.await {
+        if let Some(writing) = &mut self.writing {
+            // By reference: a caller that stops waiting here leaves it for the next call.
+            let written = writing.await;
+            self.writing = None;
+            let result = match written {
                 Ok(result) => result.map_err(Error::from),
                 Err(error) => Err(Error::new(ErrorKind::Bug, "internal error").with_detail(error)),
             };

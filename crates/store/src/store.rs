@@ -20,12 +20,13 @@ use store_api::{
     CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, NewAccount,
     Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
 };
+use tracing::Instrument;
 
 use crate::cache::CachedFolder;
 use crate::combiner::{Combiner, Mutation};
 use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
 use crate::keyspace::SCHEMA_VERSION;
-use crate::limits::INLINE_BYTES_MAX;
+use crate::limits::{INLINE_BYTES_MAX, PAGE_MESSAGES_MAX};
 use crate::mutations::append::{Append, NewBody, NewMessage};
 use crate::mutations::copy::Copy;
 use crate::mutations::expunge::Expunge;
@@ -34,7 +35,7 @@ use crate::mutations::folders::{CreateFolder, DeleteFolder, RenameFolder, Subscr
 use crate::mutations::marks::ClaimRecent;
 use crate::mutations::staged::Stage;
 use crate::records::StateRecord;
-use crate::retry::Retry;
+use crate::retry::{Retry, reading};
 use crate::shared::{Shared, authorize};
 use crate::snapshot::{load_folder, vanished};
 use crate::stage::StagedWriter;
@@ -173,25 +174,21 @@ pub(crate) async fn read_folder(
     mailbox: MailboxId,
 ) -> std::result::Result<Arc<CachedFolder>, Failure> {
     let key = shared.keys.state(account, mailbox);
-    let mut retry = Retry::idempotent(None);
-    loop {
+    let folder = reading!({
         let mut trx = shared.begin("folder");
-        let attempt = async {
-            let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
-            load_folder(shared, trx.as_mut(), account, mailbox, raw).await
-        };
-        match attempt.await {
-            Ok(folder) => return Ok(folder),
-            // A folder too large to read within a transaction's life is no better the next time; the loop ends.
-            Err(failure) => retry.again(failure).await?,
-        }
-    }
+        let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
+        load_folder(shared, trx.as_mut(), account, mailbox, raw).await
+    });
+    Ok(folder)
 }
 
 async fn read_tree(shared: &Shared, account: AccountId) -> std::result::Result<Arc<FolderTree>, Failure> {
-    let mut trx = shared.begin("folders");
-    let ledger = accounts::read_ledger(shared, trx.as_mut(), account).await?;
-    load_tree(shared, trx.as_mut(), account, ledger.tree_version).await
+    let tree = reading!({
+        let mut trx = shared.begin("folders");
+        let ledger = accounts::read_ledger(shared, trx.as_mut(), account).await?;
+        load_tree(shared, trx.as_mut(), account, ledger.tree_version).await
+    });
+    Ok(tree)
 }
 
 async fn read_states(
@@ -200,7 +197,7 @@ async fn read_states(
     mailboxes: &[MailboxId],
 ) -> std::result::Result<Vec<Option<FolderState>>, Failure> {
     let keys: Vec<Bytes> = mailboxes.iter().map(|mailbox| shared.keys.state(account, *mailbox)).collect();
-    let values = shared.begin("status").get_many(&keys, ReadMode::Snapshot).await?;
+    let values = reading!(Ok(shared.begin("status").get_many(&keys, ReadMode::Snapshot).await?));
     let mut states = Vec::with_capacity(keys.len());
     for (key, value) in keys.iter().zip(values) {
         states.push(match value {
@@ -218,10 +215,13 @@ async fn read_vanished(
     since: ModSeq,
 ) -> std::result::Result<UidSet, Failure> {
     let key = shared.keys.state(account, mailbox);
-    let mut trx = shared.begin("vanished");
-    let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
-    let folder = load_folder(shared, trx.as_mut(), account, mailbox, raw).await?;
-    vanished(shared, trx.as_mut(), account, &folder, since).await
+    let gone = reading!({
+        let mut trx = shared.begin("vanished");
+        let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
+        let folder = load_folder(shared, trx.as_mut(), account, mailbox, raw).await?;
+        vanished(shared, trx.as_mut(), account, &folder, since).await
+    });
+    Ok(gone)
 }
 
 /// Answers `NoPermission` to anyone but the operator.
@@ -234,9 +234,11 @@ fn operator(ctx: &Ctx) -> Result<()> {
 
 /// Runs an operation, and notes how long it took.
 macro_rules! measured {
-    ($self:ident, $operation:ident, $body:expr) => {{
+    ($self:ident, $ctx:ident, $operation:ident, $body:expr) => {{
         let started = Instant::now();
-        let result: Result<_> = async { $body }.await;
+        let span =
+            tracing::debug_span!("store", operation = stringify!($operation), request = $ctx.request_id);
+        let result: Result<_> = async { $body }.instrument(span).await;
         $self.shared.telemetry.ended(Operation::$operation, started, &result);
         result
     }};
@@ -245,18 +247,18 @@ macro_rules! measured {
 #[async_trait]
 impl MailStore for Store {
     async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>> {
-        measured!(self, Account, self.read(ctx, accounts::find(&self.shared, address)).await)
+        measured!(self, ctx, Account, self.read(ctx, accounts::find(&self.shared, address)).await)
     }
 
     async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId> {
-        measured!(self, CreateAccount, {
+        measured!(self, ctx, CreateAccount, {
             operator(ctx)?;
             Ok(accounts::create(&self.shared, new).await?)
         })
     }
 
     async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
-        measured!(self, SetCredentials, {
+        measured!(self, ctx, SetCredentials, {
             operator(ctx)?;
             Ok(accounts::set_credentials(&self.shared, address, credentials).await?)
         })
@@ -269,7 +271,7 @@ impl MailStore for Store {
         state: AccountState,
         limits: QuotaLimits,
     ) -> Result<()> {
-        measured!(self, ConfigureAccount, {
+        measured!(self, ctx, ConfigureAccount, {
             operator(ctx)?;
             Ok(accounts::configure(&self.shared, address, state, limits).await?)
         })
@@ -281,28 +283,28 @@ impl MailStore for Store {
         after: Option<&CpmAddress>,
         limit: usize,
     ) -> Result<Vec<Arc<Account>>> {
-        measured!(self, ListAccounts, {
+        measured!(self, ctx, ListAccounts, {
             operator(ctx)?;
             self.read(ctx, accounts::list(&self.shared, after, limit)).await
         })
     }
 
     async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
-        measured!(self, RemoveAccount, {
+        measured!(self, ctx, RemoveAccount, {
             operator(ctx)?;
             Ok(accounts::remove(&self.shared, address).await?)
         })
     }
 
     async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
-        measured!(self, Quota, {
+        measured!(self, ctx, Quota, {
             authorize(ctx, account)?;
             self.read(ctx, accounts::quota(&self.shared, account)).await
         })
     }
 
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
-        measured!(self, Folders, {
+        measured!(self, ctx, Folders, {
             authorize(ctx, account)?;
             self.read(ctx, read_tree(&self.shared, account)).await
         })
@@ -315,7 +317,7 @@ impl MailStore for Store {
         name: &MailboxName,
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId> {
-        measured!(self, CreateFolder, {
+        measured!(self, ctx, CreateFolder, {
             authorize(ctx, account)?;
             let create = CreateFolder { name: name.clone(), special_use, request_id: ctx.request_id };
             self.change(ctx, account, create).await
@@ -323,7 +325,7 @@ impl MailStore for Store {
     }
 
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
-        measured!(self, DeleteFolder, {
+        measured!(self, ctx, DeleteFolder, {
             authorize(ctx, account)?;
             let delete = DeleteFolder { name: name.clone(), request_id: ctx.request_id };
             self.change(ctx, account, delete).await
@@ -337,7 +339,7 @@ impl MailStore for Store {
         from: &MailboxName,
         to: &MailboxName,
     ) -> Result<()> {
-        measured!(self, RenameFolder, {
+        measured!(self, ctx, RenameFolder, {
             authorize(ctx, account)?;
             if !from.is_inbox() {
                 let rename = RenameFolder { from: from.clone(), to: to.clone(), request_id: ctx.request_id };
@@ -361,7 +363,7 @@ impl MailStore for Store {
         name: &MailboxName,
         subscribed: bool,
     ) -> Result<()> {
-        measured!(self, Subscribe, {
+        measured!(self, ctx, Subscribe, {
             authorize(ctx, account)?;
             let subscribe = Subscribe { name: name.clone(), subscribed, request_id: ctx.request_id };
             self.change(ctx, account, subscribe).await
@@ -374,14 +376,14 @@ impl MailStore for Store {
         account: AccountId,
         mailboxes: &[MailboxId],
     ) -> Result<Vec<Option<FolderState>>> {
-        measured!(self, Status, {
+        measured!(self, ctx, Status, {
             authorize(ctx, account)?;
             self.read(ctx, read_states(&self.shared, account, mailboxes)).await
         })
     }
 
     async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
-        measured!(self, Folder, {
+        measured!(self, ctx, Folder, {
             authorize(ctx, account)?;
             let folder = self.read(ctx, read_folder(&self.shared, account, mailbox)).await?;
             Ok(folder.snapshot.clone())
@@ -395,7 +397,7 @@ impl MailStore for Store {
         mailbox: MailboxId,
         since: ModSeq,
     ) -> Result<UidSet> {
-        measured!(self, Vanished, {
+        measured!(self, ctx, Vanished, {
             authorize(ctx, account)?;
             self.read(ctx, read_vanished(&self.shared, account, mailbox, since)).await
         })
@@ -408,7 +410,7 @@ impl MailStore for Store {
         mailbox: MailboxId,
         uid_next: u64,
     ) -> Result<()> {
-        measured!(self, ClaimRecent, {
+        measured!(self, ctx, ClaimRecent, {
             authorize(ctx, account)?;
             let state = self.read(ctx, read_states(&self.shared, account, &[mailbox])).await?;
             let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
@@ -420,7 +422,7 @@ impl MailStore for Store {
     }
 
     async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
-        measured!(self, StageBody, {
+        measured!(self, ctx, StageBody, {
             authorize(ctx, account)?;
             if size > APPEND_BYTES_MAX {
                 let text = format!("a message may have at most {APPEND_BYTES_MAX} octets");
@@ -433,7 +435,7 @@ impl MailStore for Store {
     }
 
     async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended> {
-        measured!(self, Append, {
+        measured!(self, ctx, Append, {
             authorize(ctx, account)?;
             let messages = self.prepare(request.messages).await?;
             let append =
@@ -443,7 +445,7 @@ impl MailStore for Store {
     }
 
     async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended> {
-        measured!(self, Replace, {
+        measured!(self, ctx, Replace, {
             authorize(ctx, account)?;
             let messages = self.prepare(vec![request.message]).await?;
             let replaced = Some((request.source, request.uid));
@@ -453,7 +455,7 @@ impl MailStore for Store {
     }
 
     async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome> {
-        measured!(self, StoreFlags, {
+        measured!(self, ctx, StoreFlags, {
             authorize(ctx, account)?;
             let mut request = request;
             let mut outcome: Option<StoreOutcome> = None;
@@ -478,10 +480,10 @@ impl MailStore for Store {
     }
 
     async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome> {
-        measured!(self, Copy, {
+        measured!(self, ctx, Copy, {
             authorize(ctx, account)?;
             let mut request = request;
-            if request.uids.last().is_some_and(|last| last == model::Uid::MAX) {
+            if request.uids.len() > PAGE_MESSAGES_MAX as u64 {
                 // Messages that come in while pages are done are not meant; least of all copies into the same folder.
                 let state = self.read(ctx, read_states(&self.shared, account, &[request.source])).await?;
                 let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
@@ -518,7 +520,7 @@ impl MailStore for Store {
         mailbox: MailboxId,
         within: Option<UidSet>,
     ) -> Result<ExpungeOutcome> {
-        measured!(self, Expunge, {
+        measured!(self, ctx, Expunge, {
             authorize(ctx, account)?;
             let mut outcome = ExpungeOutcome::default();
             loop {
@@ -539,7 +541,7 @@ impl MailStore for Store {
         account: AccountId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
-        measured!(self, Infos, {
+        measured!(self, ctx, Infos, {
             authorize(ctx, account)?;
             if bodies.len() > INFOS_PER_REQUEST_MAX {
                 return Err(invalid("a request asks for the facts of at most 1000 messages"));
@@ -555,14 +557,14 @@ impl MailStore for Store {
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData> {
-        measured!(self, Body, {
+        measured!(self, ctx, Body, {
             authorize(ctx, account)?;
             self.read(ctx, bodies::body(&self.shared, account, body, range)).await
         })
     }
 
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
-        measured!(self, Search, {
+        measured!(self, ctx, Search, {
             authorize(ctx, account)?;
             self.read(ctx, search::search(&self.shared, ctx, account, request)).await
         })

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cpm_mime::MessageIndex;
-use kv::{RangeRequest, ReadMode, Transaction};
+use futures::{StreamExt, stream};
+use kv::{KeyValue, RangeRequest, ReadMode, Transaction};
 use model::limits::STAGED_SECONDS_MAX;
 use model::{AccountId, Block, BodyId, MailboxId, ModSeq, PARTITIONS, Partition};
 
@@ -20,12 +21,14 @@ use crate::limits::{SWEEP_BLOCKS_MAX, SWEEP_BODIES_MAX, SWEEP_KEYS_MAX};
 use crate::mutations::append::indexed_headers;
 use crate::mutations::marks::TrimLog;
 use crate::records::{LogBatch, Pending, StateRecord};
-use crate::retry::Retry;
+use crate::retry::{Retry, reading};
 use crate::shared::Shared;
 use crate::snapshot::after;
 
 /// Works looked at in one go.
 const PAGE: usize = 256;
+/// Works done side by side, so that they share syncs.
+const WORKS_AT_ONCE: usize = 16;
 /// Time between rounds when nobody asks for one: staged bodies grow old, and another process may have left work.
 const ROUND: Duration = Duration::from_secs(60);
 /// Pause after each transaction, so that a sweep takes a part of the engine at most.
@@ -84,50 +87,57 @@ pub(crate) async fn round(
     let KeyRange { mut begin, end } = shared.keys.pending_of_partitions(first, last);
     loop {
         let request = RangeRequest::new(begin, end.clone()).limit(PAGE);
-        let page = shared.begin_batch("sweep").get_range(&request, ReadMode::Snapshot).await?;
-        for pair in &page.pairs {
-            let (account, kind, id) =
-                shared.keys.pending_of(&pair.key).ok_or_else(|| corrupt("pending key", &pair.key))?;
-            let Some(pending) = Pending::decode(&pair.value) else {
-                // One work that cannot be read must not keep the others from being done.
-                tracing::error!(key = %pair.key.escape_ascii(), "work of the sweeper cannot be read");
-                continue;
-            };
-            let work = Work { shared, account, note: pair.key.clone() };
-            let done = match (kind, pending) {
-                (PendingKind::Staged, Pending::Staged { touched_at, .. }) => {
-                    if shared.now() < touched_at.saturating_add(STAGED_SECONDS_MAX as i64) {
-                        continue;
-                    }
-                    work.run(Task::Staged { body: BodyId(id), touched_at }).await
-                }
-                (PendingKind::Released, Pending::Released(_)) => work.run(Task::Released).await,
-                (PendingKind::Folder, _) => work.run(Task::Folder(MailboxId(id))).await,
-                (PendingKind::Account, _) => work.run(Task::Account).await,
-                (PendingKind::Log, _) => match work.trim_log(combiner, MailboxId(id)).await {
-                    Ok(()) => work.run(Task::Nothing).await,
-                    Err(failure) => Err(failure),
-                },
-                _ => Err(corrupt("pending", &pair.key)),
-            };
-            match done {
-                Ok(bodies) => {
-                    swept.works += 1;
-                    swept.bodies += bodies;
-                    shared.telemetry.swept_works.increment(1);
-                    shared.telemetry.swept_bodies.increment(bodies);
-                }
-                // Only an answer about this work: the others may still be done.
-                Err(Failure::Request(error)) => {
-                    tracing::error!(%error, %account, ?kind, "work of the sweeper failed");
-                }
-                Err(failure) => return Err(failure),
+        let page = reading!(Ok(shared.begin_batch("sweep").get_range(&request, ReadMode::Snapshot).await?));
+        let works = page.pairs.iter().cloned().map(|pair| one(shared, combiner, pair));
+        let mut works = stream::iter(works).buffer_unordered(WORKS_AT_ONCE);
+        while let Some(done) = works.next().await {
+            if let Some(bodies) = done? {
+                swept.works += 1;
+                swept.bodies += bodies;
             }
         }
+        drop(works);
         match page.pairs.last() {
             Some(last) if page.more => begin = after(&last.key),
             _ => return Ok(swept),
         }
+    }
+}
+
+/// Does one piece of work, if it is due. Returns how many bodies it cleared.
+async fn one(shared: &Shared, combiner: &Arc<Combiner>, pair: KeyValue) -> Result<Option<u64>, Failure> {
+    let Some((account, kind, id)) = shared.keys.pending_of(&pair.key) else {
+        return Err(corrupt("pending key", &pair.key));
+    };
+    let work = Work { shared, account, note: pair.key.clone() };
+    let done = match (kind, Pending::decode(&pair.value)) {
+        (PendingKind::Staged, Some(Pending::Staged { touched_at, .. })) => {
+            if shared.now() < touched_at.saturating_add(STAGED_SECONDS_MAX as i64) {
+                return Ok(None);
+            }
+            work.run(Task::Staged { body: BodyId(id), touched_at }).await
+        }
+        (PendingKind::Released, Some(Pending::Released(_))) => work.run(Task::Released).await,
+        (PendingKind::Folder, Some(_)) => work.run(Task::Folder(MailboxId(id))).await,
+        (PendingKind::Account, Some(_)) => work.run(Task::Account).await,
+        (PendingKind::Log, Some(_)) => match work.trim_log(combiner, MailboxId(id)).await {
+            Ok(()) => work.run(Task::Nothing).await,
+            Err(failure) => Err(failure),
+        },
+        _ => Err(corrupt("pending", &pair.key)),
+    };
+    match done {
+        Ok(bodies) => {
+            shared.telemetry.swept_works.increment(1);
+            shared.telemetry.swept_bodies.increment(bodies);
+            Ok(Some(bodies))
+        }
+        // Only an answer about this work, which must not keep the others from being done.
+        Err(Failure::Request(error)) => {
+            tracing::error!(%error, %account, ?kind, "work of the sweeper failed");
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
     }
 }
 
@@ -304,12 +314,7 @@ impl Work<'_> {
         let KeyRange { begin, end } = self.shared.keys.account(self.account);
         let request = RangeRequest::new(begin.clone(), end).limit(SWEEP_KEYS_MAX);
         let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-        let Some(last) = page.pairs.last() else {
-            // Other works of the account have nothing left to do.
-            let others = self.shared.keys.pending_of_account(self.account);
-            trx.clear_range(&others.begin, &others.end);
-            return Ok(Left::Nothing);
-        };
+        let Some(last) = page.pairs.last() else { return Ok(Left::Nothing) };
         trx.clear_range(&begin, &after(&last.key));
         self.shared.telemetry.swept_keys.increment(page.pairs.len() as u64);
         Ok(Left::More)

@@ -73,8 +73,11 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn phases() -> impl Strategy<Value = Vec<Vec<Call>>> {
-    let call = (change(), any::<bool>(), prop::bool::weighted(0.1))
-        .prop_map(|(change, second, dropped)| Call { change, second, dropped });
+    let call = (change(), any::<bool>(), prop::bool::weighted(0.1)).prop_map(|(change, second, dropped)| {
+        // When a copy read its source, only its caller learns.
+        let dropped = dropped && !matches!(change, Change::Copy { mode: CopyMode::Copy, .. });
+        Call { change, second, dropped }
+    });
     prop::collection::vec(prop::collection::vec(call, 1..10), 1..8)
 }
 
@@ -83,7 +86,8 @@ fn phases() -> impl Strategy<Value = Vec<Vec<Call>>> {
 enum Told {
     Appended(UidSet),
     Changed(UidSet),
-    Copied(Vec<(Uid, Uid)>),
+    /// With the MODSEQ of the source at that time, which only the store can tell.
+    Copied(Vec<(Uid, Uid)>, Option<u64>),
     Removed(UidSet),
     Gone,
 }
@@ -162,7 +166,7 @@ impl Model {
                     }
                     pairs.push((Uid::new(uid).unwrap(), self.add(*to, (row.0, row.1, modseqs[*to]))));
                 }
-                Told::Copied(pairs)
+                Told::Copied(pairs, None)
             }
             Change::Expunge { folder, within } => {
                 let within = within.map(|(first, last)| set(first, last));
@@ -281,7 +285,10 @@ impl World {
                     uids: set(*first, *last),
                     target: name(*to),
                 };
-                store.copy(&ctx, account, request).await.map(|done| Told::Copied(done.pairs))
+                store.copy(&ctx, account, request).await.map(|done| {
+                    let read_only = *mode == CopyMode::Copy && from != to;
+                    Told::Copied(done.pairs, read_only.then_some(done.source_modseq.0))
+                })
             }
             Change::Expunge { folder, within } => {
                 let within = within.map(|(first, last)| set(first, last));
@@ -333,8 +340,9 @@ impl World {
     }
 }
 
-/// An order of requests that agrees with the MODSEQs of every folder.
-fn replay_order(fed: &BTreeMap<u64, [u64; 3]>) -> Vec<u64> {
+/// An order of requests that agrees with the MODSEQs of every folder, and with what copies read: `reads` has the folder
+/// and the MODSEQ at which they did.
+fn replay_order(fed: &BTreeMap<u64, [u64; 3]>, mut reads: BTreeMap<u64, (usize, u64)>) -> Vec<u64> {
     let mut queues: [Vec<(u64, u64)>; 3] = Default::default();
     for (request, modseqs) in fed {
         for folder in 0..3 {
@@ -349,8 +357,13 @@ fn replay_order(fed: &BTreeMap<u64, [u64; 3]>) -> Vec<u64> {
     let mut order = Vec::new();
     while order.len() < fed.len() {
         let ready = fed.iter().find(|(request, modseqs)| {
+            let next = |folder: usize| queues[folder].last().copied();
             !order.contains(*request)
-                && (0..3).all(|folder| modseqs[folder] == 0 || queues[folder].last().unwrap().1 == **request)
+                && (0..3).all(|folder| modseqs[folder] == 0 || next(folder).unwrap().1 == **request)
+                && reads
+                    .get(request)
+                    .is_none_or(|(folder, at)| next(*folder).is_none_or(|(modseq, _)| modseq > *at))
+                && reads.iter().all(|(other, (folder, at))| other == *request || modseqs[*folder] <= *at)
         });
         let (request, modseqs) = ready.expect("the orders of two folders contradict each other");
         for folder in 0..3 {
@@ -358,6 +371,7 @@ fn replay_order(fed: &BTreeMap<u64, [u64; 3]>) -> Vec<u64> {
                 queues[folder].pop();
             }
         }
+        reads.remove(request);
         order.push(*request);
     }
     order
@@ -401,7 +415,17 @@ async fn run(phases: Vec<Vec<Call>>, faults: Faults, caches: bool, seed: u64) {
         }
 
         let fed = world.fed(first).await;
-        for id in replay_order(&fed) {
+        let mut reads = BTreeMap::new();
+        for (id, told) in &mut told {
+            let call = &phase[(id - first) as usize];
+            if let (Change::Copy { from, .. }, Some(Ok(Told::Copied(_, at)))) = (&call.change, told)
+                && let Some(at) = at.take()
+                && fed.contains_key(id)
+            {
+                reads.insert(*id, (*from, at));
+            }
+        }
+        for id in replay_order(&fed, reads) {
             let call = &phase[(id - first) as usize];
             let expected = model.apply(&call.change, id, fed[&id]);
             match told.remove(&id).unwrap() {
@@ -415,7 +439,7 @@ async fn run(phases: Vec<Vec<Call>>, faults: Faults, caches: bool, seed: u64) {
             let nothing = match told {
                 None | Some(Err(ErrorKind::Expunged | ErrorKind::CommitUnknown)) => true,
                 Some(Ok(Told::Changed(set) | Told::Removed(set))) => set.is_empty(),
-                Some(Ok(Told::Copied(pairs))) => pairs.is_empty(),
+                Some(Ok(Told::Copied(pairs, _))) => pairs.is_empty(),
                 Some(Ok(Told::Appended(_) | Told::Gone) | Err(_)) => false,
             };
             assert!(nothing, "{:?} is not in the feed", phase[(id - first) as usize]);
@@ -463,11 +487,6 @@ async fn run(phases: Vec<Vec<Call>>, faults: Faults, caches: bool, seed: u64) {
     assert_eq!(world.stores[0].check().await.unwrap(), []);
 }
 
-/// All that callers need not hear of; reads that fail would be heard of.
-fn faults() -> Faults {
-    Faults { read_too_old: 0.0, ..Faults::survivable() }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: std::env::var("STORE_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(24),
@@ -479,7 +498,7 @@ proptest! {
     #[test]
     fn folders_are_what_their_changes_made_them(phases in phases(), faulty: bool, caches: bool, seed: u64) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let faults = if faulty { faults() } else { Faults::none() };
+        let faults = if faulty { Faults::survivable() } else { Faults::none() };
         runtime.block_on(run(phases, faults, caches, seed));
     }
 }

@@ -11,6 +11,7 @@ use store_api::{DateField, HeaderField, SearchKey, thread_id};
 use super::Known;
 use crate::failure::{Failure, corrupt};
 use crate::keyspace::{IndexedHeader, KeyRange};
+use crate::retry::reading;
 use crate::shared::Shared;
 use crate::snapshot::after;
 
@@ -283,10 +284,8 @@ async fn bodies_with(
     let mut last_value: (Vec<u8>, bool) = (Vec::new(), needle.is_empty());
     loop {
         // Pages have their own transactions: entries of bodies older than the folder's rows never change.
-        let page = shared
-            .begin("search")
-            .get_range(&RangeRequest::new(begin, end.clone()), ReadMode::Snapshot)
-            .await?;
+        let request = RangeRequest::new(begin, end.clone());
+        let page = reading!(Ok(shared.begin("search").get_range(&request, ReadMode::Snapshot).await?));
         for pair in &page.pairs {
             let (value, body) =
                 shared.keys.header_value_of(&pair.key).ok_or_else(|| corrupt("header key", &pair.key))?;
