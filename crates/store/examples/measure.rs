@@ -107,7 +107,7 @@ impl Measure {
         for handle in handles {
             done += handle.await.unwrap();
         }
-        let (took, used) = (started.elapsed(), cpu() - cpu_before);
+        let (took, used) = (started.elapsed(), cpu().saturating_sub(cpu_before));
         println!(
             "{what:<44} {:>10.0} /s {:>9.1} us CPU each {:>9.1} us each, one at a time",
             done as f64 / took.as_secs_f64(),

@@ -17,6 +17,7 @@ mod cache;
 pub mod check;
 mod combiner;
 mod failure;
+pub mod fuzzing;
 pub mod keyspace;
 mod limits;
 mod mutations;
