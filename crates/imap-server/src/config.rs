@@ -68,6 +68,9 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// How long a call of the store may take.
     pub call_time_max: Duration,
+    /// Between two notices that a long SEARCH, SORT or THREAD is at work (RFC 9585 §4); clients give up after 30 seconds
+    /// of silence or later.
+    pub progress_interval: Duration,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,
     /// Failed logins on one connection; then `* BYE`.
@@ -106,6 +109,7 @@ impl Default for Limits {
             write_stall_max: Duration::from_secs(60),
             output_bytes_max: 64 * 1024,
             call_time_max: Duration::from_secs(60),
+            progress_interval: Duration::from_secs(10),
             bad_lines_max: 10,
             login_failures_per_connection_max: 5,
             login_failures_per_address_max: 1_000,

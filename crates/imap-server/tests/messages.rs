@@ -3,7 +3,10 @@
 #[path = "support/harness.rs"]
 mod harness;
 
+use std::time::Duration;
+
 use harness::{TestServer, text};
+use imap_server::{Limits, Options};
 
 #[tokio::test]
 async fn append_fetch_store_copy_expunge() {
@@ -417,4 +420,30 @@ async fn many_messages_in_one_command() {
         assert_eq!(answer.untagged.len(), 1);
         assert!(answer.lines()[0].contains(&format!("Subject: {}\r\n", n - 1)), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_long_search_says_how_far_it_is() {
+    let limits = Limits { progress_interval: Duration::ZERO, ..Limits::default() };
+    let server = TestServer::start_with(Options { limits, ..Options::default() }).await;
+    let mut c = server.login().await;
+    let mut command = b"APPEND INBOX".to_vec();
+    for n in 0..1_201 {
+        let message = format!("A: b\r\n\r\n{n}");
+        command.extend_from_slice(format!(" {{{}+}}\r\n{message}", message.len()).as_bytes());
+    }
+    c.ok(&command).await;
+    c.ok("SELECT INBOX").await;
+    c.expect(
+        "SEARCH BODY 1200",
+        &[
+            "* OK [INPROGRESS (\"a4\" 500 1201)] searching",
+            "* OK [INPROGRESS (\"a4\" 1000 1201)] searching",
+            "* SEARCH 1201",
+        ],
+        "OK",
+    )
+    .await;
+    // What rows answer is asked at once.
+    c.expect("SEARCH RETURN (COUNT) ALL", &["* ESEARCH (TAG \"a5\") COUNT 1201"], "OK").await;
 }

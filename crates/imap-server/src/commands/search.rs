@@ -8,7 +8,7 @@
 pub(crate) mod program;
 pub(crate) mod results;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use imap_wire::command::{ResultOptions, Search, SearchKey as WireKey};
 use imap_wire::{Code, SequenceSet, response};
@@ -27,8 +27,6 @@ use crate::session::Session;
 const BODIES_PER_CALL: u64 = 500;
 /// Messages whose headers are searched in one call of the store.
 const HEADERS_PER_CALL: u64 = 20_000;
-/// Between two notices of progress; RFC 9585 §4 advises 10 seconds or more, and clients give up after 30 or later.
-const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, search: Search) -> Result<Reply, Reply> {
     let save = search.returns.is_some_and(|options| options.save);
@@ -125,7 +123,7 @@ pub(super) async fn matching(session: &mut Session, out: &mut Output, key: &Wire
         request.within = Some(results::at_positions(&known, done..done + per_call));
         found = found.union(&session.store().search(&session.ctx(), account, &request).await?);
         done += per_call;
-        if noticed.elapsed() >= NOTICE_INTERVAL && done < known.len() {
+        if noticed.elapsed() >= session.server.options.limits.progress_interval && done < known.len() {
             noticed = Instant::now();
             let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
             let progress = (session.tag.as_bytes(), Some((count(done), Some(count(known.len())))));

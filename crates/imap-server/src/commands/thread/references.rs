@@ -393,8 +393,10 @@ mod tests {
     fn deep_threads_need_no_stack() {
         let lines: Vec<String> =
             (0..30_000).map(|n| format!("{} {n} \"s{n}\" I{n} < I{}", n + 1, n - 1)).collect();
-        let text = lines.join("
-");
+        let text = lines.join(
+            "
+",
+        );
         let messages = messages(&text);
         let chain: Vec<String> = (1..=30_000).map(|n| n.to_string()).collect();
         assert_eq!(shown(&threads(&messages), &messages), format!("({})", chain.join(" ")));
