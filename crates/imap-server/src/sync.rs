@@ -104,7 +104,7 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
             for row in snapshot.rows_from(from) {
                 view.seq.push(row.uid);
                 arrived = true;
-                if !view.read_only && u64::from(row.uid.get()) >= state.recent_uid {
+                if u64::from(row.uid.get()) >= state.recent_uid {
                     view.recent.insert(row.uid);
                 }
             }

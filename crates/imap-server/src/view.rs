@@ -168,7 +168,7 @@ pub(crate) struct View {
     pub known_expunge_modseq: ModSeq,
     /// The keywords that were announced.
     pub keywords: Arc<KeywordTable>,
-    /// \Recent in this session (RFC 3501 §2.3.2).
+    /// \Recent in this session (RFC 3501 §2.3.2); EXAMINE shows it, too, and leaves it to others.
     pub recent: UidSet,
     /// What this session did itself and does not want to be told: these messages, up to this MODSEQ.
     own_changes: Vec<(UidSet, ModSeq)>,
@@ -180,7 +180,7 @@ impl View {
     /// The view of a client that was just told of `snapshot`.
     pub fn new(name: MailboxName, read_only: bool, snapshot: &FolderSnapshot) -> Self {
         let state = &snapshot.state;
-        let first_recent = u32::try_from(state.recent_uid).ok().filter(|_| !read_only);
+        let first_recent = u32::try_from(state.recent_uid).ok();
         let seq = SeqMap::new(snapshot.rows().map(|row| row.uid));
         let recent = match (first_recent.and_then(|n| Uid::new(n.max(1))), seq.last_uid()) {
             (Some(first), Some(last)) if first <= last => seq.existing(&UidSet::range(first, last)),

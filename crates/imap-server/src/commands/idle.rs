@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use imap_wire::{Mode, Step};
-use store_api::{Pulse, Subscription};
+use store_api::Subscription;
 use tokio::time::Instant;
 
 use crate::connection::{Ended, Input, Output};
@@ -54,7 +54,7 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
                         feed = subscribe(session).await;
                         break true;
                     }
-                    if feed.as_mut().is_some_and(|feed| concerns(session, feed.pulse())) {
+                    if feed.as_mut().is_some_and(|feed| feed.concerns(session)) {
                         break true;
                     }
                 }
@@ -69,11 +69,14 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
 
 /// The account's feed, listened to before the folder is looked at, so that nothing falls between. Without a selected
 /// folder nothing is to be told.
-async fn subscribe(session: &Session) -> Option<Subscription> {
+async fn subscribe(session: &Session) -> Option<Heard> {
     session.view.as_ref()?;
     let account = session.login.as_ref()?.account;
     match session.server.feed.subscribe(account).await {
-        Ok(feed) => Some(feed),
+        Ok(mut feed) => {
+            let generation = feed.pulse().generation;
+            Some(Heard { feed, generation })
+        }
         Err(error) => {
             tracing::warn!(%account, %error, "the change feed cannot be had");
             None
@@ -82,9 +85,9 @@ async fn subscribe(session: &Session) -> Option<Subscription> {
 }
 
 /// Waits for a change; false, after a pause, when the feed must be subscribed to again.
-async fn changed(feed: &mut Option<Subscription>, wanted: bool) -> bool {
-    if let Some(feed) = feed {
-        if feed.changed().await {
+async fn changed(feed: &mut Option<Heard>, wanted: bool) -> bool {
+    if let Some(heard) = feed {
+        if heard.feed.changed().await {
             return true;
         }
     } else if !wanted {
@@ -94,12 +97,24 @@ async fn changed(feed: &mut Option<Subscription>, wanted: bool) -> bool {
     false
 }
 
-/// Whether a change may be one that the client does not know.
-fn concerns(session: &Session, pulse: Pulse) -> bool {
-    let Some(view) = &session.view else { return false };
-    match pulse.mailbox {
-        None => true,
-        Some(mailbox) => mailbox == view.mailbox && pulse.modseq > view.known_modseq,
+/// The feed, and how much of it was heard.
+struct Heard {
+    feed: Subscription,
+    generation: u64,
+}
+
+impl Heard {
+    /// Whether what changed may be something that the client does not know.
+    fn concerns(&mut self, session: &Session) -> bool {
+        let pulse = self.feed.pulse();
+        // A pulse names its own folder alone: those that came before it and were not heard may have named another.
+        let missed = pulse.generation != self.generation.wrapping_add(1);
+        self.generation = pulse.generation;
+        let Some(view) = &session.view else { return false };
+        match pulse.mailbox {
+            Some(mailbox) if !missed => mailbox == view.mailbox && pulse.modseq > view.known_modseq,
+            _ => true,
+        }
     }
 }
 

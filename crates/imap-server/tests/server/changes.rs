@@ -126,6 +126,18 @@ async fn idle_tells_as_it_happens() {
 }
 
 #[tokio::test]
+async fn idle_misses_nothing_when_other_mailboxes_change_too() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 0).await;
+    one.begin("IDLE").await;
+    assert_eq!(one.line().await, "+ idling");
+    two.ok("CREATE other").await;
+    let pair = "a APPEND INBOX {1+}\r\nx\r\nb APPEND other {1+}\r\nx\r\n";
+    two.send(pair.repeat(50)).await;
+    while one.line().await != "* 50 EXISTS" {}
+}
+
+#[tokio::test]
 async fn idle_without_a_mailbox() {
     let fixture = Fixture::new().await;
     let mut one = fixture.log_in().await;
@@ -152,6 +164,29 @@ async fn a_deleted_mailbox_ends_the_sessions_that_have_it() {
     let (said, _) = one.run("NOOP").await;
     assert!(said[0].starts_with("* BYE "), "{said:?}");
     assert_eq!(one.try_line().await, None);
+}
+
+#[tokio::test]
+async fn idle_tells_of_a_deleted_mailbox() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = (fixture.log_in().await, fixture.log_in().await);
+    one.ok("CREATE x").await;
+    one.append("x", "x").await;
+    one.ok("SELECT x").await;
+    one.begin("IDLE").await;
+    assert_eq!(one.line().await, "+ idling");
+    two.ok("DELETE x").await;
+    assert!(one.line().await.starts_with("* BYE "));
+}
+
+#[tokio::test]
+async fn examine_shows_recent_and_leaves_it() {
+    let fixture = Fixture::new().await;
+    let mut one = fixture.log_in().await;
+    one.append("INBOX", "x").await;
+    for _ in 0..2 {
+        assert!(one.ok("EXAMINE INBOX").await.contains(&"* 1 RECENT".to_owned()));
+    }
 }
 
 #[tokio::test]
