@@ -15,7 +15,8 @@ pub trait ChangeFeed: Send + Sync + 'static {
 /// What a listener last heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
-    /// Ascends with every message to the listener; says nothing else.
+    /// Ascends by one with every pulse. Pulses that come before the listener looks are merged into the last: one that
+    /// finds it advanced by more than one does not know which folders the others were of.
     pub generation: u64,
     /// The folder of the last change; none when folders, subscriptions or several things changed.
     pub mailbox: Option<MailboxId>,

@@ -163,6 +163,14 @@ impl Combiner {
         Arc::new(Self { shared, shards: (0..SHARDS).map(|_| Mutex::default()).collect() })
     }
 
+    /// Accounts with changes under way, and operations that wait for their turn.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        self.shards.iter().fold((0, 0), |(accounts, waiting), shard| {
+            let queues = shard.lock();
+            (accounts + queues.len(), waiting + queues.values().map(|queue| queue.jobs.len()).sum::<usize>())
+        })
+    }
+
     fn shard(&self, account: AccountId) -> &Mutex<HashMap<AccountId, Queue>> {
         &self.shards[(account.0 ^ (account.0 >> 52)) as usize % SHARDS]
     }

@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     pub(crate) options: Options,
     /// Told when there is work for the sweeper.
-    pub(crate) sweep: Notify,
+    pub(crate) sweep: Arc<Notify>,
 }
 
 impl Shared {
@@ -32,7 +32,7 @@ impl Shared {
             caches: Caches::new(&options),
             telemetry: Telemetry::new(),
             options,
-            sweep: Notify::new(),
+            sweep: Arc::default(),
         }
     }
 

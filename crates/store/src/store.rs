@@ -50,6 +50,16 @@ const PARSE_APART_BYTES: usize = 128 * 1024;
 pub struct Store {
     shared: Arc<Shared>,
     combiner: Arc<Combiner>,
+    sweeper: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A transaction under way happens whole or not at all, and the next sweep goes on from there.
+        if let Some(sweeper) = &self.sweeper {
+            sweeper.abort();
+        }
+    }
 }
 
 impl Store {
@@ -62,10 +72,11 @@ impl Store {
         let shared = Arc::new(Shared::new(engine, options));
         check_schema(&shared).await?;
         let combiner = Combiner::new(shared.clone());
-        if shared.options.sweep {
-            tokio::spawn(sweep::run(Arc::downgrade(&shared), Arc::downgrade(&combiner)));
-        }
-        Ok(Arc::new(Self { shared, combiner }))
+        let sweeper = shared.options.sweep.then(|| {
+            let run = sweep::run(shared.sweep.clone(), Arc::downgrade(&shared), Arc::downgrade(&combiner));
+            tokio::spawn(run).abort_handle()
+        });
+        Ok(Arc::new(Self { shared, combiner, sweeper }))
     }
 
     /// Does all work that is due for the sweeper now, in the partitions from `first` to `last`.

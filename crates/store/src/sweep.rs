@@ -14,6 +14,8 @@ use kv::{KeyValue, RangeRequest, ReadMode, Transaction};
 use model::limits::STAGED_SECONDS_MAX;
 use model::{AccountId, Block, BodyId, MailboxId, ModSeq, PARTITIONS, Partition};
 
+use tokio::sync::Notify;
+
 use crate::combiner::Combiner;
 use crate::failure::{Failure, corrupt};
 use crate::keyspace::{KeyRange, PendingKind};
@@ -46,30 +48,24 @@ pub struct Swept {
 }
 
 /// Sweeps until the store is gone.
-pub(crate) async fn run(shared: Weak<Shared>, combiner: Weak<Combiner>) {
+pub(crate) async fn run(asked: Arc<Notify>, shared: Weak<Shared>, combiner: Weak<Combiner>) {
     loop {
-        {
-            let Some(strong) = shared.upgrade() else { return };
-            let asked = async {
-                strong.sweep.notified().await;
-            };
-            // The wait holds the store only until the next round.
-            let _ = tokio::time::timeout(ROUND, asked).await;
-        }
+        // The wait holds nothing of the store, so that one that is closed lets go of its engine.
+        let _ = tokio::time::timeout(ROUND, asked.notified()).await;
         tokio::time::sleep(GATHER).await;
         let (Some(shared), Some(combiner)) = (shared.upgrade(), combiner.upgrade()) else { return };
-        report(&shared);
-        match round(&shared, &combiner, Partition(0), Partition(PARTITIONS - 1)).await {
-            Ok(_) => {}
-            Err(failure) => {
-                let error = model::Error::from(failure);
-                tracing::warn!(%error, "a sweep stopped early; it goes on with the next one");
-            }
+        report(&shared, &combiner);
+        if let Err(failure) = round(&shared, &combiner, Partition(0), Partition(PARTITIONS - 1)).await {
+            let error = model::Error::from(failure);
+            tracing::warn!(%error, "a sweep stopped early; it goes on with the next one");
         }
     }
 }
 
-fn report(shared: &Shared) {
+fn report(shared: &Shared, combiner: &Combiner) {
+    let (accounts, waiting) = combiner.depth();
+    metrics::gauge!("mss_store_accounts_changing").set(accounts as f64);
+    metrics::gauge!("mss_store_changes_waiting").set(waiting as f64);
     for (cache, entries, bytes) in shared.caches.sizes() {
         metrics::gauge!("mss_store_cache_entries", "cache" => cache).set(entries as f64);
         metrics::gauge!("mss_store_cache_bytes", "cache" => cache).set(bytes as f64);

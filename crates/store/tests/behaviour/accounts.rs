@@ -108,3 +108,21 @@ impl Harness {
         self.try_append("INBOX", vec![message("x")]).await
     }
 }
+
+#[tokio::test]
+async fn a_closed_store_lets_go_of_its_engine() {
+    let h = Harness::new().await;
+    let options = store::Options { sweep: true, ..h.options.clone() };
+    let sweeping = store::Store::open(h.engine.clone(), options).await.unwrap();
+    h.fill("INBOX", 3).await;
+    sweeping.folders(&h.ctx(), h.account).await.unwrap();
+    let held = std::sync::Arc::strong_count(&h.engine);
+    drop(sweeping);
+    for _ in 0..500 {
+        if std::sync::Arc::strong_count(&h.engine) < held {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the engine is still held");
+}
