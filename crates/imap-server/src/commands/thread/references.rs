@@ -393,12 +393,20 @@ mod tests {
     fn deep_threads_need_no_stack() {
         let lines: Vec<String> =
             (0..30_000).map(|n| format!("{} {n} \"s{n}\" I{n} < I{}", n + 1, n - 1)).collect();
-        let text = lines.join(
-            "
-",
-        );
+        let text = lines.join("\n");
         let messages = messages(&text);
         let chain: Vec<String> = (1..=30_000).map(|n| n.to_string()).collect();
+        assert_eq!(shown(&threads(&messages), &messages), format!("({})", chain.join(" ")));
+    }
+
+    /// Messages that each refer to the next, the worst order for the walk that looks for loops.
+    #[test]
+    fn a_chain_from_its_end_to_its_beginning() {
+        let count = 20_000;
+        let lines: Vec<String> =
+            (0..count).map(|n| format!("{} {n} \"s{n}\" I{n} < I{}", n + 1, n + 1)).collect();
+        let messages = messages(&lines.join("\n"));
+        let chain: Vec<String> = (1..=count).rev().map(|n| n.to_string()).collect();
         assert_eq!(shown(&threads(&messages), &messages), format!("({})", chain.join(" ")));
     }
 }
