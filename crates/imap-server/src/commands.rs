@@ -277,3 +277,30 @@ commands! {
     UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, Some(uids));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_command_of_the_grammar_has_one_row() {
+        let rows: Vec<_> = command_table().map(|row| row.name.to_owned()).collect();
+        let distinct: BTreeSet<_> = rows.iter().cloned().collect();
+        assert_eq!(rows.len(), distinct.len());
+        assert_eq!(distinct, imap_wire::command_names().map(|(name, _)| name).collect());
+    }
+
+    /// Source: RFC 9051 §7.5.1, RFC 5256 §3.
+    #[test]
+    fn removals_are_held_by_what_reads_by_numbers() {
+        let held: Vec<_> =
+            command_table().filter(|row| row.uses_sequence_numbers && !row.may_expunge).collect();
+        assert_eq!(
+            held.iter().map(|row| row.name).collect::<Vec<_>>(),
+            ["FETCH", "STORE", "SEARCH", "SORT", "THREAD"]
+        );
+        assert!(held.iter().all(|row| row.states == [false, false, true] && row.source.starts_with("RFC ")));
+    }
+}
