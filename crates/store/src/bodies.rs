@@ -38,6 +38,8 @@ pub(crate) async fn infos(
     let values = reading!(Ok(shared.begin("infos").get_many(&keys, ReadMode::Snapshot).await?));
     for ((at, key), value) in missing.into_iter().zip(&keys).zip(values) {
         let Some(value) = value else { continue };
+        // A copy, since what an engine gives may be part of a larger buffer, and this is kept.
+        let value = Bytes::copy_from_slice(&value);
         let info = Arc::new(MessageIndex::decode(value).map_err(|_| corrupt("info", key))?);
         shared.caches.put_info(account, bodies[at], info.clone());
         infos[at] = Some(info);

@@ -112,10 +112,10 @@ impl Caches {
         self.bodies.get(&(account, body))
     }
 
-    /// Keeps a body, if it is small. `octets` must not share a much larger buffer.
+    /// Keeps a body, if it is small: a copy, since what an engine gives may be part of a larger buffer.
     pub(crate) fn put_body(&self, account: AccountId, body: BodyId, octets: &Bytes) {
         if octets.len() <= CACHED_BODY_BYTES_MAX {
-            self.bodies.insert((account, body), octets.clone());
+            self.bodies.insert((account, body), Bytes::copy_from_slice(octets));
         }
     }
 

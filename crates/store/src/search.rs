@@ -24,8 +24,8 @@ use crate::store::read_folder;
 use bodies::Octets;
 use plan::{Need, Plan};
 
-/// Rows looked at between two chances for others to run.
-const ROWS_AT_ONCE: usize = 4_096;
+/// Blocks of rows looked at between two chances for others to run.
+const BLOCKS_AT_ONCE: usize = 32;
 
 /// What is known of a message so far.
 struct Known<'a> {
@@ -50,11 +50,11 @@ pub(crate) async fn search(
 
     let mut matching = UidSet::new();
     let mut open: Vec<MessageRow> = Vec::new();
-    let everything = UidSet::range(model::Uid::MIN, model::Uid::MAX);
-    let within = request.within.as_ref().unwrap_or(&everything);
-    let rows: Vec<MessageRow> = snapshot.rows_in(within).copied().collect();
-    for some in rows.chunks(ROWS_AT_ONCE) {
-        for row in some {
+    for blocks in snapshot.blocks().chunks(BLOCKS_AT_ONCE) {
+        for row in blocks.iter().flat_map(|(_, block)| block.rows()) {
+            if request.within.as_ref().is_some_and(|within| !within.contains(row.uid)) {
+                continue;
+            }
             match plan.decide(&Known { row, info: None, header: None, texts: &[] }) {
                 Ok(true) => matching.insert(row.uid),
                 Ok(false) => {}
@@ -64,7 +64,6 @@ pub(crate) async fn search(
         break_if_late(ctx)?;
         tokio::task::yield_now().await;
     }
-    drop(rows);
     let mut found = Vec::new();
     for page in open.chunks(INFOS_PER_REQUEST_MAX) {
         break_if_late(ctx)?;

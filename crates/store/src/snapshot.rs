@@ -43,6 +43,7 @@ pub(crate) async fn load_folder(
         shared.telemetry.folder_loads.increment(1);
         FolderSnapshot::new(mailbox, record.folder, load_blocks(shared, trx, account, mailbox).await?)
     };
+    let raw = Bytes::copy_from_slice(&raw);
     let folder = Arc::new(CachedFolder { raw, log_from: record.log_from, snapshot: Arc::new(snapshot) });
     shared.caches.put_folder(account, folder.clone());
     Ok(folder)
