@@ -87,7 +87,7 @@ impl Server {
                 // A quota, so that there are roots to ask for; more than any test stores.
                 let quota = [("MSS_QUOTA__BYTES", "1000000000"), ("MSS_QUOTA__MESSAGES", "100000")];
                 let settings = quota.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-                Self::start(&Options { accounts, settings, ..Options::default() })
+                Self::start(&Options { settings, accounts, ..Options::default() })
             }
         }
     }
@@ -201,6 +201,11 @@ impl Server {
     /// The folder of the server's own files, for what a test wants to put beside them.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_ref().map(tempfile::TempDir::path)
+    }
+
+    /// Where its data is, if it is ours.
+    pub fn data(&self) -> Option<PathBuf> {
+        self.data.clone().or_else(|| self.folder().map(|folder| folder.join("data")))
     }
 
     /// What the server logged so far.

@@ -222,18 +222,20 @@ fn a_client_that_does_not_read_is_not_waited_for_in_memory() {
 }
 
 /// 100 MB through APPEND and back through FETCH, octet for octet, with the server's memory near flat.
+///
+/// What grows are the engine's write tables, which any 128 MiB of writes fill, in whatever pieces; the caches are made
+/// small here. Beside those a message held whole would break the bound; the second finds the tables full already.
 #[test]
 fn a_large_message_streams() {
     const LARGE_BYTES: usize = 100_000_000;
-    /// The engine's write buffers and journals take some of it; the message whole would break it.
-    const PEAK_GROWTH_BYTES_MAX: u64 = 80 << 20;
-    let server = Server::start(&Options { accounts: 1, ..Options::default() }).expect("a server");
+    const TABLES_BYTES: u64 = 128 << 20;
+    const SLACK_BYTES: u64 = 32 << 20;
+    let cache = |name: &str| (format!("MSS_CACHE__{name}_BYTES"), (8 << 20).to_string());
+    let settings = vec![cache("ENGINE"), cache("BODY"), cache("FOLDER")];
+    let server = Server::start(&Options { accounts: 1, settings, ..Options::default() }).expect("a server");
     let user = server.fresh_user();
     let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
     client.expect_ok("CREATE box").expect("CREATE");
-    // The code paths once with something small.
-    let (_, tagged) = client.literal("APPEND box", WITNESS, "").expect("APPEND");
-    assert_eq!(tagged.kind(), "OK");
     let mut message = b"Subject: very large\r\nContent-Type: application/octet-stream\r\n\r\n".to_vec();
     let mut chance = Chance::new(1);
     while message.len() < LARGE_BYTES {
@@ -242,26 +244,30 @@ fn a_large_message_streams() {
         }
         message.extend_from_slice(b"\r\n");
     }
-    let before = server.resident_bytes().expect("memory");
-    reset_peak(&server);
-    let (_, tagged) = client.literal("APPEND box", &message, "").expect("APPEND");
-    assert_eq!(tagged.kind(), "OK", "{}", tagged.text());
-    let append_peak = peak_bytes(&server);
     client.expect_ok("SELECT box").expect("SELECT");
-    reset_peak(&server);
-    let (untagged, _) = client.expect_ok("FETCH 2 BODY.PEEK[]").expect("FETCH");
-    let fetch_peak = peak_bytes(&server);
-    let fetched = untagged.iter().find(|response| response.kind() == "FETCH").expect("a FETCH");
-    let start = fetched.octets.windows(9).position(|window| window == b"Subject: ").expect("the message");
-    assert!(fetched.octets[start..].starts_with(&message), "other octets came back");
-    println!(
-        "memory before {} MiB, peak of APPEND {} MiB, peak of FETCH {} MiB",
-        before >> 20,
-        append_peak >> 20,
-        fetch_peak >> 20
-    );
-    assert!(append_peak < before + PEAK_GROWTH_BYTES_MAX, "APPEND: {before} to {append_peak}");
-    assert!(fetch_peak < before + PEAK_GROWTH_BYTES_MAX, "FETCH: {before} to {fetch_peak}");
+    let start = server.resident_bytes().expect("memory");
+    let mut peaks = Vec::new();
+    for number in 1..=2 {
+        reset_peak(&server);
+        let (_, tagged) = client.literal("APPEND box", &message, "").expect("APPEND");
+        assert_eq!(tagged.kind(), "OK", "{}", tagged.text());
+        let append_peak = peak_bytes(&server);
+        client.expect_ok("NOOP").expect("NOOP");
+        reset_peak(&server);
+        let (untagged, _) = client.expect_ok(&format!("FETCH {number} BODY.PEEK[]")).expect("FETCH");
+        let fetch_peak = peak_bytes(&server);
+        let fetched = untagged.iter().find(|response| response.kind() == "FETCH").expect("a FETCH");
+        let from = fetched.octets.windows(9).position(|window| window == b"Subject: ").expect("the message");
+        assert!(fetched.octets[from..].starts_with(&message), "other octets came back");
+        println!(
+            "message {number}: memory at the start {} MiB, peak of APPEND {} MiB, of FETCH {} MiB",
+            start >> 20,
+            append_peak >> 20,
+            fetch_peak >> 20
+        );
+        peaks.push(append_peak.max(fetch_peak));
+    }
+    assert!(peaks.iter().all(|peak| *peak < start + TABLES_BYTES + SLACK_BYTES), "{start} to {peaks:?}");
 }
 
 /// Lets the kernel forget the peak of resident memory so far (`proc(5)`, clear_refs).

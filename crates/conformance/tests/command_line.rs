@@ -1,0 +1,78 @@
+//! `mss account` against a stopped and against a running server, and the exit codes that scripts rely on.
+
+use std::process::{Command, Stdio};
+
+use conformance::client::Client;
+use conformance::server::{Options, Server, binary, run};
+
+fn exit_code(arguments: &[&str]) -> Option<i32> {
+    let program = binary().expect("the binary");
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("mss runs");
+    status.code()
+}
+
+#[test]
+fn exit_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    assert_eq!(exit_code(&["--help"]), Some(0));
+    assert_eq!(exit_code(&["serve", "--help"]), Some(0));
+    assert_eq!(exit_code(&[]), Some(2));
+    assert_eq!(exit_code(&["serve", "--no-such-option"]), Some(2));
+    assert_eq!(exit_code(&["account", "nonsense"]), Some(2));
+    assert_eq!(exit_code(&["account", "show", "tel:+15550000001", "--data", &data]), Some(1));
+    assert_eq!(exit_code(&["account", "import", "/no/such/file.csv", "--data", &data]), Some(1));
+    assert_eq!(exit_code(&["serve", "--config", "/no/such/file.toml", "--data", &data]), Some(1));
+}
+
+/// One life of an account, its commands given to the directory itself or to the server that runs on it.
+fn life_of_an_account(data: &str, login: &dyn Fn(&str, &str) -> bool) {
+    let account = |arguments: &[&str], input: &str| {
+        let arguments: Vec<&str> =
+            ["account"].iter().chain(arguments).chain(&["--data", data]).copied().collect();
+        run(&arguments, input.as_bytes())
+    };
+    account(&["add", "tel:+15550001000", "--password-stdin"], "first secret\n").expect("add");
+    assert!(account(&["add", "tel:+15550001000", "--password-stdin"], "other\n").is_err(), "twice");
+    assert!(account(&["add", "not an address", "--password-stdin"], "x\n").is_err());
+    assert!(account(&["list"], "").expect("list").lines().any(|line| line == "tel:+15550001000"));
+    assert!(login("tel:+15550001000", "first secret"));
+    assert!(login("+15550001000", "first secret"), "the scheme may be left out");
+    assert!(!login("tel:+15550001000", "other"), "the second add changed nothing");
+    account(&["passwd", "tel:+15550001000", "--password-stdin"], "second secret\n").expect("passwd");
+    assert!(login("tel:+15550001000", "second secret"));
+    assert!(!login("tel:+15550001000", "first secret"), "the old password is gone, from caches, too");
+    let shown = account(&["show", "tel:+15550001000"], "").expect("show");
+    assert!(shown.contains("tel:+15550001000") && !shown.contains("secret"), "{shown}");
+    account(&["add", "sip:Alice@Example.COM", "--password-stdin"], "third secret\n").expect("add");
+    assert!(login("alice@example.com", "third secret") || login("Alice@example.com", "third secret"));
+    account(&["remove", "tel:+15550001000"], "").expect("remove");
+    assert!(!login("tel:+15550001000", "second secret"), "removed");
+    assert!(account(&["show", "tel:+15550001000"], "").is_err(), "removed");
+}
+
+#[test]
+fn against_a_running_server() {
+    let server = Server::start(&Options { accounts: 1, ..Options::default() }).expect("a server");
+    let data = server.data().expect("ours").display().to_string();
+    life_of_an_account(&data, &|user, password| Client::login(server.imap, user, password).is_ok());
+    assert!(!server.log().contains("secret"), "passwords stay out of the log:\n{}", server.log());
+}
+
+#[test]
+fn against_a_stopped_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    // Each login is answered by a server that starts on what the command left, and is killed after it.
+    life_of_an_account(&data.display().to_string(), &|user, password| {
+        let server =
+            Server::start(&Options { data: Some(data.clone()), ..Options::default() }).expect("a server");
+        Client::login(server.imap, user, password).is_ok()
+    });
+}
