@@ -148,7 +148,7 @@ async fn run(shared: Weak<Shared>, tail: Arc<Tail>) {
     else {
         return;
     };
-    let _ending = Ending { gauge };
+    let _ending = Ending { gauge, shared: shared.clone(), tail: tail.clone() };
     let mut cursor: Option<Cursor> = None;
     let mut failures = 0;
     let mut silent = false;
@@ -211,13 +211,23 @@ async fn run(shared: Weak<Shared>, tail: Arc<Tail>) {
     }
 }
 
+/// However a tail ends, also by a panic: it leaves its slot, and its listeners see that the feed has ended for them.
 struct Ending {
     gauge: metrics::Gauge,
+    shared: Weak<Shared>,
+    tail: Arc<Tail>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.gauge.decrement(1.0);
+        if let Some(shared) = self.shared.upgrade() {
+            let mut slot = shared.slot(self.tail.partition).lock();
+            if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, &self.tail)) {
+                *slot = None;
+            }
+        }
+        self.tail.listeners.lock().senders.clear();
     }
 }
 
