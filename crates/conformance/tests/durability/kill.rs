@@ -14,7 +14,7 @@ use conformance::value::Value;
 use crate::record::{Held, MAILBOXES, Place, Record, code, compare, flags, holdings, item, number, octets};
 
 /// Kills without `MSS_KILL_ROUNDS`; the long form is 100.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 const ACCOUNTS: usize = 3;
 const WORKERS_PER_ACCOUNT: usize = 4;
 /// Most answers between two kills.
