@@ -23,7 +23,7 @@ const LIST_PAGE: usize = 1_000;
 
 /// Add, change, list and remove accounts.
 ///
-/// An account is a CPM address: tel:+<digits> or sip:user@host; the scheme may be left out. With --data (the default)
+/// An account is a CPM address: tel:+DIGITS or sip:USER@HOST; the scheme may be left out. With --data (the default)
 /// the directory is opened, or, when a server runs on it, that server is asked through the socket in the directory.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
