@@ -119,6 +119,9 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
     }
 
     if held && enabled.qresync {
+        // RFC 7162 §3.2: MODSEQs may have been shown that are above those of the removals; the client must not take
+        // them for the point up to which it knows all.
+        out.untagged(format_args!("OK [HIGHESTMODSEQ {}] removals are still to be told", view.known_modseq));
         return;
     }
     for row in snapshot.rows_changed_since(view.known_modseq) {

@@ -39,7 +39,7 @@ pub use account::{
 pub use folders::{FolderEntry, FolderTree};
 pub use messages::{
     AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyMode,
-    CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, ReplaceRequest, StoreFlags,
+    CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, Missing, ReplaceRequest, StoreFlags,
     StoreOutcome,
 };
 pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
@@ -229,7 +229,7 @@ pub trait MailStore: Send + Sync + 'static {
     /// skipped. The date, flags and keywords go along.
     ///
     /// # Errors
-    /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`.
+    /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`; `Expunged` as [`Missing::Refuse`] says.
     async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome>;
 
     /// Removes the messages that have \Deleted, of `within` or of the whole folder.

@@ -170,6 +170,17 @@ pub struct CopyRequest {
     pub uids: UidSet,
     /// To here; may be the same folder.
     pub target: MailboxName,
+    /// What to do when some of the messages do not exist.
+    pub missing: Missing,
+}
+
+/// What to do when some of the messages that a request names do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Leave them out: UID commands (RFC 9051 §6.4.9).
+    Skip,
+    /// Do nothing at all and answer `Expunged`: commands by sequence numbers, whose caller takes them to exist.
+    Refuse,
 }
 
 /// What was copied or moved.

@@ -15,8 +15,8 @@ use model::{
 use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
-    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, NewAccount, Quota, QuotaLimits, QuotaUsage,
-    ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Missing, NewAccount, Quota, QuotaLimits,
+    QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -387,6 +387,7 @@ impl MailStore for RemoteStore {
             source: req.source.0,
             uids: Some(convert::uid_set_pb(&req.uids)),
             target: req.target.to_string(),
+            refuse_missing: req.missing == Missing::Refuse,
         };
         convert::copied(&answer(self.client().copy(request(ctx, message)).await)?)
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
-    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, NewAccount, ReplaceRequest, SearchRequest,
-    StoreFlags,
+    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Missing, NewAccount, ReplaceRequest,
+    SearchRequest, StoreFlags,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -526,6 +526,7 @@ impl StoreService for StoreCalls {
                 source: MailboxId(q.source),
                 uids: convert::uid_set(&q.uids.unwrap_or_default())?,
                 target: convert::name(&q.target)?,
+                missing: if q.refuse_missing { Missing::Refuse } else { Missing::Skip },
             };
             Ok(convert::copied_pb(&store.copy(&ctx, AccountId(q.account), request).await?))
         })

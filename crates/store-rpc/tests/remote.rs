@@ -14,8 +14,8 @@ use model::{
 use store::Store;
 use store_api::{
     AccountState, AppendBody, AppendMessage, AppendRequest, BodyData, ChangeFeed, CopyMode, CopyRequest,
-    Credentials, Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, NewAccount, QuotaLimits,
-    ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
+    Credentials, Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, Missing, NewAccount,
+    QuotaLimits, ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
 };
 use store_rpc::{ClientOptions, Endpoint, RemoteFeed, RemoteStore, Services, ServicesOptions, connect};
 use tokio_util::sync::CancellationToken;
@@ -246,13 +246,23 @@ async fn messages() {
     assert_eq!(refused.modified.to_string(), "5:9,300");
     same_folder(&tier, id, inbox).await;
 
-    let copy = |mode, uids| CopyRequest { mode, source: inbox, uids, target: name("Default") };
+    let copy = |mode, uids| CopyRequest {
+        mode,
+        source: inbox,
+        uids,
+        target: name("Default"),
+        missing: Missing::Skip,
+    };
     let copied = tier
         .remote
         .copy(&ctx, id, copy(CopyMode::Copy, UidSet::range(uid(2), uid(3))))
         .await
         .expect("copied");
     assert_eq!(copied.pairs, [(uid(2), uid(1)), (uid(3), uid(2))]);
+    let gone =
+        CopyRequest { missing: Missing::Refuse, ..copy(CopyMode::Copy, UidSet::range(uid(400), uid(401))) };
+    let refused = tier.remote.copy(&ctx, id, gone).await.map(|c| c.pairs).map_err(|e| e.kind());
+    assert_eq!(refused, Err(ErrorKind::Expunged));
     // A whole block goes, behind the client's back.
     let moved = tier
         .local

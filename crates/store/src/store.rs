@@ -17,8 +17,8 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
-    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, NewAccount,
-    Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
+    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Missing,
+    NewAccount, Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -361,8 +361,13 @@ impl MailStore for Store {
             let inbox = tree.find(from).ok_or_else(no_such_mailbox)?.id;
             self.create_folder(ctx, account, to, None).await?;
             let everything = UidSet::range(model::Uid::MIN, model::Uid::MAX);
-            let request =
-                CopyRequest { mode: CopyMode::Move, source: inbox, uids: everything, target: to.clone() };
+            let request = CopyRequest {
+                mode: CopyMode::Move,
+                source: inbox,
+                uids: everything,
+                target: to.clone(),
+                missing: Missing::Skip,
+            };
             self.copy(ctx, account, request).await.map(drop)
         })
     }

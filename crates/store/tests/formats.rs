@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use store::{Environment, Options, Store, fuzzing};
 use store_api::{
     AppendBody, AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials, Ctx, FlagAction,
-    FlagChange, MailStore, NewAccount, QuotaLimits, Requestor, ScramVerifier, StoreFlags,
+    FlagChange, MailStore, Missing, NewAccount, QuotaLimits, Requestor, ScramVerifier, StoreFlags,
 };
 
 const CTX: Ctx = Ctx { request_id: 300, deadline: None, requestor: Requestor::Operator };
@@ -88,7 +88,13 @@ async fn write(store: &Store) {
     store.subscribe(&CTX, account, &name("Été/Sent"), true).await.unwrap();
     let tree = store.folders(&CTX, account).await.unwrap();
     let inbox = tree.find(&name("INBOX")).unwrap().id;
-    let copy = CopyRequest { mode: CopyMode::Copy, source: inbox, uids: uids(1, 2), target: name("Default") };
+    let copy = CopyRequest {
+        mode: CopyMode::Copy,
+        source: inbox,
+        uids: uids(1, 2),
+        target: name("Default"),
+        missing: Missing::Skip,
+    };
     store.copy(&CTX, account, copy).await.unwrap();
     let change = FlagChange { action: FlagAction::Add, flags: Flags::DELETED, keywords: Vec::new() };
     let request = StoreFlags { mailbox: inbox, uids: uids(2, 3), change, unchanged_since: None };

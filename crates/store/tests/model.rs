@@ -23,7 +23,7 @@ use store::records::FeedEntry;
 use store::{Options, Store};
 use store_api::{
     AppendBody, AppendMessage, AppendRequest, CopyMode, CopyRequest, Credentials, Ctx, FlagAction,
-    FlagChange, MailStore, NewAccount, QuotaLimits, ReplaceRequest, Requestor, StoreFlags,
+    FlagChange, MailStore, Missing, NewAccount, QuotaLimits, ReplaceRequest, Requestor, StoreFlags,
 };
 
 const FOLDERS: [&str; 3] = ["INBOX", "Default", "RCSMessageStore"];
@@ -284,6 +284,7 @@ impl World {
                     source: self.mailboxes[*from],
                     uids: set(*first, *last),
                     target: name(*to),
+                    missing: Missing::Skip,
                 };
                 store.copy(&ctx, account, request).await.map(|done| {
                     let read_only = *mode == CopyMode::Copy && from != to;

@@ -13,7 +13,11 @@ pub(crate) async fn close(session: &mut Session) -> Result<Reply, Reply> {
     if !view.read_only {
         let outcome = session.store().expunge(&session.ctx(), account, view.mailbox, None).await?;
         if session.enabled.condstore && !outcome.uids.is_empty() {
-            reply.code = Some(format!("HIGHESTMODSEQ {}", outcome.modseq).into());
+            // What others changed is not told any more: the client knows of the removal only when it knew of all
+            // before it (RFC 7162 §3.2).
+            let known = session.view()?.known_modseq;
+            let modseq = if known.next() == outcome.modseq { outcome.modseq } else { known };
+            reply.code = Some(format!("HIGHESTMODSEQ {modseq}").into());
         }
     }
     session.deselect();

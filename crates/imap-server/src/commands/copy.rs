@@ -9,7 +9,7 @@
 use imap_wire::Code;
 use imap_wire::command::Transfer;
 use model::{ErrorKind, UidSet};
-use store_api::{CopyMode, CopyRequest};
+use store_api::{CopyMode, CopyRequest, Missing};
 
 use crate::connection::Output;
 use crate::encode;
@@ -32,14 +32,9 @@ pub(crate) async fn run(
     if uids.is_empty() {
         return Ok(Reply::ok(format!("{name} completed, there are no such messages")));
     }
-    if !transfer.uid {
-        let snapshot = session.snapshot().await?;
-        if snapshot.rows_in(&uids).count() as u64 != uids.len() {
-            return Err(Reply::no_code("EXPUNGEISSUED", "some of the messages are gone, nothing was done"));
-        }
-    }
     let account = session.account()?;
-    let request = CopyRequest { mode, source, uids, target };
+    let missing = if transfer.uid { Missing::Skip } else { Missing::Refuse };
+    let request = CopyRequest { mode, source, uids, target, missing };
     let outcome = match session.store().copy(&session.ctx(), account, request).await {
         Ok(outcome) => outcome,
         Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {

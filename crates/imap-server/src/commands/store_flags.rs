@@ -66,14 +66,14 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         let after = session.snapshot().await?;
         announce_keywords(session, out, &after)?;
         tell(session, out, &after, &told, &store).await?;
-        let reported = if store.silent {
-            // MODSEQ alone was told; flags that others changed must still come.
+        let (reported, upto) = if store.silent {
+            // MODSEQ alone was told; flags that others changed, before or after, must still come.
             let raced = outcome.modseq_before > before.state.highest_modseq;
-            if raced { UidSet::new() } else { told.difference(&untold) }
+            (if raced { UidSet::new() } else { told.difference(&untold) }, outcome.modseq)
         } else {
-            told
+            (told, after.state.highest_modseq)
         };
-        session.view_mut()?.note_own_changes(reported, after.state.highest_modseq);
+        session.view_mut()?.note_own_changes(reported, upto);
     }
 
     if !outcome.modified.is_empty() {

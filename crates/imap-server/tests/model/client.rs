@@ -66,7 +66,7 @@ pub struct Client {
     pub kind: Kind,
     stream: BufReader<TcpStream>,
     tags: u32,
-    log: Log,
+    said: Log,
     /// Switched on by ENABLE or by a command that mentions mod-sequences.
     pub condstore: bool,
     pub mirror: Option<Mirror>,
@@ -94,7 +94,7 @@ impl Client {
             kind,
             stream: BufReader::new(stream),
             tags: 0,
-            log,
+            said: log,
             condstore: false,
             mirror: None,
             idle: None,
@@ -127,10 +127,10 @@ impl Client {
         if answer.ok() { Ok(answer) } else { Err(format!("{}: {command}: {answer:?}", self.number)) }
     }
 
-    fn note(&self, direction: char, text: &str) {
+    fn log(&self, direction: char, text: &str) {
         let mut line = String::new();
         let _ = write!(line, "{} {direction} {}", self.number, text.trim_end());
-        self.log.lock().push(line);
+        self.said.lock().push(line);
     }
 
     /// A response; none at the end of the connection.
@@ -154,7 +154,7 @@ impl Client {
         match tokio::time::timeout(PATIENCE, reading).await {
             Err(_) => Err(format!("{}: nothing came in time", self.number)),
             Ok(Ok(Some(line))) => {
-                self.note('<', &line);
+                self.log('<', &line);
                 Ok(Some(line.trim_end().to_owned()))
             }
             Ok(other) => other,
@@ -162,7 +162,7 @@ impl Client {
     }
 
     async fn send(&mut self, text: &str) -> Result<(), String> {
-        self.note('>', text);
+        self.log('>', text);
         // The server may have said BYE already; that is read, not written.
         let _ = self.stream.write_all(text.as_bytes()).await;
         Ok(())
@@ -192,6 +192,9 @@ impl Client {
                     self.code(code)?;
                     answer.codes.push(code.to_owned());
                     answer.code = Some(code.to_owned());
+                }
+                if let Some(mirror) = &mut self.mirror {
+                    mirror.conclude();
                 }
                 return Ok(answer);
             }
@@ -234,7 +237,12 @@ impl Client {
                 (Some(mirror), Some(folder)) => mirror.differs(folder),
                 (Some(_), None) => Some("the folder is deleted".to_owned()),
             };
-            let Some(missing) = missing else { return Ok(answer) };
+            let Some(missing) = missing else {
+                if let Some(mirror) = &mut self.mirror {
+                    mirror.conclude();
+                }
+                return Ok(answer);
+            };
             match self.line().await.map_err(|error| format!("{error} in IDLE: {missing}"))? {
                 None if self.ended => return Ok(answer),
                 None => return Err(format!("{}: the connection ended in IDLE", self.number)),
@@ -245,10 +253,22 @@ impl Client {
         }
     }
 
-    /// Notes the picture, if it is whole, as a point to return to. Nothing must be held back by the server.
+    /// Notes the picture, if it is whole, as a point to return to.
     pub fn note_point(&mut self) {
+        self.note(Mirror::point);
+    }
+
+    /// Leaves the folder by CLOSE.
+    pub fn close(&mut self, removing: bool) {
+        if removing {
+            self.note(Mirror::closed);
+        }
+        self.mirror = None;
+    }
+
+    fn note(&mut self, point: impl Fn(&Mirror) -> Option<Point>) {
         let Some(mirror) = &self.mirror else { return };
-        let Some(point) = mirror.point().filter(|_| self.condstore && mirror.modseq > 0) else { return };
+        let Some(point) = point(mirror).filter(|_| self.condstore && mirror.modseq > 0) else { return };
         let points = self.points.entry(mirror.id).or_default();
         if points.last().is_none_or(|last| last.modseq != point.modseq || last.flags != point.flags) {
             points.push(point);
@@ -265,10 +285,7 @@ impl Client {
                 let id = value.trim_matches(|c| c == '(' || c == ')');
                 mirror.id = u64::from_str_radix(id, 16).map_err(|error| error.to_string())?;
             }
-            Some(("HIGHESTMODSEQ", value)) => {
-                // The one of a removal may be older than changes of others that were told before it.
-                mirror.modseq = mirror.modseq.max(number(value)?);
-            }
+            Some(("HIGHESTMODSEQ", value)) => mirror.highest_modseq(number(value)?),
             _ => {}
         }
         Ok(())

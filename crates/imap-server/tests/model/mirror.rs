@@ -15,6 +15,8 @@ pub struct Entry {
     flags_at: Option<u64>,
     /// UIDNEXT as it was promised before the message was told.
     uid_min: u32,
+    /// UIDNEXT as it was promised when the message was there.
+    uid_below: Option<u32>,
     /// The client asked for it and was told that it is gone.
     pub gone: bool,
 }
@@ -44,8 +46,14 @@ pub struct Mirror {
     pub read_only: bool,
     pub entries: Vec<Entry>,
     uid_next: u32,
-    /// The highest mod-sequence that was told.
+    /// All changes up to this mod-sequence are known, as far as the client was told.
     pub modseq: u64,
+    /// The highest MODSEQ of a message in the running command.
+    seen: u64,
+    /// HIGHESTMODSEQ in the running command.
+    stated: Option<u64>,
+    /// The last command brought a higher one.
+    risen: bool,
     /// The keywords that were announced, lower case.
     pub keywords: BTreeSet<String>,
 }
@@ -81,6 +89,7 @@ impl Mirror {
                 let entry = &self.entries[*at];
                 entry.uid.is_none()
                     && entry.uid_min <= *uid
+                    && entry.uid_below.is_none_or(|below| *uid < below)
                     && self.entries[..*at].iter().all(|before| before.uid.is_none_or(|before| before < *uid))
                     && self.entries[*at..].iter().all(|after| after.uid.is_none_or(|after| after > *uid))
             };
@@ -99,7 +108,11 @@ impl Mirror {
             let fits = self.entries[..number - 1].iter().all(|before| before.uid.is_none_or(|u| u < uid))
                 && self.entries[number..].iter().all(|after| after.uid.is_none_or(|u| u > uid));
             let entry = &mut self.entries[number - 1];
-            if !fits || entry.uid.is_some_and(|known| known != uid) || uid < entry.uid_min {
+            if !fits
+                || entry.uid.is_some_and(|known| known != uid)
+                || uid < entry.uid_min
+                || entry.uid_below.is_some_and(|b| uid >= b)
+            {
                 return Err(format!("message {number} cannot have the UID {uid}: {:?}", self.entries));
             }
             entry.uid = Some(uid);
@@ -115,7 +128,7 @@ impl Mirror {
             (entry.flags, entry.flags_at) = (told.flags, told.modseq);
         }
         entry.modseq = told.modseq.or(entry.modseq);
-        self.modseq = self.modseq.max(told.modseq.unwrap_or(0));
+        self.seen = self.seen.max(told.modseq.unwrap_or(0));
         Ok(())
     }
 
@@ -124,7 +137,31 @@ impl Mirror {
             return Err(format!("UIDNEXT {value} after {}", self.uid_next));
         }
         self.uid_next = value;
+        for entry in &mut self.entries {
+            entry.uid_below.get_or_insert(value);
+        }
         Ok(())
+    }
+
+    pub fn highest_modseq(&mut self, value: u64) {
+        self.stated = Some(value);
+    }
+
+    /// A command ended. What the server states of mod-sequences counts more than what messages show: it is lower when
+    /// removals are held back (RFC 7162 §3.2).
+    pub fn conclude(&mut self) {
+        let seen = std::mem::take(&mut self.seen);
+        let before = self.modseq;
+        self.modseq = self.stated.take().unwrap_or(before.max(seen));
+        self.risen = self.modseq > before;
+    }
+
+    /// The point that the client is left with after CLOSE: what it had marked as deleted is gone. None when the server
+    /// does not say that the client knew all before; then the points it has are as good as they were.
+    pub fn closed(&self) -> Option<Point> {
+        let mut point = self.point().filter(|_| self.risen)?;
+        point.flags.retain(|_, flags| !flags.contains(FlagSet::DELETED));
+        Some(point)
     }
 
     /// Numbers of the messages of which something is not known that could be known.

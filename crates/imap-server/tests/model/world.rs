@@ -334,6 +334,14 @@ impl Search<'_> {
                     }
                 }
                 (Verdict::Refused(code), Err(expected)) if code == expected => self.go(left),
+                // Of two reasons to refuse either may be told, and without messages nobody need look for the target.
+                (Verdict::Refused(code), Ok(_) | Err("EXPUNGEISSUED"))
+                    if code == "NONEXISTENT"
+                        && matches!(op, Op::Copy { uids, to, .. }
+                            if !world.folders.contains_key(to) && (uids.is_empty() || next.is(&world))) =>
+                {
+                    self.go(left);
+                }
                 (Verdict::Refused(code), Ok(_)) if matches!(op, Op::Visit { id } if code == "NONEXISTENT" && world.by_id(*id).is_none()) =>
                 {
                     self.go(left);

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use kv::AtomicOp;
 use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MessageRow, Uid, UidSet};
-use store_api::{CopyMode, CopyOutcome, CopyRequest};
+use store_api::{CopyMode, CopyOutcome, CopyRequest, Missing};
 
 use super::append::{check_room, take_uid};
 use super::expunge::removal;
@@ -48,7 +48,7 @@ impl Mutation for Copy {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<CopyPage, Failure> {
         // Read.
-        let CopyRequest { mode, source, ref uids, ref target } = self.request;
+        let CopyRequest { mode, source, ref uids, ref target, missing } = self.request;
         let moving = mode == CopyMode::Move;
         let target = work.resolve(target).await?;
         work.load_rows(source, Some(uids)).await?;
@@ -68,6 +68,11 @@ impl Mutation for Copy {
         let flags = self.map_flags(work, target, &rows).await?;
 
         // Check.
+        if self.first && missing == Missing::Refuse && all_count < uids.len() {
+            return Err(
+                Error::new(ErrorKind::Expunged, "some of the messages are gone, nothing was done").into()
+            );
+        }
         let (flags, keywords) =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
         if !moving {

@@ -13,8 +13,8 @@ use model::{
 use store::{Environment, Options, Store};
 use store_api::{
     AppendBody, AppendMessage, AppendRequest, Appended, BodyData, CopyMode, CopyOutcome, CopyRequest,
-    Credentials, Ctx, FlagAction, FlagChange, MailStore, NewAccount, QuotaLimits, Requestor, StoreFlags,
-    StoreOutcome,
+    Credentials, Ctx, FlagAction, FlagChange, MailStore, Missing, NewAccount, QuotaLimits, Requestor,
+    StoreFlags, StoreOutcome,
 };
 
 /// A clock that tests move.
@@ -181,7 +181,13 @@ impl Harness {
     }
 
     pub async fn try_copy(&self, mode: CopyMode, from: &str, set: &str, to: &str) -> Result<CopyOutcome> {
-        let request = CopyRequest { mode, source: self.id(from).await, uids: uids(set), target: name(to) };
+        let request = CopyRequest {
+            mode,
+            source: self.id(from).await,
+            uids: uids(set),
+            target: name(to),
+            missing: Missing::Skip,
+        };
         self.store.copy(&self.ctx(), self.account, request).await
     }
 
