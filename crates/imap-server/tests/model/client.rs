@@ -43,6 +43,8 @@ pub struct Answer {
     pub status_items: BTreeMap<String, u64>,
     /// VANISHED (EARLIER).
     pub earlier: BTreeSet<u32>,
+    /// VANISHED.
+    pub vanished: BTreeSet<u32>,
     /// UIDs in FETCH responses.
     pub fetched: BTreeSet<u32>,
 }
@@ -327,7 +329,9 @@ impl Client {
                         return Err("VANISHED must not come now".to_owned());
                     }
                     let mut mirror = mirror()?;
-                    mirror.vanished(&numbers(args)?)?;
+                    let uids = numbers(args)?;
+                    mirror.vanished(&uids)?;
+                    answer.vanished.extend(uids);
                     self.mirror = Some(mirror);
                 }
             }

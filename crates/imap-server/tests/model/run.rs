@@ -202,12 +202,7 @@ impl Run {
             let answer = answer?;
             let verdict = self.verdict(on, &command, &answer)?;
             told.extend(&answer.told);
-            let mut op = command.op.clone();
-            if let (Op::Copy { all, .. }, Verdict::Done(claim)) = (&mut op, &verdict) {
-                // Messages that go while the command runs may be left out, as long as it is told what was done.
-                *all &= alone || claim.new.as_ref().is_some_and(Vec::is_empty);
-            }
-            ops.push((op, verdict.clone()));
+            ops.push((command.op.clone(), verdict.clone()));
             answered.push((on, command, answer, verdict));
         }
         let mut passed = Passed::new();
@@ -656,10 +651,7 @@ impl Run {
                     }
                 }
                 if *vanished && client.qresync() {
-                    let now: BTreeSet<u32> = mirror.entries.iter().filter_map(|entry| entry.uid).collect();
-                    let still = |uid: &&u32| {
-                        !answer.earlier.contains(uid) && (now.contains(uid) || !command.before.contains(uid))
-                    };
+                    let still = |uid: &&u32| !answer.earlier.contains(uid) && !answer.vanished.contains(uid);
                     if let Some(ghost) =
                         cached.keys().filter(still).find(|uid| !folder.rows.contains_key(uid))
                     {
