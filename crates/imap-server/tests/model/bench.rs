@@ -123,7 +123,7 @@ impl Bench {
                 let system =
                     Flags::SYSTEM.into_iter().filter(|(flag, _)| row.flags.contains(*flag)).map(|(_, n)| n);
                 let keywords = row.flags.keyword_indexes().filter_map(|at| state.keywords.get(at));
-                let flags = FlagSet::parse_all(system.chain(keywords.map(|keyword| keyword.as_str())))?;
+                let flags = FlagSet::parse_all(system.chain(keywords.map(model::Keyword::as_str)))?;
                 rows.insert(row.uid.get(), Message { flags, size: row.size, modseq: row.modseq.0 });
             }
             if state.messages != rows.len() as u64 {

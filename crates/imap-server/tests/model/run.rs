@@ -538,9 +538,7 @@ impl Run {
                 client.close(command.cmd == Cmd::Close && !read_only);
             }
             Cmd::Delete { .. } if answer.ok() => {
-                if client.mirror.as_ref().is_some_and(|mirror| world.by_id(mirror.id).is_none()) {
-                    client.mirror = None;
-                }
+                client.mirror = client.mirror.take().filter(|mirror| world.by_id(mirror.id).is_some());
             }
             Cmd::Store { how, flags, silent: true, .. } => {
                 let Verdict::Done(claim) = verdict else { return };
