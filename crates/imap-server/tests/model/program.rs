@@ -107,6 +107,17 @@ impl Which {
     pub fn by_uid(&self) -> bool {
         matches!(self, Self::Uid(_) | Self::AllUid)
     }
+
+    /// One message of it.
+    pub fn first(&self) -> Self {
+        let first = |places: &[(u8, u8)]| vec![(places.first().map_or(0, |(place, _)| *place), 0)];
+        match self {
+            Self::Seq(places) => Self::Seq(first(places)),
+            Self::Uid(places) => Self::Uid(first(places)),
+            Self::AllSeq => Self::Seq(first(&[])),
+            Self::AllUid => Self::Uid(first(&[])),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

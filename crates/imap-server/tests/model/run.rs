@@ -95,7 +95,13 @@ impl Run {
                 Step::Together(all) => {
                     // Of two steps by itself: no order of whole commands would explain what others see.
                     let rename = |cmd: &Cmd| matches!(cmd, Cmd::Rename { from: 0, .. });
-                    let all: Vec<_> = all.iter().filter(|(_, cmd)| !rename(cmd)).cloned().collect();
+                    let mut all: Vec<_> = all.iter().filter(|(_, cmd)| !rename(cmd)).cloned().collect();
+                    // FETCH marks each message as seen by itself, so that it is whole for one message only.
+                    for (_, cmd) in &mut all {
+                        if let Cmd::Read { which } = cmd {
+                            *which = which.first();
+                        }
+                    }
                     self.step(&all).await?;
                 }
             }
