@@ -46,7 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 32 * MIB,
-            memtable_bytes: 32 * MIB,
+            memtable_bytes: 16 * MIB,
             journal_bytes_max: 256 * MIB,
             worker_threads: 2,
             separate_bytes_min: Some(1536),
