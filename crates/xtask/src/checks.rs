@@ -43,7 +43,7 @@ pub fn test() -> anyhow::Result<()> {
     step("deps", deps)?;
     // The transcripts and clients drive the real binary.
     step("binary", || run(&cargo(), &["build", "--package", "mss", "--locked"], &[]))?;
-    step("tests", || run(&cargo(), &["test", "--workspace", "--locked"], &[]))
+    step("tests", || run(&cargo(), &["test", "--workspace", "--locked", "--no-fail-fast"], &[]))
 }
 
 /// Installs what is missing, or says what could not be.
