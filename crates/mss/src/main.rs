@@ -4,6 +4,7 @@
 
 mod admin;
 mod commands;
+mod engine;
 mod logging;
 mod node;
 mod settings;

@@ -1,13 +1,13 @@
-//! A storage node on the embedded engine: engine, store and feed over one directory.
+//! A storage node: engine, store and feed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use feed::Feed;
-use kv_embedded::{EmbeddedEngine, OpenError};
 use store::Store;
 use store_api::{ChangeFeed, MailStore};
 
+use crate::engine::OpenEngine;
 use crate::settings::Settings;
 
 /// Name of the socket in the data directory, on which a running server takes requests of tools beside it.
@@ -16,7 +16,7 @@ pub const SOCKET: &str = "mss.sock";
 /// The tier in this process.
 pub struct Node {
     /// Its engine.
-    pub engine: Arc<EmbeddedEngine>,
+    pub engine: Arc<OpenEngine>,
     /// Its store.
     pub store: Arc<Store>,
     /// Its feed.
@@ -33,20 +33,12 @@ pub enum Purpose {
 }
 
 impl Node {
-    /// Opens the directory of `settings`.
+    /// Opens the engine of `settings`, and store and feed over it.
     ///
     /// # Errors
-    /// [`OpenError::Locked`] when another process has it; whatever else keeps it shut.
+    /// Those of [`OpenEngine::open`], and what keeps the store from reading what is there.
     pub async fn open(settings: &Settings, purpose: Purpose) -> Result<Self, anyhow::Error> {
-        let engine_options = kv_embedded::Options {
-            cache_bytes: settings.cache.engine_bytes,
-            free_bytes_min: settings.data.free_bytes_min,
-            ..kv_embedded::Options::default()
-        };
-        let directory = settings.data.dir.clone();
-        // Replays the journal of a killed process: may take a while, so not on the runtime's threads.
-        let engine =
-            tokio::task::spawn_blocking(move || EmbeddedEngine::open(&directory, engine_options)).await??;
+        let engine = Arc::new(OpenEngine::open(settings).await?);
         let folders = settings.cache.folder_bytes;
         let store_options = store::Options {
             folder_cache_bytes: folders / 2,
@@ -56,9 +48,9 @@ impl Node {
             sweep: purpose == Purpose::Serve,
             ..store::Options::default()
         };
-        let store = Store::open(engine.clone(), store_options).await?;
+        let store = Store::open(engine.kv(), store_options).await?;
         let feed_options = feed::Options { trim: purpose == Purpose::Serve, ..feed::Options::default() };
-        let feed = Feed::new(engine.clone(), feed_options);
+        let feed = Feed::new(engine.kv(), feed_options);
         Ok(Self { engine, store, feed })
     }
 
@@ -71,11 +63,6 @@ impl Node {
     pub fn change_feed(&self) -> Arc<dyn ChangeFeed> {
         self.feed.clone()
     }
-}
-
-/// Whether a directory could not be opened because another process serves it.
-pub fn is_locked(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<OpenError>(), Some(OpenError::Locked { .. }))
 }
 
 /// Where a server on `directory` listens for tools.

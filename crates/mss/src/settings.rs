@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where the embedded engine keeps its data, and how.
+    /// Which engine, and where the embedded one keeps its data.
     pub data: Data,
     /// IMAP listeners and behaviour.
     pub imap: Imap,
@@ -37,10 +37,28 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
+    /// Which engine holds the data.
+    pub engine: EngineName,
     /// Directory of the embedded engine; made if it is not there.
     pub dir: PathBuf,
     /// Writes are refused while the file system has less than this free, bytes.
     pub free_bytes_min: u64,
+}
+
+/// An engine, by the name that operators use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// One directory of this machine.
+    Embedded,
+}
+
+impl std::fmt::Display for EngineName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded",
+        })
+    }
 }
 
 /// `[imap]`.
@@ -150,7 +168,7 @@ pub enum LogFormat {
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dir: PathBuf::from("./mss-data"), free_bytes_min: 512 << 20 }
+        Self { engine: EngineName::Embedded, dir: PathBuf::from("./mss-data"), free_bytes_min: 512 << 20 }
     }
 }
 

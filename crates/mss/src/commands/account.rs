@@ -13,6 +13,7 @@ use store_api::{Account, AccountState, Credentials, Ctx, MailStore, NewAccount, 
 use store_rpc::{ClientOptions, Endpoint, RemoteStore};
 use tokio::task::JoinSet;
 
+use crate::engine::{self, EngineFlags};
 use crate::node::{self, Node, Purpose};
 use crate::settings::{Overrides, Settings};
 
@@ -29,11 +30,10 @@ const LIST_PAGE: usize = 1_000;
 pub struct Arguments {
     #[command(subcommand)]
     action: Action,
-    /// Directory of the data [default: ./mss-data]
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "store")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineFlags,
     /// Storage node to ask instead: http://HOST:PORT or unix:/PATH
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data", "engine"])]
     store: Option<Endpoint>,
     /// TOML file of settings, for data.dir and quota
     #[arg(long, global = true, value_name = "FILE")]
@@ -125,8 +125,7 @@ impl Quota {
 
 /// Runs one action.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let flags = Overrides::default()
-        .set("data.dir", arguments.data.as_ref().map(|d| d.to_string_lossy().into_owned()));
+    let flags = arguments.engine.over(Overrides::default());
     let settings = Settings::load(arguments.config.as_deref(), flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -152,17 +151,14 @@ impl Tier {
         if let Some(endpoint) = store {
             return remote(&endpoint);
         }
-        let directory = &settings.data.dir;
         match Node::open(settings, Purpose::Tool).await {
             Ok(node) => Ok(Self { store: node.mail_store(), opened: Some(node) }),
-            Err(error) if node::is_locked(&error) => {
-                let socket = std::path::absolute(node::socket(directory))?;
-                anyhow::ensure!(socket.exists(), "{error}, and it has no socket {}", socket.display());
+            Err(error) if engine::is_locked(&error) => {
+                let socket = std::path::absolute(node::socket(&settings.data.dir))?;
+                anyhow::ensure!(socket.exists(), "{error:#}, and it has no socket {}", socket.display());
                 remote(&Endpoint::Unix(socket))
             }
-            Err(error) => {
-                Err(error).with_context(|| format!("data.dir: {} cannot be opened", directory.display()))
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -171,7 +167,7 @@ impl Tier {
         if let Some(node) = self.opened {
             let engine = node.engine.clone();
             drop(node);
-            tokio::task::spawn_blocking(move || engine.close()).await?;
+            engine.close().await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, Readiness};
+use crate::engine::EngineFlags;
 use crate::node::{self, Node, Purpose};
 use crate::settings::{Overrides, Settings, listen_address};
 use crate::{logging, tls};
@@ -25,9 +26,8 @@ use crate::{logging, tls};
 /// defaults that work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Directory of the data; made if it is not there [default: ./mss-data]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineFlags,
     /// Cleartext IMAP listener with STARTTLS; empty for none [default: 127.0.0.1:1143]
     #[arg(long, value_name = "ADDR")]
     imap: Option<String>,
@@ -47,8 +47,9 @@ pub struct Arguments {
 
 /// Runs until told to stop.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let flags = Overrides::default()
-        .set("data.dir", arguments.data.map(|d| d.to_string_lossy().into_owned()))
+    let flags = arguments
+        .engine
+        .over(Overrides::default())
         .set("imap.listen", arguments.imap)
         .set("imap.tls_listen", arguments.imaps)
         .set("admin.listen", arguments.admin)
@@ -79,9 +80,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(admin.serve(listener, stop.clone()));
     }
 
-    let node = Node::open(&settings, Purpose::Serve)
-        .await
-        .with_context(|| format!("data.dir: {} cannot be served", settings.data.dir.display()))?;
+    let node = Node::open(&settings, Purpose::Serve).await?;
     let socket = node::socket(&settings.data.dir);
     let rpc_address = rpc.as_ref().map(TcpListener::local_addr).transpose()?;
     serve_rpc(&node, rpc, &socket, stop.clone()).await?;
@@ -116,7 +115,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&socket);
     let engine = node.engine.clone();
     drop(node);
-    tokio::task::spawn_blocking(move || engine.close()).await?;
+    engine.close().await?;
     tracing::info!(cut_off, "stopped");
     match fatal {
         Some(reason) => anyhow::bail!("the engine failed and must be opened anew: {reason}"),
