@@ -106,12 +106,10 @@
 //! files but through fjall.
 #![warn(missing_docs)]
 
-mod atomic;
 mod directory;
 mod engine;
 mod error;
 pub mod limits;
-mod merge;
 mod options;
 mod pipeline;
 mod resolver;
@@ -121,7 +119,6 @@ mod storage;
 mod telemetry;
 mod transaction;
 mod watches;
-mod writes;
 
 pub use engine::EmbeddedEngine;
 pub use error::OpenError;

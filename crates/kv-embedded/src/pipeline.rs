@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kv::writes::{self, Write};
 use kv::{Committed, Error, ErrorKind, Versionstamp};
 
 use crate::directory::Directory;
@@ -13,7 +14,6 @@ use crate::rhythm::Rhythm;
 use crate::shared::{Published, Request, Shared};
 use crate::storage::{ApplyError, Snapshot, Storage};
 use crate::watches::Unarmed;
-use crate::writes::{self, Write};
 use crate::{Options, limits};
 
 /// The thread's state.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kv::writes::WriteSet;
 use kv::{Committed, Error, ErrorKind};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
@@ -14,7 +15,6 @@ use crate::resolver::ReadSet;
 use crate::storage::Snapshot;
 use crate::telemetry::Telemetry;
 use crate::watches::{Unarmed, Watches};
-use crate::writes::WriteSet;
 
 /// The state as of a commit version, durable, as transactions read it. One value a batch, shared by all who
 /// read at its version; that it is still held tells the pipeline how far back the conflict window must reach.

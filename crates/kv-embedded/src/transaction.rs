@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
+use kv::writes::{self, Merge, Own, WriteSet, pair_bytes, unreadable};
 use kv::{
     AtomicOp, Committed, ConflictKind, Error, ErrorKind, RangePage, RangeRequest, ReadMode, Transaction,
     TransactionOptions, Watch,
@@ -12,12 +13,10 @@ use kv::{
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::merge::{Merge, pair_bytes, unreadable};
 use crate::resolver::ReadSet;
 use crate::shared::{Published, Request, Shared};
 use crate::storage::SYSTEM;
 use crate::watches::Unarmed;
-use crate::writes::{self, Own, WriteSet};
 
 /// A transaction of the embedded engine.
 pub(crate) struct EmbeddedTransaction {
@@ -94,7 +93,9 @@ impl EmbeddedTransaction {
         if request.begin >= request.end {
             return Ok(RangePage::default());
         }
-        let page = Merge::new(&base, &self.writes, request).page(request)?;
+        let mut scan = base.snapshot.scan(&request.begin, &request.end, request.reverse);
+        let stored = std::iter::from_fn(|| scan.next_pair().transpose());
+        let page = Merge::new(stored, &self.writes, request).page(request)?;
         // What the page says something about: up to its last key if there may be more, else the whole range.
         let (begin, end) = match (page.pairs.last(), request.reverse) {
             (Some(last), false) if page.more => (request.begin.clone(), after(&last.key)),

@@ -11,15 +11,19 @@
 //!
 //! - [`Engine`] begins transactions; [`run`] retries a transaction body until it commits or fails for good.
 //! - [`Transaction`] is one attempt: reads, buffered writes, conflict ranges, watches, commit.
-//! - [`suite`] holds the behaviour every engine must show; [`fault`] injects failures under any engine.
+//! - [`suite`] holds the behaviour every engine must show; [`fault`] injects failures under any engine, [`count`]
+//!   counts what is asked of it, and [`memory`] is an engine for simulation, without a disk and without a thread.
 #![warn(missing_docs)]
 
+pub mod count;
 mod engine;
 mod error;
 pub mod fault;
 pub mod limits;
+pub mod memory;
 mod retry;
 pub mod suite;
+pub mod writes;
 
 pub use engine::{
     AtomicOp, Committed, ConflictKind, Engine, KeyValue, Priority, RangePage, RangeRequest, ReadMode,

@@ -1,7 +1,8 @@
 //! The arithmetic of atomic operations.
 
 use bytes::Bytes;
-use kv::AtomicOp;
+
+use crate::AtomicOp;
 
 /// The value that `op` with `operand` makes of `old`.
 pub(crate) fn apply(op: AtomicOp, old: Option<&[u8]>, operand: &Bytes) -> Bytes {

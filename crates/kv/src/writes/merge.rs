@@ -1,16 +1,14 @@
 //! A range as a transaction sees it: the database at its read version, and its own writes over it.
 
 use bytes::Bytes;
-use kv::{Error, ErrorKind, KeyValue, RangePage, RangeRequest};
 
-use crate::shared::Published;
-use crate::storage::Scan;
-use crate::writes::{self, Own, WriteSet};
+use super::{Own, WriteSet, fold};
+use crate::{Error, ErrorKind, KeyValue, RangePage, RangeRequest};
 
 /// The pairs of a range in the database, changed by the transaction's own writes.
-pub(crate) struct Merge<'a> {
+pub struct Merge<'a, S> {
     writes: &'a WriteSet,
-    scan: Scan,
+    stored_pairs: S,
     /// The next pair of the database that no range clear covers.
     stored: Option<(Bytes, Bytes)>,
     own: Box<dyn Iterator<Item = (&'a Bytes, Own<'a>)> + 'a>,
@@ -18,19 +16,19 @@ pub(crate) struct Merge<'a> {
     reverse: bool,
 }
 
-impl<'a> Merge<'a> {
-    pub(crate) fn new(base: &Published, writes: &'a WriteSet, request: &'a RangeRequest) -> Self {
-        let scan = base.snapshot.scan(&request.begin, &request.end, request.reverse);
+impl<'a, S: Iterator<Item = Result<(Bytes, Bytes), Error>>> Merge<'a, S> {
+    /// `stored_pairs`: what the database holds of the range, in the order of the request.
+    pub fn new(stored_pairs: S, writes: &'a WriteSet, request: &'a RangeRequest) -> Self {
         let points = writes.points_in(&request.begin, &request.end);
         let own: Box<dyn Iterator<Item = _>> =
             if request.reverse { Box::new(points.rev()) } else { Box::new(points) };
-        Self { writes, scan, stored: None, own, own_next: None, reverse: request.reverse }
+        Self { writes, stored_pairs, stored: None, own, own_next: None, reverse: request.reverse }
     }
 
     /// One page of them.
-    pub(crate) fn page(mut self, request: &RangeRequest) -> Result<RangePage, Error> {
+    pub fn page(mut self, request: &RangeRequest) -> Result<RangePage, Error> {
         let limit = if request.limit == 0 { usize::MAX } else { request.limit };
-        let bytes_max = if request.bytes == 0 { kv::limits::RANGE_PAGE_BYTES } else { request.bytes };
+        let bytes_max = if request.bytes == 0 { crate::limits::RANGE_PAGE_BYTES } else { request.bytes };
         let mut page = RangePage::default();
         let mut bytes = 0;
         self.advance_stored()?;
@@ -71,7 +69,7 @@ impl<'a> Merge<'a> {
             let value = match own {
                 Own::Value(value) => Some(value.clone()),
                 Own::Absent => None,
-                Own::Atomic(ops) => writes::fold(base, ops),
+                Own::Atomic(ops) => fold(base, ops),
                 Own::Unreadable => return Err(unreadable()),
                 Own::Untouched => base,
             };
@@ -83,7 +81,7 @@ impl<'a> Merge<'a> {
 
     fn advance_stored(&mut self) -> Result<(), Error> {
         loop {
-            self.stored = self.scan.next_pair()?;
+            self.stored = self.stored_pairs.next().transpose()?;
             match &self.stored {
                 Some((key, _)) if self.writes.is_cleared(key) => {}
                 _ => return Ok(()),
@@ -93,11 +91,11 @@ impl<'a> Merge<'a> {
 }
 
 /// What a pair counts towards the size of a page.
-pub(crate) fn pair_bytes(pair: &KeyValue) -> usize {
+pub fn pair_bytes(pair: &KeyValue) -> usize {
     pair.key.len() + pair.value.len()
 }
 
 /// The error of a read that meets a versionstamp still to be given.
-pub(crate) fn unreadable() -> Error {
+pub fn unreadable() -> Error {
     Error::new(ErrorKind::Internal, "read of a key whose versionstamp is not known before the commit")
 }

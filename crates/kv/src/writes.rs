@@ -1,16 +1,20 @@
-//! The writes a transaction has made and not yet committed, and how they change what it reads.
+//! The writes a transaction has made and not yet committed, and how they change what it reads: for engines that
+//! keep them in the process.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crate::{AtomicOp, Versionstamp};
 use bytes::{BufMut, Bytes, BytesMut};
-use kv::{AtomicOp, Versionstamp};
 
-use crate::atomic;
+mod atomic;
+mod merge;
+
+pub use merge::{Merge, pair_bytes, unreadable};
 
 /// A write of one key.
 #[derive(Clone, Debug)]
-pub(crate) enum Write {
+pub enum Write {
     /// The key gets this value.
     Set(Bytes),
     /// The key is removed.
@@ -23,17 +27,18 @@ pub(crate) enum Write {
 
 /// A key that holds the versionstamp of the commit.
 #[derive(Clone, Debug)]
-pub(crate) struct StampedKey {
-    pub(crate) prefix: Bytes,
-    pub(crate) suffix: Bytes,
-    pub(crate) value: Bytes,
+pub struct StampedKey {
+    prefix: Bytes,
+    suffix: Bytes,
+    /// Its value.
+    pub value: Bytes,
     /// Ranges cleared after this write.
     later_clears: Vec<(Bytes, Bytes)>,
 }
 
 impl StampedKey {
     /// The key with its versionstamp, unless it was cleared again later in the transaction.
-    pub(crate) fn key(&self, stamp: Versionstamp) -> Option<Bytes> {
+    pub fn key(&self, stamp: Versionstamp) -> Option<Bytes> {
         let mut key = BytesMut::with_capacity(self.prefix.len() + stamp.0.len() + self.suffix.len());
         key.put_slice(&self.prefix);
         key.put_slice(&stamp.0);
@@ -46,7 +51,7 @@ impl StampedKey {
 
 /// What a transaction knows of a key from its own writes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Own<'a> {
+pub enum Own<'a> {
     /// It has this value.
     Value(&'a Bytes),
     /// It is absent.
@@ -62,7 +67,7 @@ pub(crate) enum Own<'a> {
 /// Writes in the order that matters: first the cleared ranges, then the points (each made after any clear that
 /// covers it), then the versionstamped keys.
 #[derive(Debug, Default)]
-pub(crate) struct WriteSet {
+pub struct WriteSet {
     points: BTreeMap<Bytes, Write>,
     /// Disjoint and not touching: begin → end.
     cleared: BTreeMap<Bytes, Bytes>,
@@ -70,27 +75,33 @@ pub(crate) struct WriteSet {
 }
 
 impl WriteSet {
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
         self.points.is_empty() && self.cleared.is_empty() && self.stamped.is_empty()
     }
 
-    pub(crate) fn set(&mut self, key: Bytes, value: Bytes) {
+    /// Writes a value.
+    pub fn set(&mut self, key: Bytes, value: Bytes) {
         self.points.insert(key, Write::Set(value));
     }
 
-    pub(crate) fn clear(&mut self, key: Bytes) {
+    /// Removes a key.
+    pub fn clear(&mut self, key: Bytes) {
         self.points.insert(key, Write::Clear);
     }
 
-    pub(crate) fn set_stamped_value(&mut self, key: Bytes, prefix: Bytes) {
+    /// Writes `prefix ‖ versionstamp` under `key`.
+    pub fn set_stamped_value(&mut self, key: Bytes, prefix: Bytes) {
         self.points.insert(key, Write::Stamped(prefix));
     }
 
-    pub(crate) fn set_stamped_key(&mut self, prefix: Bytes, suffix: Bytes, value: Bytes) {
+    /// Writes `value` under `prefix ‖ versionstamp ‖ suffix`.
+    pub fn set_stamped_key(&mut self, prefix: Bytes, suffix: Bytes, value: Bytes) {
         self.stamped.push(StampedKey { prefix, suffix, value, later_clears: Vec::new() });
     }
 
-    pub(crate) fn atomic(&mut self, op: AtomicOp, key: Bytes, operand: Bytes) {
+    /// A read-modify-write; done at once where the value is known here.
+    pub fn atomic(&mut self, op: AtomicOp, key: Bytes, operand: Bytes) {
         let covered = self.is_cleared(&key);
         match self.points.get_mut(&key) {
             Some(Write::Set(value)) => *value = atomic::apply(op, Some(value), &operand),
@@ -107,7 +118,8 @@ impl WriteSet {
         }
     }
 
-    pub(crate) fn clear_range(&mut self, begin: Bytes, end: Bytes) {
+    /// Removes all keys of `[begin, end)`, those written before included.
+    pub fn clear_range(&mut self, begin: Bytes, end: Bytes) {
         if begin >= end {
             return;
         }
@@ -136,12 +148,12 @@ impl WriteSet {
     }
 
     /// Whether a range clear of this transaction covers `key`.
-    pub(crate) fn is_cleared(&self, key: &[u8]) -> bool {
+    pub fn is_cleared(&self, key: &[u8]) -> bool {
         self.cleared_until(key).is_some()
     }
 
     /// The end of the cleared range that covers `key`.
-    pub(crate) fn cleared_until(&self, key: &[u8]) -> Option<&Bytes> {
+    pub fn cleared_until(&self, key: &[u8]) -> Option<&Bytes> {
         if self.cleared.is_empty() {
             return None;
         }
@@ -150,7 +162,7 @@ impl WriteSet {
     }
 
     /// What is known of `key`.
-    pub(crate) fn own(&self, key: &[u8]) -> Own<'_> {
+    pub fn own(&self, key: &[u8]) -> Own<'_> {
         match self.points.get(key) {
             Some(write) => own(write),
             None if self.is_cleared(key) => Own::Absent,
@@ -159,7 +171,7 @@ impl WriteSet {
     }
 
     /// The points written in `[begin, end)`, in order.
-    pub(crate) fn points_in(
+    pub fn points_in(
         &self,
         begin: &Bytes,
         end: &Bytes,
@@ -169,7 +181,7 @@ impl WriteSet {
 
     /// Whether `[begin, end)` may hold a key whose versionstamp is not known before the commit. Such keys sort
     /// after those that carry `read_version` or an earlier one.
-    pub(crate) fn touches_stamped(&self, begin: &[u8], end: &[u8], read_version: u64) -> bool {
+    pub fn touches_stamped(&self, begin: &[u8], end: &[u8], read_version: u64) -> bool {
         self.stamped.iter().any(|stamped| {
             let mut low = stamped.prefix.to_vec();
             low.extend_from_slice(&read_version.to_be_bytes());
@@ -181,7 +193,7 @@ impl WriteSet {
     }
 
     /// The cleared ranges, disjoint: begin → end.
-    pub(crate) fn cleared(&self) -> &BTreeMap<Bytes, Bytes> {
+    pub fn cleared(&self) -> &BTreeMap<Bytes, Bytes> {
         &self.cleared
     }
 
@@ -190,7 +202,8 @@ impl WriteSet {
         &self.stamped
     }
 
-    pub(crate) fn into_parts(self) -> (BTreeMap<Bytes, Write>, BTreeMap<Bytes, Bytes>, Vec<StampedKey>) {
+    /// Points, cleared ranges and stamped keys, to be applied in the order that [`WriteSet`] says.
+    pub fn into_parts(self) -> (BTreeMap<Bytes, Write>, BTreeMap<Bytes, Bytes>, Vec<StampedKey>) {
         (self.points, self.cleared, self.stamped)
     }
 }
@@ -205,7 +218,7 @@ fn own(write: &Write) -> Own<'_> {
 }
 
 /// What `ops` make of `base`.
-pub(crate) fn fold(base: Option<Bytes>, ops: &[(AtomicOp, Bytes)]) -> Option<Bytes> {
+pub fn fold(base: Option<Bytes>, ops: &[(AtomicOp, Bytes)]) -> Option<Bytes> {
     ops.iter().fold(base, |value, (op, operand)| Some(atomic::apply(*op, value.as_deref(), operand)))
 }
 
