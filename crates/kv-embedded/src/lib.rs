@@ -42,7 +42,8 @@
 //!   the place-in-batch half of a versionstamp is always 0.
 //! - **clear_range walks.** The store has no range tombstone, so the pipeline writes one for each key, in the one
 //!   batch that atomicity asks for. The cost is that of the keys removed, at most
-//!   [`limits::CLEARED_KEYS_MAX`]; callers page large removals.
+//!   [`limits::CLEARED_KEYS_MAX`]; what has no bound is removed by [`kv::Transaction::clear_page`], which looks at
+//!   keys only and takes [`limits::CLEAR_PAGE_KEYS`] at a time.
 //! - **Committers are brought into step** (`rhythm.rs`). Those that come back as soon as they are answered would
 //!   otherwise fall into two halves, each waiting for the other's sync.
 //! - **Preparing the next batch does not overlap the sync.** fjall inserts into its table after the sync and under

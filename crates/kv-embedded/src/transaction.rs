@@ -13,6 +13,7 @@ use kv::{
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::limits;
 use crate::resolver::ReadSet;
 use crate::shared::{Published, Request, Shared};
 use crate::storage::SYSTEM;
@@ -208,6 +209,28 @@ impl Transaction for EmbeddedTransaction {
         } else if self.admit(begin.len(), first.copied(), end.len()) {
             self.writes.clear_range(Bytes::copy_from_slice(begin), Bytes::copy_from_slice(end));
         }
+    }
+
+    async fn clear_page(&mut self, begin: &[u8], end: &[u8]) -> Result<Option<Bytes>, Error> {
+        check_readable_range(begin, end)?;
+        if begin >= end {
+            return Ok(None);
+        }
+        let base = self.base()?;
+        let mut last = None;
+        {
+            let mut scan = base.snapshot.scan(begin, end, false);
+            for _ in 0..limits::CLEAR_PAGE_KEYS {
+                last = scan.next_key()?;
+                if last.is_none() {
+                    break;
+                }
+            }
+        }
+        tokio::task::coop::consume_budget().await;
+        let rest = last.map(|last| after(&last));
+        self.clear_range(begin, rest.as_deref().unwrap_or(end));
+        Ok(rest)
     }
 
     fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]) {

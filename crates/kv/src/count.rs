@@ -209,6 +209,26 @@ impl Transaction for CountingTransaction {
         Ok(page)
     }
 
+    async fn get_together(
+        &mut self,
+        keys: &[Bytes],
+        ranges: &[RangeRequest],
+        mode: ReadMode,
+    ) -> Result<(Vec<Option<Bytes>>, Vec<RangePage>), Error> {
+        if !keys.is_empty() || !ranges.is_empty() {
+            self.trip();
+        }
+        Tally::add(&self.tally.ranges, ranges.len());
+        let (values, pages) = self.inner.get_together(keys, ranges, mode).await?;
+        for (key, value) in keys.iter().zip(&values) {
+            self.tally.read(key, value.as_ref().map_or(0, Bytes::len));
+        }
+        for pair in pages.iter().flat_map(|page| &page.pairs) {
+            self.tally.read(&pair.key, pair.value.len());
+        }
+        Ok((values, pages))
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) {
         self.wrote(key.len() + value.len());
         self.inner.set(key, value);
@@ -227,6 +247,12 @@ impl Transaction for CountingTransaction {
     fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
         self.wrote(begin.len() + end.len());
         self.inner.clear_range(begin, end);
+    }
+
+    async fn clear_page(&mut self, begin: &[u8], end: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.used();
+        self.wrote(begin.len() + end.len());
+        self.inner.clear_page(begin, end).await
     }
 
     fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]) {

@@ -78,7 +78,7 @@ pub fn prefix_end(prefix: &[u8]) -> Bytes {
     Bytes::from_static(&[0xFF])
 }
 
-/// A page of a range read. `more` says that pairs may follow beyond the last one returned.
+/// A page of a range read. `more` says that pairs may follow beyond the last one returned; an empty page has no more.
 #[derive(Clone, Debug, Default)]
 pub struct RangePage {
     /// The pairs, in the order asked for.
@@ -178,6 +178,22 @@ pub trait Transaction: Send {
     /// One page of the pairs of a range.
     async fn get_range(&mut self, request: &RangeRequest, mode: ReadMode) -> Result<RangePage, Error>;
 
+    /// Keys and pages of ranges, read together: the time of one exchange with a distant database, not of one for
+    /// each. One answer a key and one a range, in order.
+    async fn get_together(
+        &mut self,
+        keys: &[Bytes],
+        ranges: &[RangeRequest],
+        mode: ReadMode,
+    ) -> Result<(Vec<Option<Bytes>>, Vec<RangePage>), Error> {
+        let values = self.get_many(keys, mode).await?;
+        let mut pages = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            pages.push(self.get_range(range, mode).await?);
+        }
+        Ok((values, pages))
+    }
+
     /// Writes a value.
     fn set(&mut self, key: &[u8], value: &[u8]);
 
@@ -189,8 +205,18 @@ pub trait Transaction: Send {
     /// Removes a key.
     fn clear(&mut self, key: &[u8]);
 
-    /// Removes all keys of `[begin, end)`.
+    /// Removes all keys of `[begin, end)`. An engine for which each stored key costs may refuse to remove very many
+    /// at once, with [`crate::ErrorKind::TooLarge`]; for ranges without a bound there is
+    /// [`Transaction::clear_page`].
     fn clear_range(&mut self, begin: &[u8], end: &[u8]);
+
+    /// Removes keys of `[begin, end)` from `begin` on: as many as suit one transaction of this engine, which is all
+    /// where a range costs no more than a key. Returns where to go on, in another transaction once this one has
+    /// committed; none when nothing is left. Reads without a conflict.
+    async fn clear_page(&mut self, begin: &[u8], end: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.clear_range(begin, end);
+        Ok(None)
+    }
 
     /// A read-modify-write at commit.
     fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]);

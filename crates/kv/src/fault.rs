@@ -253,6 +253,16 @@ impl Transaction for FaultTransaction {
         self.inner.get_range(request, mode).await
     }
 
+    async fn get_together(
+        &mut self,
+        keys: &[Bytes],
+        ranges: &[RangeRequest],
+        mode: ReadMode,
+    ) -> Result<(Vec<Option<Bytes>>, Vec<RangePage>), Error> {
+        self.dice.before_read().await?;
+        self.inner.get_together(keys, ranges, mode).await
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) {
         self.writes = true;
         self.inner.set(key, value);
@@ -271,6 +281,12 @@ impl Transaction for FaultTransaction {
     fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
         self.writes = true;
         self.inner.clear_range(begin, end);
+    }
+
+    async fn clear_page(&mut self, begin: &[u8], end: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.dice.before_read().await?;
+        self.writes = true;
+        self.inner.clear_page(begin, end).await
     }
 
     fn atomic(&mut self, op: AtomicOp, key: &[u8], operand: &[u8]) {

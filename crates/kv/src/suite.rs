@@ -87,6 +87,8 @@ cases! {
     ranges::own_writes_merge_into_ranges Nothing,
     ranges::clear_range_removes_what_it_covers Nothing,
     ranges::clear_range_then_set_keeps_the_set Nothing,
+    ranges::together_answers_as_one_by_one Nothing,
+    ranges::clear_page_ends_with_nothing_left Nothing,
     conflicts::a_stale_read_conflicts Calm,
     conflicts::a_stale_absence_conflicts Calm,
     conflicts::blind_writes_never_conflict Calm,

@@ -178,3 +178,63 @@ pub(super) async fn clear_range_then_set_keeps_the_set(ground: Ground) {
         .unwrap();
     assert_eq!(ground.dump().await, strings(&[("b", "1")]));
 }
+
+pub(super) async fn together_answers_as_one_by_one(ground: Ground) {
+    ground.put(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).await;
+    let keys = [ground.key("c"), ground.key("x"), ground.key("a")];
+    let ranges = [ground.all().limit(2).reverse(), ground.all(), ground.all().limit(1)];
+    for mode in [Serializable, Snapshot] {
+        let (found, _) = ground
+            .retry(|trx, _| {
+                let (keys, ranges, own) = (keys.clone(), ranges.clone(), ground.key("b"));
+                Box::pin(async move {
+                    trx.clear(&own);
+                    let (values, pages) = trx.get_together(&keys, &ranges, mode).await?;
+                    trx.set(&own, b"2");
+                    Ok((values, pages))
+                })
+            })
+            .await
+            .unwrap();
+        let (values, pages) = found;
+        assert_eq!(values, [Some(Bytes::from("3")), None, Some(Bytes::from("1"))]);
+        let names: Vec<Vec<_>> = pages
+            .iter()
+            .map(|page| page.pairs.iter().map(|pair| ground.strip(&pair.key)).collect())
+            .collect();
+        assert_eq!(names, [vec!["d", "c"], vec!["a", "c", "d"], vec!["a"]]);
+        assert_eq!(pages.iter().map(|page| page.more).collect::<Vec<_>>(), [true, false, true]);
+    }
+}
+
+pub(super) async fn clear_page_ends_with_nothing_left(ground: Ground) {
+    const KEYS: usize = 12_000;
+    for from in (0..KEYS).step_by(4_000) {
+        ground
+            .retry(|trx, _| {
+                for n in from..from + 4_000 {
+                    trx.set(&ground.key(format!("m{n:06}")), b"");
+                }
+                Box::pin(async { Ok(()) })
+            })
+            .await
+            .unwrap();
+    }
+    ground.put(&[("l", "before"), ("n", "after")]).await;
+    let (mut begin, end) = (ground.key("m"), ground.key("n"));
+    let mut pages = 0;
+    loop {
+        let (rest, _) = ground
+            .retry(|trx, _| {
+                let (begin, end) = (begin.clone(), end.clone());
+                Box::pin(async move { trx.clear_page(&begin, &end).await })
+            })
+            .await
+            .unwrap();
+        pages += 1;
+        let Some(rest) = rest else { break };
+        assert!(rest > begin && rest <= end && pages < KEYS);
+        begin = rest;
+    }
+    assert_eq!(ground.dump().await, strings(&[("l", "before"), ("n", "after")]));
+}
