@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{ParseErrorKind, Reader, Step, Tag};
-use tokio::net::TcpStream;
 
 use crate::capabilities;
 use crate::commands::{self, Row};
@@ -21,12 +20,11 @@ use crate::sync::{Removals, sync};
 
 pub(crate) use input::{Ended, Input};
 pub(crate) use output::Output;
-use transport::Transport;
+pub(crate) use transport::Transport;
 
 /// Serves one connection to its end.
-pub(crate) async fn run(server: Arc<Shared>, stream: TcpStream, peer: SocketAddr, security: Security) {
+pub(crate) async fn run(server: Arc<Shared>, transport: Transport, peer: SocketAddr, security: Security) {
     let limits = &server.options.limits;
-    let transport = Transport::new(stream, peer);
     let mut out = Output::new(transport, limits.output_bytes_max, limits.write_stall_max);
     let reader = Reader::new(server.login_wire_limits.clone());
     let mut input =

@@ -11,6 +11,7 @@ use std::time::Duration;
 use model::AccountId;
 use parking_lot::Mutex;
 use store_api::{ChangeFeed, MailStore};
+use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::config::Options;
-use crate::connection;
+use crate::connection::{self, Transport};
 use crate::telemetry::{CONNECTIONS, REFUSED_CONNECTIONS};
 
 /// How a listener's connections begin.
@@ -122,26 +123,48 @@ impl Server {
         }
     }
 
-    fn accept(&self, stream: TcpStream, peer: SocketAddr, security: Security) {
+    /// Serves a client within this process, in clear and as if from the same machine, until it closes its end. One
+    /// connection too many is closed at once.
+    pub fn attach(&self, stream: DuplexStream) {
+        let peer = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        if let Some(slots) = self.take_slots(peer) {
+            self.spawn(Transport::pipe(stream), peer, Security::Cleartext, slots);
+        }
+    }
+
+    fn take_slots(&self, peer: SocketAddr) -> Option<(Slot<()>, Slot<IpAddr>)> {
         CONNECTIONS.increment(1);
-        let shared = &self.shared;
-        let slots = shared
-            .connection_slots
-            .take(())
-            .and_then(|total| Some((total, shared.address_slots.take(origin(peer.ip()))?)));
-        let Some(slots) = slots else {
+        let total = self.shared.connection_slots.take(());
+        let slots = total.and_then(|total| Some((total, self.shared.address_slots.take(origin(peer.ip()))?)));
+        if slots.is_none() {
             REFUSED_CONNECTIONS.increment(1);
+        }
+        slots
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr, security: Security) {
+        let Some(slots) = self.take_slots(peer) else {
             if security == Security::Cleartext {
                 // The socket's buffer is empty: this is written whole or the client is gone.
                 let _ = stream.try_write(b"* BYE [UNAVAILABLE] too many connections, try again later\r\n");
             }
             return;
         };
-        let (shared, kill) = (shared.clone(), shared.kill.clone());
+        self.spawn(Transport::new(stream, peer), peer, security, slots);
+    }
+
+    fn spawn(
+        &self,
+        transport: Transport,
+        peer: SocketAddr,
+        security: Security,
+        slots: (Slot<()>, Slot<IpAddr>),
+    ) {
+        let (shared, kill) = (self.shared.clone(), self.shared.kill.clone());
         self.shared.tasks.spawn(async move {
             let _slots = slots;
             tokio::select! {
-                () = connection::run(shared, stream, peer, security) => {}
+                () = connection::run(shared, transport, peer, security) => {}
                 () = kill.cancelled() => {}
             }
         });

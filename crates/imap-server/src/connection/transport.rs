@@ -1,4 +1,4 @@
-//! A connection's octets: TCP, TLS over it, DEFLATE over either.
+//! A connection's octets: TCP or a pipe within the process, TLS over TCP, DEFLATE over any.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -18,6 +18,7 @@ const READ_BYTES: usize = 8 * 1024;
 
 enum Stream {
     Plain(TcpStream),
+    Pipe(DuplexStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// While TLS begins, and after it failed to.
     Closed,
@@ -42,6 +43,11 @@ impl Transport {
         Self { stream: Stream::Plain(stream), deflate: None, loopback }
     }
 
+    /// One whose other end is in this process.
+    pub fn pipe(stream: DuplexStream) -> Self {
+        Self { stream: Stream::Pipe(stream), deflate: None, loopback: true }
+    }
+
     /// Whether both ends are this machine.
     pub fn is_loopback(&self) -> bool {
         self.loopback
@@ -51,7 +57,7 @@ impl Transport {
     pub fn tls(&self) -> Option<&rustls::ServerConnection> {
         match &self.stream {
             Stream::Tls(tls) => Some(tls.get_ref().1),
-            Stream::Plain(_) | Stream::Closed => None,
+            Stream::Plain(_) | Stream::Pipe(_) | Stream::Closed => None,
         }
     }
 
@@ -62,7 +68,7 @@ impl Transport {
     /// Takes part in the TLS handshake.
     pub async fn start_tls(&mut self, acceptor: &TlsAcceptor) -> io::Result<()> {
         let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Closed) else {
-            return Err(io::Error::other("TLS is on already"));
+            return Err(io::Error::other("TLS is on already, or this is no network connection"));
         };
         // The handshake's state is several kB: it must not stay a part of the connection's task.
         let tls = Box::pin(acceptor.accept(tcp)).await?;
@@ -121,7 +127,7 @@ impl Transport {
     pub async fn flush(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| match &mut self.stream {
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
-            Stream::Plain(_) | Stream::Closed => Poll::Ready(Ok(())),
+            Stream::Plain(_) | Stream::Pipe(_) | Stream::Closed => Poll::Ready(Ok(())),
         })
         .await
     }
@@ -130,6 +136,7 @@ impl Transport {
     pub async fn shut_down(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| match &mut self.stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Stream::Closed => Poll::Ready(Ok(())),
         })
@@ -148,6 +155,7 @@ impl Stream {
             buffer.reserve(expected.min(8 * READ_BYTES));
             return match self {
                 Self::Plain(tcp) => tokio_util::io::poll_read_buf(Pin::new(tcp), cx, buffer),
+                Self::Pipe(pipe) => tokio_util::io::poll_read_buf(Pin::new(pipe), cx, buffer),
                 Self::Tls(tls) => tokio_util::io::poll_read_buf(Pin::new(tls.as_mut()), cx, buffer),
                 Self::Closed => Poll::Ready(Ok(0)),
             };
@@ -157,6 +165,7 @@ impl Stream {
         let mut read = ReadBuf::uninit(&mut space);
         ready!(match self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut read),
+            Self::Pipe(pipe) => Pin::new(pipe).poll_read(cx, &mut read),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut read),
             Self::Closed => Poll::Ready(Ok(())),
         })?;
@@ -171,6 +180,7 @@ impl Stream {
         while !rest.is_empty() {
             let written = std::future::poll_fn(|cx| match self {
                 Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, rest),
+                Self::Pipe(pipe) => Pin::new(pipe).poll_write_vectored(cx, rest),
                 Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, rest),
                 Self::Closed => Poll::Ready(Ok(0)),
             })
