@@ -1,8 +1,8 @@
 //! What a front end may ask of the storage tier.
 //!
 //! Two traits: [`MailStore`] (accounts, folders, messages) and [`ChangeFeed`] (who must look again). In one
-//! process they are the store and the feed themselves; apart, `store-rpc` carries them over gRPC. A front end
-//! knows nothing else of the tier.
+//! process they are the store and the feed themselves; apart, `store-rpc` carries them over gRPC, and `router` chooses
+//! the node to ask among the [`Members`] of the tier. A front end knows nothing else of the tier.
 //!
 //! Rules that hold for every method:
 //! - The store speaks UIDs, never sequence numbers, and folders by [`model::MailboxId`] once their name was looked up.
@@ -17,6 +17,7 @@
 mod account;
 mod feed;
 mod folders;
+mod members;
 mod messages;
 mod search;
 
@@ -37,6 +38,7 @@ pub use account::{
     Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, QuotaUsage, ScramVerifier,
 };
 pub use folders::{FolderEntry, FolderTree};
+pub use members::{Member, Members, Membership, NodeId, NodeState};
 pub use messages::{
     AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyMode,
     CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, Missing, ReplaceRequest, StoreFlags,

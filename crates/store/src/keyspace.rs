@@ -11,6 +11,7 @@
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
 //! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v1 | ~40 B | every change | feed |
 //! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage | sweeper |
+//! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
 //! | 16 Account | account, subspace … | the table below | | | |
 //!
 //! | subspace | key after the account | value | size | written by | read by |
@@ -25,6 +26,15 @@
 //! | 8 Shares | body | `u64` LE: references beyond the first; absent for 0 | 8 B | copy, sweeper | sweeper |
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
+//!
+//! | what | key after it | value | size | written by | read by |
+//! |---|---|---|---|---|---|
+//! | 1 Installation | () | random number, then the key of decoy answers | 40 B | first start of a node | every start |
+//! | 2 Epoch | () | `u64` LE | 8 B | every change of a node's record | nodes watch it |
+//! | 3 Node | node | `cluster`'s record of a node | ~60 B | join, drain, leave | when the epoch changes |
+//! | 4 Heartbeat | node | `u64` LE | 8 B | each node, every few seconds | nodes, as often |
+//!
+//! Heartbeats stand apart from the records, so that their writing conflicts with nothing and wakes nobody.
 //!
 //! Neighbours. `Folder` and `Subscription` are the tree: one range read of both. A folder's blocks are neighbours in
 //! the order of UIDs: a cold SELECT of 10 000 messages reads 80 values. `Info`, `Shares` and `Chunk` stand apart, so
@@ -51,6 +61,7 @@
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
 use model::{AccountId, BlockNo, BodyId, CpmAddress, MailboxId, MailboxName, ModSeq, Partition};
+use store_api::NodeId;
 
 /// The version of the whole layout, stored under [`Area::Schema`].
 pub const SCHEMA_VERSION: u32 = 1;
@@ -69,6 +80,8 @@ pub enum Area {
     FeedLog = 4,
     /// Work left for the sweeper.
     Pending = 5,
+    /// The storage nodes.
+    Cluster = 6,
     /// Data of accounts.
     Account = 16,
 }
@@ -97,6 +110,20 @@ pub enum Subspace {
     Chunk = 9,
     /// Bodies by the headers that clients search.
     Header = 10,
+}
+
+/// What a key of [`Area::Cluster`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum ClusterKey {
+    /// What all nodes and front ends of the installation have in common.
+    Installation = 1,
+    /// Ascends with every change of a node's record.
+    Epoch = 2,
+    /// What a node says of itself.
+    Node = 3,
+    /// A number that moves while a node lives.
+    Heartbeat = 4,
 }
 
 /// Kinds of work left for the sweeper.
@@ -311,6 +338,46 @@ impl Keyspace {
         (key.len() == 17).then_some((AccountId(account), kind, id))
     }
 
+    fn cluster(&self, what: ClusterKey) -> Key {
+        self.area(Area::Cluster).u8(what as u8)
+    }
+
+    /// What all nodes and front ends of the installation have in common.
+    pub fn installation(&self) -> Bytes {
+        self.cluster(ClusterKey::Installation).done()
+    }
+
+    /// What nodes watch to hear of each other.
+    pub fn cluster_epoch(&self) -> Bytes {
+        self.cluster(ClusterKey::Epoch).done()
+    }
+
+    /// What a node says of itself.
+    pub fn node(&self, node: NodeId) -> Bytes {
+        self.cluster(ClusterKey::Node).u64(node.0).done()
+    }
+
+    /// The records of all nodes.
+    pub fn nodes(&self) -> KeyRange {
+        KeyRange::of_prefix(self.cluster(ClusterKey::Node).done())
+    }
+
+    /// A number that moves while a node lives.
+    pub fn heartbeat(&self, node: NodeId) -> Bytes {
+        self.cluster(ClusterKey::Heartbeat).u64(node.0).done()
+    }
+
+    /// The heartbeats of all nodes.
+    pub fn heartbeats(&self) -> KeyRange {
+        KeyRange::of_prefix(self.cluster(ClusterKey::Heartbeat).done())
+    }
+
+    /// The node in a key of [`Keyspace::nodes`] or [`Keyspace::heartbeats`].
+    pub fn node_of(&self, key: &[u8]) -> Option<NodeId> {
+        let at = self.prefix.len() + 2;
+        Some(NodeId(u64::from_be_bytes(key.get(at..)?.try_into().ok()?)))
+    }
+
     /// All data of an account.
     pub fn account(&self, account: AccountId) -> KeyRange {
         KeyRange::of_prefix(self.area(Area::Account).u64(account.0).done())
@@ -479,6 +546,9 @@ mod tests {
             (keys.schema(), "7001"),
             (keys.feed_head(Partition(258)), "70030102"),
             (keys.pending(ACCOUNT, PendingKind::Released, 7), "70051230000000000042020000000000000007"),
+            (keys.cluster_epoch(), "700602"),
+            (keys.node(NodeId(5)), "7006030000000000000005"),
+            (keys.heartbeat(NodeId(5)), "7006040000000000000005"),
             (keys.ledger(ACCOUNT), "7010123000000000004201"),
             (keys.folder(ACCOUNT, MailboxId(3)), "70101230000000000042020000000000000003"),
             (keys.state(ACCOUNT, MailboxId(3)), "70101230000000000042040000000000000003"),
@@ -520,6 +590,8 @@ mod tests {
         assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
         let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));
         assert_eq!(keys.header_value_of(&header), Some((&b"xy"[..], BodyId(8))));
+        assert_eq!(keys.node_of(&keys.node(NodeId(77))), Some(NodeId(77)));
+        assert_eq!(keys.node_of(&keys.heartbeat(NodeId(78))), Some(NodeId(78)));
         let name = MailboxName::parse("a/b").unwrap();
         for key in [keys.subscription(ACCOUNT, &name), keys.folder(ACCOUNT, MailboxId(4))] {
             let tree = keys.tree(ACCOUNT);

@@ -67,7 +67,7 @@ impl Store {
     /// called within a runtime.
     ///
     /// # Errors
-    /// `Corrupt` when a later release wrote the layout; whatever the engine fails with.
+    /// `Cannot` when another release wrote the layout: the text says which; whatever the engine fails with.
     pub async fn open(engine: Arc<dyn Engine>, options: Options) -> Result<Arc<Self>> {
         let shared = Arc::new(Shared::new(engine, options));
         check_schema(&shared).await?;
@@ -149,7 +149,7 @@ async fn check_schema(shared: &Shared) -> std::result::Result<(), Failure> {
         let mut trx = shared.begin("schema");
         let failure = match trx.get(&key, ReadMode::Serializable).await {
             Ok(Some(raw)) if *raw == SCHEMA_VERSION.to_be_bytes() => return Ok(()),
-            Ok(Some(_)) => return Err(corrupt("the layout is of another release", &key)),
+            Ok(Some(raw)) => return Err(other_schema(&raw, &key)),
             Ok(None) => {
                 trx.set(&key, &SCHEMA_VERSION.to_be_bytes());
                 match trx.commit().await {
@@ -161,6 +161,22 @@ async fn check_schema(shared: &Shared) -> std::result::Result<(), Failure> {
         };
         retry.again(failure).await?;
     }
+}
+
+/// The refusal of data that this release cannot read: reading it wrong would be worse than not serving.
+fn other_schema(raw: &[u8], key: &[u8]) -> Failure {
+    let Ok(found) = raw.try_into().map(u32::from_be_bytes) else { return corrupt("the schema version", key) };
+    let text = if found > SCHEMA_VERSION {
+        format!(
+            "the data has schema version {found} and this release knows {SCHEMA_VERSION} at most: \
+             start the release that wrote it or a later one"
+        )
+    } else {
+        format!(
+            "the data has schema version {found} and this release no longer knows it: start an earlier release first"
+        )
+    };
+    Error::new(ErrorKind::Cannot, text).into()
 }
 
 fn parse(message: AppendMessage) -> Result<NewMessage> {
