@@ -10,9 +10,11 @@
 
 pub mod client;
 pub mod clients;
+pub mod foundationdb;
 pub mod malformed;
 pub mod oracle;
 pub mod pattern;
+pub mod process;
 pub mod run;
 pub mod server;
 pub mod specs;

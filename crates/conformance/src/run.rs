@@ -197,7 +197,7 @@ impl Player<'_> {
 
     fn open(&mut self, number: usize, state: State) -> Result<Connection, ClientError> {
         let user = self.users[self.transcript.logins[number - 1] - 1].clone();
-        let mut client = Client::connect(self.server.imap, &format!("{number} "))?;
+        let mut client = Client::connect(self.server.front(number), &format!("{number} "))?;
         client.response()?;
         let mut exists = None;
         if state >= State::Authenticated {

@@ -7,16 +7,18 @@
 //! | `MSS_IMAP_PASSWORD` | the password of all of them |
 //! | `MSS_BIN` | the `mss` binary; without it `cargo build -p mss` is run once |
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::client::patience;
+use crate::foundationdb;
+use crate::process::{Listener, Process, run_with};
+pub use crate::process::{binary, run};
 
 /// A name and its password.
 #[derive(Debug, Clone)]
@@ -28,6 +30,7 @@ pub struct User {
 }
 
 const PASSWORD: &str = "correct horse";
+const USERS: &str = "tel:+1555%07d";
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -45,36 +48,61 @@ pub enum ServerError {
     Unexpected(String),
 }
 
-/// A running server.
+/// A running server: one process, or several that are one to their clients.
 pub struct Server {
-    /// Cleartext IMAP.
+    /// Cleartext IMAP, of the first front end.
     pub imap: SocketAddr,
-    /// IMAP with implicit TLS, if there is.
+    /// IMAP with implicit TLS, of the first front end, if there is.
     pub imaps: Option<SocketAddr>,
-    /// Metrics and health, if there is.
-    pub admin: Option<SocketAddr>,
     /// The certificate of TLS, DER, of a server of our own.
     pub certificate: Option<Vec<u8>>,
-    process: Option<Child>,
+    /// Our processes that clients connect to: front ends, or the one with all roles.
+    pub fronts: Vec<Process>,
+    /// Our storage nodes, where they are processes of their own.
+    pub stores: Vec<Process>,
+    foreign: Option<Child>,
     /// Kept so that the folder lives as long as the server.
     folder: Option<tempfile::TempDir>,
     /// Where the data is, if not in `folder`.
     data: Option<PathBuf>,
-    settings: Vec<(String, String)>,
-    log: Option<PathBuf>,
+    layout: Layout,
     users: String,
     password: String,
     next_user: AtomicU32,
 }
 
+/// Which processes a server of our own is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `mss serve`: every role in one process, on the embedded engine.
+    #[default]
+    Together,
+    /// One `mss store` on the embedded engine, and so many `mss imap`.
+    Apart {
+        /// Front ends.
+        fronts: usize,
+    },
+    /// So many of each, on a FoundationDB.
+    OnFoundationDb {
+        /// What tells where it is.
+        cluster_file: PathBuf,
+        /// Storage nodes.
+        stores: usize,
+        /// Front ends.
+        fronts: usize,
+    },
+}
+
 /// How a server of our own is started.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Its data; a temporary folder if none.
+    /// Which processes.
+    pub layout: Layout,
+    /// Its data, of an embedded engine; a temporary folder if none.
     pub data: Option<PathBuf>,
-    /// Settings for `mss serve`, as environment variables.
+    /// Settings for all processes, as environment variables.
     pub settings: Vec<(String, String)>,
-    /// How many accounts are made before the start; none for a data folder that has them.
+    /// How many accounts are made; none for a data folder that has them.
     pub accounts: u32,
 }
 
@@ -83,18 +111,21 @@ impl Server {
     pub fn under_test(accounts: u32) -> Result<Self, ServerError> {
         match std::env::var("MSS_IMAP_ADDR") {
             Ok(address) => Self::external(&address),
-            Err(_) => {
-                // A quota, so that there are roots to ask for; more than any test stores.
-                let quota = [("MSS_QUOTA__BYTES", "1000000000"), ("MSS_QUOTA__MESSAGES", "100000")];
-                let settings = quota.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-                Self::start(&Options { settings, accounts, ..Options::default() })
-            }
+            Err(_) => Self::for_tests(Layout::Together, accounts),
         }
+    }
+
+    /// A server of our own for the transcripts and clients.
+    pub fn for_tests(layout: Layout, accounts: u32) -> Result<Self, ServerError> {
+        // A quota, so that there are roots to ask for; more than any test stores.
+        let quota = [("MSS_QUOTA__BYTES", "1000000000"), ("MSS_QUOTA__MESSAGES", "100000")];
+        let settings = quota.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        Self::start(&Options { layout, settings, accounts, ..Options::default() })
     }
 
     /// Whether this is a server we started, so that it must have every extension.
     pub fn is_ours(&self) -> bool {
-        self.process.is_some()
+        self.foreign.is_some() || !self.fronts.is_empty()
     }
 
     /// A server that runs already.
@@ -104,59 +135,58 @@ impl Server {
             .map_err(|error| ServerError::Io { what: address.to_owned(), error })?
             .next()
             .ok_or_else(|| ServerError::Unexpected(format!("{address} names no address")))?;
-        Ok(Self {
-            imap,
-            imaps: None,
-            admin: None,
-            certificate: None,
-            process: None,
-            folder: None,
-            data: None,
-            settings: Vec::new(),
-            log: None,
-            users: std::env::var("MSS_IMAP_USER").unwrap_or_else(|_| "tel:+1555%07d".to_owned()),
-            password: std::env::var("MSS_IMAP_PASSWORD").unwrap_or_else(|_| PASSWORD.to_owned()),
-            next_user: AtomicU32::new(1),
-        })
+        let user = std::env::var("MSS_IMAP_USER").unwrap_or_else(|_| USERS.to_owned());
+        let password = std::env::var("MSS_IMAP_PASSWORD").unwrap_or_else(|_| PASSWORD.to_owned());
+        Ok(Self::at(imap, &user, &password))
     }
 
-    /// Starts `mss serve` on ports of its choice and waits for the line that says it is ready.
+    fn at(imap: SocketAddr, users: &str, password: &str) -> Self {
+        Self {
+            imap,
+            imaps: None,
+            certificate: None,
+            fronts: Vec::new(),
+            stores: Vec::new(),
+            foreign: None,
+            folder: None,
+            data: None,
+            layout: Layout::Together,
+            users: users.to_owned(),
+            password: password.to_owned(),
+            next_user: AtomicU32::new(1),
+        }
+    }
+
+    /// Starts the processes on ports of their choice and waits for the lines that say they are ready.
     pub fn start(options: &Options) -> Result<Self, ServerError> {
         let folder = tempfile::tempdir().map_err(|error| io("a temporary folder", error))?;
-        let data = options.data.clone().unwrap_or_else(|| folder.path().join("data"));
-        if options.accounts > 0 {
-            let accounts = folder.path().join("accounts.csv");
-            let mut file = File::create(&accounts).map_err(|error| io("accounts.csv", error))?;
-            for number in 1..=options.accounts {
-                writeln!(file, "tel:+1555{number:07},{PASSWORD}")
-                    .map_err(|error| io("accounts.csv", error))?;
-            }
-            let accounts = accounts.display().to_string();
-            let arguments = ["account", "import", &accounts, "--data", &data.display().to_string()];
-            run_with(&arguments, b"", &options.settings)?;
-        }
-        let log = folder.path().join("log");
         let certificate = make_certificate(folder.path())?;
-        let mut settings = tls_settings(folder.path());
-        settings.extend(options.settings.iter().cloned());
-        let (process, ready) = spawn(&data, &settings, &log)?;
-        let address = |key: &str| ready_address(&ready, key);
-        let imap = address("imap")
-            .ok_or_else(|| ServerError::Unexpected(format!("no IMAP address in the ready line: {ready}")))?;
-        Ok(Self {
-            imap,
-            imaps: address("imaps"),
-            admin: address("admin"),
-            certificate: Some(certificate),
-            process: Some(process),
-            folder: Some(folder),
-            data: options.data.clone(),
-            settings,
-            log: Some(log),
-            users: "tel:+1555%07d".to_owned(),
-            password: PASSWORD.to_owned(),
-            next_user: AtomicU32::new(1),
-        })
+        let plan = Plan { options, folder: folder.path() };
+        let (stores, fronts) = match &options.layout {
+            Layout::Together => {
+                let data = plan.data_flags();
+                plan.import_accounts(&data)?;
+                (Vec::new(), vec![plan.front("serve", 1, data)?])
+            }
+            Layout::Apart { fronts } => {
+                let stores = vec![plan.store(1, plan.data_flags())?];
+                let fronts = plan.fronts(*fronts, &stores)?;
+                (stores, fronts)
+            }
+            Layout::OnFoundationDb { cluster_file, stores, fronts } => {
+                let stores = (1..=*stores)
+                    .map(|number| plan.store(number, plan.foundationdb_flags(number, cluster_file)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let fronts = plan.fronts(*fronts, &stores)?;
+                (stores, fronts)
+            }
+        };
+        let first = fronts.first().ok_or_else(|| ServerError::Unexpected("no front end".to_owned()))?;
+        let mut server = Self::at(first.address("imap")?, USERS, PASSWORD);
+        (server.imaps, server.certificate) = (Some(first.address("imaps")?), Some(certificate));
+        (server.stores, server.fronts, server.folder) = (stores, fronts, Some(folder));
+        (server.data, server.layout) = (options.data.clone(), options.layout.clone());
+        Ok(server)
     }
 
     /// A server process of another make; its `folder` is removed with it.
@@ -167,19 +197,17 @@ impl Server {
         users: &str,
         password: &str,
     ) -> Self {
-        Self {
-            imap,
-            imaps: None,
-            admin: None,
-            certificate: None,
-            process: Some(process),
-            folder: Some(folder),
-            data: None,
-            settings: Vec::new(),
-            log: None,
-            users: users.to_owned(),
-            password: password.to_owned(),
-            next_user: AtomicU32::new(1),
+        let mut server = Self::at(imap, users, password);
+        (server.foreign, server.folder) = (Some(process), Some(folder));
+        server
+    }
+
+    /// Cleartext IMAP of the front end that connection `number` of a test goes to: each has its turn.
+    pub fn front(&self, number: usize) -> SocketAddr {
+        match self.fronts.len() {
+            0 => self.imap,
+            // A front end of ours has this listener: it was asked for at the start.
+            len => self.fronts[number % len].address("imap").unwrap_or(self.imap),
         }
     }
 
@@ -193,9 +221,9 @@ impl Server {
         User { name: numbered(&self.users, number), password: self.password.clone() }
     }
 
-    /// Process id, for tests that look at memory or send signals.
+    /// Process id of the first front end, for tests that look at memory or send signals.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+        self.foreign.as_ref().map(Child::id).or_else(|| self.fronts.first()?.pid())
     }
 
     /// The folder of the server's own files, for what a test wants to put beside them.
@@ -208,9 +236,9 @@ impl Server {
         self.data.clone().or_else(|| self.folder().map(|folder| folder.join("data")))
     }
 
-    /// What the server logged so far.
+    /// What its processes logged so far.
     pub fn log(&self) -> String {
-        self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok()).unwrap_or_default()
+        self.stores.iter().chain(&self.fronts).map(Process::log).collect()
     }
 
     /// Resident memory in octets, from `/proc`.
@@ -220,33 +248,34 @@ impl Server {
         line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
 
-    /// Whether the process still runs.
+    /// Whether all of its processes still run.
     pub fn is_alive(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.stores.iter_mut().chain(&mut self.fronts).all(Process::is_alive)
     }
 
-    /// Starts another process on the data of one that was killed; addresses are new, accounts and settings the same.
+    /// Starts all processes again on the data of those that were killed; accounts and settings are the same. Those of
+    /// one process with all roles get new addresses, others the same.
     pub fn restart(&mut self) -> Result<(), ServerError> {
         self.kill();
-        let (Some(folder), Some(log)) = (&self.folder, &self.log) else {
-            return Err(ServerError::Unexpected("not a server of our own".to_owned()));
-        };
-        let data = self.data.clone().unwrap_or_else(|| folder.path().join("data"));
-        let (process, ready) = spawn(&data, &self.settings, log)?;
-        self.imap = ready_address(&ready, "imap")
-            .ok_or_else(|| ServerError::Unexpected(format!("no IMAP address in the ready line: {ready}")))?;
-        self.imaps = ready_address(&ready, "imaps");
-        self.admin = ready_address(&ready, "admin");
-        self.process = Some(process);
+        for store in &mut self.stores {
+            store.restart()?;
+        }
+        for front in &mut self.fronts {
+            if self.layout == Layout::Together { front.restart_elsewhere()? } else { front.restart()? }
+        }
+        let first = self.fronts.first();
+        let first = first.ok_or_else(|| ServerError::Unexpected("not a server of our own".to_owned()))?;
+        (self.imap, self.imaps) = (first.address("imap")?, Some(first.address("imaps")?));
         Ok(())
     }
 
-    /// Ends the process as a power cut would (SIGKILL), and waits until it is gone.
+    /// Ends all processes as a power cut would (SIGKILL), and waits until they are gone.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Either the process is there to be killed, or it has ended by itself: both are what is wanted.
-            let _ = process.kill();
-            let _ = process.wait();
+        self.fronts.iter_mut().chain(&mut self.stores).for_each(Process::kill);
+        if let Some(mut child) = self.foreign.take() {
+            // Either it is there to be killed, or it has ended by itself: both are what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
@@ -254,6 +283,78 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// What processes are started with.
+struct Plan<'a> {
+    options: &'a Options,
+    folder: &'a Path,
+}
+
+impl Plan<'_> {
+    fn data_flags(&self) -> Vec<OsString> {
+        let data = self.options.data.clone().unwrap_or_else(|| self.folder.join("data"));
+        vec!["--data".into(), data.into()]
+    }
+
+    fn foundationdb_flags(&self, number: usize, cluster_file: &Path) -> Vec<OsString> {
+        let data = self.folder.join(format!("data{number}"));
+        let flags = ["--engine".into(), "fdb".into(), "--cluster-file".into(), cluster_file.into()];
+        flags.into_iter().chain(["--data".into(), data.into()]).collect()
+    }
+
+    fn store(&self, number: usize, flags: Vec<OsString>) -> Result<Process, ServerError> {
+        let listeners = vec![Listener::any("--rpc", "rpc"), Listener::any("--admin", "admin")];
+        self.process("store", number, flags, listeners)
+    }
+
+    /// So many front ends over these storage nodes, with the accounts made through the first of them.
+    fn fronts(&self, count: usize, stores: &[Process]) -> Result<Vec<Process>, ServerError> {
+        let urls = stores
+            .iter()
+            .map(|store| Ok(format!("http://{}", store.address("rpc")?)))
+            .collect::<Result<Vec<_>, ServerError>>()?;
+        if let Some(first) = urls.first() {
+            self.import_accounts(&["--store".into(), first.into()])?;
+        }
+        let flags: Vec<OsString> = vec!["--store".into(), urls.join(",").into()];
+        (1..=count).map(|number| self.front("imap", number, flags.clone())).collect()
+    }
+
+    fn front(&self, role: &str, number: usize, flags: Vec<OsString>) -> Result<Process, ServerError> {
+        let listeners = [("--imap", "imap"), ("--imaps", "imaps"), ("--admin", "admin")];
+        self.process(role, number, flags, listeners.map(|(flag, word)| Listener::any(flag, word)).into())
+    }
+
+    fn process(
+        &self,
+        role: &str,
+        number: usize,
+        flags: Vec<OsString>,
+        listeners: Vec<Listener>,
+    ) -> Result<Process, ServerError> {
+        let mut settings = tls_settings(self.folder);
+        if matches!(self.options.layout, Layout::OnFoundationDb { .. }) {
+            settings.extend(foundationdb::settings(self.folder));
+        }
+        settings.extend(self.options.settings.iter().cloned());
+        Process::start(role, flags, listeners, settings, self.folder.join(format!("{role}{number}.log")))
+    }
+
+    fn import_accounts(&self, wherein: &[OsString]) -> Result<(), ServerError> {
+        if self.options.accounts == 0 {
+            return Ok(());
+        }
+        let path = self.folder.join("accounts.csv");
+        let mut file = File::create(&path).map_err(|error| io("accounts.csv", error))?;
+        for number in 1..=self.options.accounts {
+            writeln!(file, "tel:+1555{number:07},{PASSWORD}").map_err(|error| io("accounts.csv", error))?;
+        }
+        let mut arguments: Vec<OsString> = vec!["account".into(), "import".into(), path.into()];
+        arguments.extend_from_slice(wherein);
+        run_with(&arguments, b"", &self.options.settings)?;
+        Ok(())
     }
 }
 
@@ -265,91 +366,8 @@ fn numbered(pattern: &str, number: u32) -> String {
     format!("{before}{number:0width$}{after}")
 }
 
-fn io(what: &str, error: std::io::Error) -> ServerError {
+pub(crate) fn io(what: &str, error: std::io::Error) -> ServerError {
     ServerError::Io { what: what.to_owned(), error }
-}
-
-/// Runs `mss` to its end with this on standard input; its standard output.
-pub fn run<A: AsRef<OsStr>>(arguments: &[A], input: &[u8]) -> Result<String, ServerError> {
-    run_with(arguments, input, &[])
-}
-
-fn run_with<A: AsRef<OsStr>>(
-    arguments: &[A],
-    input: &[u8],
-    settings: &[(String, String)],
-) -> Result<String, ServerError> {
-    let program = binary()?;
-    let mut process = Command::new(&program)
-        .args(arguments)
-        .envs(settings.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| io(&program.display().to_string(), error))?;
-    if let Some(mut stdin) = process.stdin.take() {
-        stdin.write_all(input).map_err(|error| io("standard input of mss", error))?;
-    }
-    let output = process.wait_with_output().map_err(|error| io("mss", error))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        return Ok(text);
-    }
-    let shown: Vec<String> = arguments.iter().map(|a| a.as_ref().to_string_lossy().into_owned()).collect();
-    Err(ServerError::Unexpected(format!(
-        "mss {}: {}\n{text}{}",
-        shown.join(" "),
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    )))
-}
-
-fn spawn(data: &Path, settings: &[(String, String)], log: &Path) -> Result<(Child, String), ServerError> {
-    let program = binary()?;
-    let errors = File::options().create(true).append(true).open(log).map_err(|error| io("the log", error))?;
-    let mut process = Command::new(&program)
-        .args([
-            "serve",
-            "--imap",
-            "127.0.0.1:0",
-            "--imaps",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            "--data",
-        ])
-        .arg(data)
-        .envs(settings.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| io(&program.display().to_string(), error))?;
-    let Some(stdout) = process.stdout.take() else {
-        return Err(ServerError::Unexpected("mss has no standard output".to_owned()));
-    };
-    let mut lines = BufReader::new(stdout);
-    let mut said = String::new();
-    loop {
-        let mut line = String::new();
-        let n = lines.read_line(&mut line).map_err(|error| io("the ready line", error))?;
-        if n == 0 {
-            // It ended before it was ready: say what it said.
-            let _ = process.kill();
-            let status = process.wait().map_err(|error| io("mss", error))?;
-            let log = std::fs::read_to_string(log).unwrap_or_default();
-            return Err(ServerError::Unexpected(format!(
-                "mss serve ended before it was ready: {status}\n{said}{log}"
-            )));
-        }
-        if line.starts_with("ready ") {
-            // Whatever else it prints must not fill the pipe and hold it up.
-            std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-            return Ok((process, line.trim().to_owned()));
-        }
-        said.push_str(&line);
-    }
 }
 
 fn tls_settings(folder: &Path) -> Vec<(String, String)> {
@@ -370,47 +388,6 @@ fn make_certificate(folder: &Path) -> Result<Vec<u8>, ServerError> {
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem())
         .map_err(|error| io("key.pem", error))?;
     Ok(made.cert.der().to_vec())
-}
-
-fn ready_address(ready: &str, key: &str) -> Option<SocketAddr> {
-    ready.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
-}
-
-/// The `mss` binary, built once if nobody names one.
-pub fn binary() -> Result<PathBuf, ServerError> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(build).clone().map_err(ServerError::Unexpected)
-}
-
-fn build() -> Result<PathBuf, String> {
-    if let Some(named) = std::env::var_os("MSS_BIN") {
-        let named = PathBuf::from(named);
-        return if named.is_file() {
-            Ok(named)
-        } else {
-            Err(format!("MSS_BIN: {} is no file", named.display()))
-        };
-    }
-    let mut process = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--package", "mss", "--bin", "mss", "--message-format", "json-render-diagnostics"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cargo: {error}"))?;
-    let mut messages = String::new();
-    if let Some(mut stdout) = process.stdout.take() {
-        stdout.read_to_string(&mut messages).map_err(|error| format!("cargo: {error}"))?;
-    }
-    let status = process.wait().map_err(|error| format!("cargo: {error}"))?;
-    if !status.success() {
-        return Err(format!("cargo build --package mss: {status}"));
-    }
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "mss")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo names no mss executable".to_owned())
 }
 
 /// Waits until something listens there; for servers that do not say when they are ready.
@@ -436,13 +413,5 @@ mod tests {
         assert_eq!(numbered("tel:+1555%07d", 12), "tel:+15550000012");
         assert_eq!(numbered("user%d@x", 3), "user3@x");
         assert_eq!(numbered("fixed", 3), "fixed");
-    }
-
-    #[test]
-    fn the_ready_line_names_addresses() {
-        let line = "ready imap=127.0.0.1:4143 imaps=- admin=127.0.0.1:9 rpc=-";
-        assert_eq!(ready_address(line, "imap"), "127.0.0.1:4143".parse().ok());
-        assert_eq!(ready_address(line, "imaps"), None);
-        assert_eq!(ready_address(line, "admin"), "127.0.0.1:9".parse().ok());
     }
 }

@@ -7,18 +7,51 @@ use std::process::Command;
 
 use conformance::client::{Client, Response, quote};
 use conformance::clients;
-use conformance::server::{Server, User};
+use conformance::foundationdb;
+use conformance::server::{Layout, Server, User};
 use conformance::value::Value;
 
-fn server() -> (Server, User) {
+fn with(work: impl FnOnce(&Server, &User)) {
     let server = Server::under_test(1).expect("a server");
     let user = server.fresh_user();
-    (server, user)
+    work(&server, &user);
+}
+
+#[test]
+fn imaplib() {
+    with(imaplib_works);
+}
+
+#[test]
+fn imapflow() {
+    with(imapflow_works);
+}
+
+#[test]
+fn curl() {
+    with(curl_works);
+}
+
+#[test]
+fn mbsync() {
+    with(mbsync_works);
+}
+
+/// All of them at a front end, each compared with what the other front end says.
+#[test]
+#[ignore = "wants a FoundationDB; `cargo xtask foundationdb` runs it"]
+fn all_on_foundationdb() {
+    let cluster_file = foundationdb::cluster_file().unwrap_or_else(|why| panic!("{why}"));
+    let layout = Layout::OnFoundationDb { cluster_file, stores: 2, fronts: 2 };
+    let server = Server::for_tests(layout, 4).expect("a server");
+    for work in [imaplib_works, imapflow_works, curl_works, mbsync_works] {
+        work(&server, &server.fresh_user());
+    }
 }
 
 /// Subjects and flags of a mailbox, by UID, as a session of our own sees them.
 fn held(server: &Server, user: &User, mailbox: &str) -> Vec<(String, Vec<String>)> {
-    let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
+    let mut client = Client::login(server.front(1), &user.name, &user.password).expect("a session");
     client.expect_ok(&format!("EXAMINE {}", quote(mailbox))).expect("EXAMINE");
     let (untagged, _) =
         client.expect_ok("UID FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])").expect("FETCH");
@@ -49,9 +82,7 @@ fn text(response: &Response, name: &str) -> String {
     String::from_utf8_lossy(item(response, name).octets().unwrap_or_default()).into_owned()
 }
 
-#[test]
-fn imaplib() {
-    let (server, user) = server();
+fn imaplib_works(server: &Server, user: &User) {
     let said =
         clients::run(Command::new("python3").arg(clients::folder().join("imaplib_session.py")).args([
             &server.imap.ip().to_string(),
@@ -61,17 +92,15 @@ fn imaplib() {
         ]))
         .expect("imaplib is content");
     assert_eq!(said.trim(), "ok");
-    let left: Vec<String> = held(&server, &user, "snake").into_iter().map(|(subject, _)| subject).collect();
+    let left: Vec<String> = held(server, user, "snake").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(left, ["number 2", "number 3", "number 4", "number 5", "number 6"]);
     let inner: Vec<String> =
-        held(&server, &user, "snake/inner").into_iter().map(|(subject, _)| subject).collect();
+        held(server, user, "snake/inner").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(inner, ["number 0", "number 1", "number 2", "number 7"]);
 }
 
-#[test]
-fn imapflow() {
+fn imapflow_works(server: &Server, user: &User) {
     let modules = clients::node_modules().expect("npm packages");
-    let (server, user) = server();
     let said = clients::run(
         Command::new("node")
             .arg(clients::folder().join("imapflow_session.mjs"))
@@ -85,13 +114,11 @@ fn imapflow() {
     )
     .expect("imapflow is content");
     assert_eq!(said.trim(), "ok");
-    let left: Vec<String> = held(&server, &user, "flow").into_iter().map(|(subject, _)| subject).collect();
+    let left: Vec<String> = held(server, user, "flow").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(left, ["number 3", "number 4", "number 5"]);
 }
 
-#[test]
-fn curl() {
-    let (server, user) = server();
+fn curl_works(server: &Server, user: &User) {
     let folder = tempfile::tempdir().expect("a folder");
     // The name has a colon of its own, so name and password stand in the URL, where it can be escaped.
     let name = user.name.replace(':', "%3A").replace('+', "%2B");
@@ -121,14 +148,12 @@ fn curl() {
     curl(&[&url("curl"), "--request", "EXPUNGE"]).expect("EXPUNGE");
     let refused = curl(&[&url("nowhere;MAILINDEX=1")]).expect_err("no such mailbox");
     assert!(refused.contains("exit status"), "{refused}");
-    let left: Vec<String> = held(&server, &user, "curl").into_iter().map(|(subject, _)| subject).collect();
+    let left: Vec<String> = held(server, user, "curl").into_iter().map(|(subject, _)| subject).collect();
     assert_eq!(left, ["number 2", "number 3"]);
 }
 
 /// A maildir kept in step with a mailbox, with changes on both sides.
-#[test]
-fn mbsync() {
-    let (server, user) = server();
+fn mbsync_works(server: &Server, user: &User) {
     let folder = tempfile::tempdir().expect("a folder");
     let maildir = folder.path().join("mail");
     for part in ["cur", "new", "tmp"] {
@@ -163,7 +188,7 @@ fn mbsync() {
     sync();
     let near_seen = vec!["\\Seen".to_owned()];
     assert_eq!(
-        held(&server, &user, "box"),
+        held(server, user, "box"),
         [
             ("far 1".to_owned(), vec![]),
             ("far 2".to_owned(), vec![]),
@@ -173,10 +198,10 @@ fn mbsync() {
     );
     assert_eq!(subjects(&maildir), ["far 1", "far 2", "near 1", "near 2"]);
     // Once more: nothing to do, nothing done.
-    let before = state(&server, &user);
+    let before = state(server, user);
     sync();
     sync();
-    assert_eq!(state(&server, &user), before, "a sync without changes changes nothing");
+    assert_eq!(state(server, user), before, "a sync without changes changes nothing");
     // Changes on both sides: flagged and deleted there, deleted and answered here, and one new on each.
     client.expect_ok("SELECT box").expect("SELECT");
     client.expect_ok("STORE 1 +FLAGS.SILENT (\\Flagged)").expect("STORE");
@@ -196,7 +221,7 @@ fn mbsync() {
     fs::write(maildir.join("box/new/1700000001.9.here"), message("near 3")).expect("a message");
     sync();
     assert_eq!(
-        held(&server, &user, "box"),
+        held(server, user, "box"),
         [
             ("far 1".to_owned(), vec!["\\Flagged".to_owned()]),
             ("near 2".to_owned(), vec!["\\Answered".to_owned(), "\\Seen".to_owned()]),
@@ -207,9 +232,9 @@ fn mbsync() {
     assert_eq!(subjects(&maildir), ["far 1", "far 3", "near 2", "near 3"]);
     let flagged = files(&maildir).into_iter().find(|(_, text)| text.contains("far 1")).expect("far 1");
     assert!(flagged.0.contains(":2,F"), "{}", flagged.0);
-    let before = state(&server, &user);
+    let before = state(server, user);
     sync();
-    assert_eq!(state(&server, &user), before, "a sync without changes changes nothing");
+    assert_eq!(state(server, user), before, "a sync without changes changes nothing");
 }
 
 fn message(subject: &str) -> String {
@@ -227,7 +252,7 @@ fn append(client: &mut Client, subject: &str) {
 
 /// What a change of the mailbox would change.
 fn state(server: &Server, user: &User) -> String {
-    let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
+    let mut client = Client::login(server.front(1), &user.name, &user.password).expect("a session");
     let (untagged, _) =
         client.expect_ok("STATUS box (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ UNSEEN)").expect("STATUS");
     untagged.iter().find(|response| response.kind() == "STATUS").expect("STATUS").text()

@@ -3,8 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use conformance::foundationdb;
 use conformance::run::{Outcome, play};
-use conformance::server::Server;
+use conformance::server::{Layout, Server};
 use conformance::transcript::{Transcript, all, root};
 
 /// What no server can have beside what ours has: LITERAL- and LITERAL+ exclude each other (RFC 7888 §5).
@@ -16,7 +17,22 @@ const THREADS: usize = 8;
 fn every_transcript_holds() {
     let transcripts = chosen();
     let server = Server::under_test(accounts(&transcripts)).expect("a server under test");
-    let outcomes = play_all(&transcripts, &server);
+    hold(&transcripts, &server);
+}
+
+/// Connections of one transcript go to two front ends in turn, which have nothing in common but their storage nodes.
+#[test]
+#[ignore = "wants a FoundationDB; `cargo xtask foundationdb` runs it"]
+fn every_transcript_holds_on_foundationdb() {
+    let cluster_file = foundationdb::cluster_file().unwrap_or_else(|why| panic!("{why}"));
+    let transcripts = chosen();
+    let layout = Layout::OnFoundationDb { cluster_file, stores: 2, fronts: 2 };
+    let server = Server::for_tests(layout, accounts(&transcripts)).expect("a server under test");
+    hold(&transcripts, &server);
+}
+
+fn hold(transcripts: &[Transcript], server: &Server) {
+    let outcomes = play_all(transcripts, server);
     let mut failures = Vec::new();
     let (mut passed, mut skipped) = (0, Vec::new());
     for (transcript, outcome) in transcripts.iter().zip(outcomes) {

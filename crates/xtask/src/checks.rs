@@ -34,16 +34,50 @@ pub fn check() -> anyhow::Result<()> {
         let quiet = [("RUSTDOCFLAGS", "--deny warnings")];
         run(&cargo(), &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"], &quiet)
     })?;
-    test()?;
-    step("fuzz", fuzz)
+    all_tests()?;
+    step("fuzz", fuzz)?;
+    tell_of_foundationdb();
+    Ok(())
 }
 
 /// All tests.
 pub fn test() -> anyhow::Result<()> {
+    all_tests()?;
+    tell_of_foundationdb();
+    Ok(())
+}
+
+fn all_tests() -> anyhow::Result<()> {
     step("deps", deps)?;
     // The transcripts and clients drive the real binary.
     step("binary", || run(&cargo(), &["build", "--package", "mss", "--locked"], &[]))?;
-    step("tests", || run(&cargo(), &["test", "--workspace", "--locked", "--no-fail-fast"], &[]))
+    step("tests", || run(&cargo(), &["test", "--workspace", "--locked", "--no-fail-fast"], &[]))?;
+    if foundationdb_is_named() { step("foundationdb", foundationdb) } else { Ok(()) }
+}
+
+/// Tests against the FoundationDB that `MSS_FDB_CLUSTER_FILE` names: the engine itself, then storage nodes and front ends
+/// on it, whose processes and its own are killed.
+pub fn foundationdb() -> anyhow::Result<()> {
+    anyhow::ensure!(
+        foundationdb_is_named(),
+        "MSS_FDB_CLUSTER_FILE is not set: it names the cluster file of a FoundationDB that tests may write to and kill"
+    );
+    let tests = ["test", "--package", "conformance", "--locked", "--no-fail-fast"];
+    let chosen = ["--", "--include-ignored", "foundationdb", "--nocapture"];
+    run(&cargo(), &[&tests[..], &chosen[..]].concat(), &[])
+}
+
+fn foundationdb_is_named() -> bool {
+    std::env::var_os("MSS_FDB_CLUSTER_FILE").is_some()
+}
+
+/// The last line, so that nobody takes what did not run for what passed.
+fn tell_of_foundationdb() {
+    if !foundationdb_is_named() {
+        eprintln!(
+            "== NOT TESTED: FoundationDB. MSS_FDB_CLUSTER_FILE is not set (`cargo xtask foundationdb`)"
+        );
+    }
 }
 
 /// Installs what is missing, or says what could not be.

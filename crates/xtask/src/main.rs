@@ -17,6 +17,8 @@ cargo xtask TASK
   conformance [--oracle | HOST:PORT]
              play the transcripts against our server, judge them by Dovecot, or play them against a server that runs
              (MSS_IMAP_USER, MSS_IMAP_PASSWORD name its accounts; MSS_TRANSCRIPT chooses by name)
+  foundationdb
+             play transcripts, clients and deaths of processes on the FoundationDB of MSS_FDB_CLUSTER_FILE
   fuzz       run every fuzz target for some seconds (MSS_FUZZ_SECONDS, 20 by default)
   layers     check that crates depend only on what crates/xtask/layers.toml allows
   licences   check licences and duplicate versions against crates/xtask/licences.toml
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         "test" => checks::test(),
         "deps" => checks::deps(),
         "conformance" => checks::conformance(&std::env::args().skip(2).collect::<Vec<_>>()),
+        "foundationdb" => checks::foundationdb(),
         "fuzz" => checks::fuzz(),
         "layers" => layers::check(),
         "licences" => licences::check(),

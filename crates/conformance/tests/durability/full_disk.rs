@@ -57,7 +57,7 @@ fn a_full_disk_refuses_and_recovers() {
     let disk = Disk::mount();
     // The margin that the server keeps free, small as the disk is.
     let settings = vec![("MSS_DATA__FREE_BYTES_MIN".to_owned(), (16 << 20).to_string())];
-    let options = Options { data: Some(disk.path.join("data")), settings, accounts: 1 };
+    let options = Options { data: Some(disk.path.join("data")), settings, accounts: 1, ..Options::default() };
     let mut server = Server::start(&options).expect("a server");
     let user = server.fresh_user();
     let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
@@ -105,7 +105,7 @@ fn append(client: &mut Client, record: &mut Record, name: &str) -> bool {
     let (_, tagged) = client.literal("APPEND left", &octets(name), "").expect("an answer");
     match tagged.kind().as_str() {
         "OK" => {
-            let uid = crate::kill::appended_uid(&tagged);
+            let uid = crate::worker::appended_uid(&tagged);
             let place = Place { mailbox: 0, uid: Some(uid), flags: BTreeSet::new() };
             record.places.insert(name.to_owned(), place);
             true

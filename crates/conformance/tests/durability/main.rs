@@ -5,6 +5,9 @@
 //! random number of answers, started again, and asked for everything: each message is exactly where its record says, or
 //! for the one command in flight, where it was or where it should have gone, whole.
 
+mod account;
+mod apart;
 mod full_disk;
 mod kill;
 mod record;
+mod worker;

@@ -24,8 +24,8 @@ pub struct Place {
 pub struct Record {
     /// Answered OK, by the name of the message.
     pub places: BTreeMap<String, Place>,
-    /// The command without an answer: its message, and what may be there: any of these, or nothing.
-    pub in_doubt: Option<(String, Vec<Option<Place>>)>,
+    /// Commands without an answer, by the name of the message: it may be at any of these places, or nowhere.
+    pub in_doubt: BTreeMap<String, Vec<Option<Place>>>,
     /// The largest MODSEQ seen in each mailbox.
     pub modseq: [u64; 2],
 }
@@ -139,7 +139,7 @@ pub fn compare(records: &mut [Record], held: &[Held; 2]) -> Result<(), String> {
                 ));
             }
         }
-        if let Some((name, allowed)) = record.in_doubt.take() {
+        for (name, allowed) in std::mem::take(&mut record.in_doubt) {
             let now = found.get(name.as_str());
             let fits = |allowed: &Option<Place>| match (allowed, now) {
                 (None, None) => true,
