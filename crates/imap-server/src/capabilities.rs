@@ -25,6 +25,8 @@ const LOGGED_IN: &[Capability] = &[
     Capability::Children,
     Capability::ListExtended,
     Capability::ListStatus,
+    Capability::Metadata,
+    Capability::ListMetadata,
     Capability::SpecialUse,
     Capability::CreateSpecialUse,
     Capability::StatusSize,

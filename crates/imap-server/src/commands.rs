@@ -21,6 +21,7 @@ pub(crate) mod idle;
 pub(crate) mod list;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod metadata;
 pub(crate) mod namespace;
 pub(crate) mod noop;
 pub(crate) mod quota;
@@ -256,6 +257,8 @@ commands! {
     GetQuota     "GETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.1",  Command::GetQuota(root) => quota::get_quota(session, out, root);
     GetQuotaRoot "GETQUOTAROOT", LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.2",  Command::GetQuotaRoot(mailbox) => quota::get_quota_root(session, out, mailbox);
     SetQuota     "SETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.3",  Command::SetQuota(_) => quota::set_quota();
+    GetMetadata  "GETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.2",    Command::GetMetadata(get) => metadata::get(session, out, get);
+    SetMetadata  "SETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.3",    Command::SetMetadata(set) => metadata::set(session, set);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE,           "RFC 3501 §6.4.1",  Command::Check => check::run();
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);

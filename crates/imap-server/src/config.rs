@@ -15,6 +15,10 @@ pub struct Options {
     /// The key of what a login that must fail is told, 32 octets or more: the same on all front ends and after a
     /// restart, so that the salt shown for an address without an account never changes. None: random at the start.
     pub decoy_key: Option<secrecy::SecretSlice<u8>>,
+    /// What `/shared/comment` says of the server (RFC 5464 §6.2.1).
+    pub comment: Option<String>,
+    /// What `/shared/admin` says: how to reach the operator, a URI (RFC 5464 §6.2.1).
+    pub admin: Option<String>,
     /// The bounds.
     pub limits: Limits,
 }

@@ -31,6 +31,12 @@ macro_rules! codes {
             InProgress(Option<(&'a [u8], Option<(u32, Option<u32>)>)>),
             /// `MAILBOXID` (RFC 8474 §4.1)
             MailboxId(&'a str),
+            /// `METADATA LONGENTRIES` (RFC 5464 §4.2.1): octets of the largest value that was left out.
+            MetadataLongEntries(u64),
+            /// `METADATA MAXSIZE` (RFC 5464 §4.3): octets that a value may have.
+            MetadataMaxSize(u64),
+            /// `METADATA TOOMANY` (RFC 5464 §4.3)
+            MetadataTooMany,
             /// `MODIFIED` (RFC 7162 §3.1.3): messages a conditional STORE did not change.
             Modified(&'a UidSet),
             /// `PERMANENTFLAGS` (RFC 9051 §7.1): flag names, `\*` included where new keywords may be made.
@@ -146,6 +152,9 @@ impl Code<'_> {
                 out.put_slice(id.as_bytes());
                 out.put_u8(b')');
             }
+            Code::MetadataLongEntries(octets) => named(out, "METADATA LONGENTRIES ", octets),
+            Code::MetadataTooMany => out.put_slice(b"METADATA TOOMANY"),
+            Code::MetadataMaxSize(octets) => named(out, "METADATA MAXSIZE ", octets),
             Code::Modified(set) => {
                 out.put_slice(b"MODIFIED ");
                 encode::uid_set(out, set);
@@ -211,6 +220,9 @@ mod tests {
         check(Code::InProgress(Some((b"A1", Some((175, None))))), "INPROGRESS (\"A1\" 175 NIL)");
         check(Code::InProgress(Some((b"A1", Some((45, Some(1000)))))), "INPROGRESS (\"A1\" 45 1000)");
         check(Code::MailboxId("F2212ea87"), "MAILBOXID (F2212ea87)");
+        check(Code::MetadataLongEntries(2199), "METADATA LONGENTRIES 2199");
+        check(Code::MetadataMaxSize(1024), "METADATA MAXSIZE 1024");
+        check(Code::MetadataTooMany, "METADATA TOOMANY");
         check(Code::Modified(&many), "MODIFIED 3:5,9");
         check(Code::PermanentFlags(&["\\Seen", "\\*"]), "PERMANENTFLAGS (\\Seen \\*)");
         check(Code::Unseen(12), "UNSEEN 12");

@@ -72,6 +72,10 @@ pub enum Command {
     GetQuotaRoot(MailboxArg),
     /// `SETQUOTA` (RFC 9208 §4.1.3).
     SetQuota(SetQuota),
+    /// `GETMETADATA` (RFC 5464 §4.2).
+    GetMetadata(GetMetadata),
+    /// `SETMETADATA` (RFC 5464 §4.3).
+    SetMetadata(SetMetadata),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).
@@ -104,6 +108,7 @@ pub use crate::commands::fetch::{Fetch, FetchItem, Partial, Section, SectionText
 pub use crate::commands::list::{List, ListReturn, ListSelection};
 pub use crate::commands::login::Login;
 pub use crate::commands::lsub::Lsub;
+pub use crate::commands::metadata::{Depth, GetMetadata, MetadataOptions, SetMetadata};
 pub use crate::commands::quota::SetQuota;
 pub use crate::commands::rename::Rename;
 pub use crate::commands::search::{

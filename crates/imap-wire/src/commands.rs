@@ -17,6 +17,7 @@ pub mod id;
 pub mod list;
 pub mod login;
 pub mod lsub;
+pub mod metadata;
 pub mod quota;
 pub mod rename;
 pub mod search;
@@ -67,6 +68,8 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"GETQUOTA",        "RFC 9208 §4.1.1",  quota::get_quota),
     (b"GETQUOTAROOT",    "RFC 9208 §4.1.2",  quota::get_quota_root),
     (b"SETQUOTA",        "RFC 9208 §4.1.3",  quota::set_quota),
+    (b"GETMETADATA",     "RFC 5464 §4.2",    metadata::get),
+    (b"SETMETADATA",     "RFC 5464 §4.3",    metadata::set),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),

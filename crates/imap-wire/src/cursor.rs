@@ -261,7 +261,7 @@ impl<'a> Cursor<'a> {
     pub fn string(&mut self, what: &'static str) -> Parse<IString> {
         match self.peek() {
             Some(b'"') => self.quoted(),
-            Some(b'{') => self.literal(what),
+            Some(b'{') => self.literal(what, false),
             Some(_) => Err(Fail::syntax(format!("expected {what}"))),
             None => Err(Fail::syntax(format!("the command ends where {what} was expected"))),
         }
@@ -306,8 +306,17 @@ impl<'a> Cursor<'a> {
         Ok(IString::new(text.into(), StringForm::Quoted))
     }
 
+    /// `nstring / literal8`: octets of any kind, NUL included in the last form (RFC 3516 §7).
+    pub fn nstring8(&mut self, what: &'static str) -> Parse<Option<IString>> {
+        if self.rest().starts_with(b"~{") {
+            self.pos += 1;
+            return self.literal(what, true).map(Some);
+        }
+        self.nstring(what)
+    }
+
     /// `literal`, whose octets follow in the buffer.
-    fn literal(&mut self, what: &'static str) -> Parse<IString> {
+    fn literal(&mut self, what: &'static str, any_octet: bool) -> Parse<IString> {
         let header = literal_header(self.rest()).ok_or_else(|| {
             Fail::syntax(format!("expected {what}, or a literal as {{n}} at the end of a line"))
         })?;
@@ -320,7 +329,7 @@ impl<'a> Cursor<'a> {
             .filter(|_| self.rest().get(header.len..).is_some_and(|rest| rest.starts_with(b"\r\n")))
             .and_then(|end| self.source.get(start..end))
             .ok_or_else(|| Fail::syntax("a literal must be the last thing on its line"))?;
-        if memchr::memchr(0, octets).is_some() {
+        if !any_octet && memchr::memchr(0, octets).is_some() {
             return Err(Fail::new(ParseErrorKind::BadOctet, "a string cannot contain NUL"));
         }
         self.pos = start + octets.len();

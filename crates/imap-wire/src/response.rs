@@ -3,7 +3,7 @@
 //! Data that may be long (message parts) is not here: [`fetch::FetchWriter`] announces it and the caller lets it follow.
 
 use bytes::BufMut;
-use model::UidSet;
+use model::{EntryName, UidSet};
 
 use crate::codes::Code;
 use crate::command::{PartialRange, StatusItem};
@@ -242,6 +242,33 @@ pub fn status<'a, B: BufMut>(
     out.put_slice(b")\r\n");
 }
 
+/// `* METADATA name (entry value ...)` (RFC 5464 §4.4.1); the empty name is the server. An entry without a value is
+/// told as `NIL`. At least one entry.
+pub fn metadata<'a, B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    utf8: bool,
+    entries: impl IntoIterator<Item = (&'a EntryName, Option<&'a [u8]>)>,
+) {
+    out.put_slice(b"* METADATA ");
+    encode::mailbox(out, name, encoding);
+    out.put_slice(b" (");
+    for (i, (entry, value)) in entries.into_iter().enumerate() {
+        out.put_slice(if i > 0 { b" " } else { b"" });
+        encode::astring(out, entry.as_str().as_bytes(), false);
+        out.put_u8(b' ');
+        match value {
+            Some(value) if memchr::memchr(0, value).is_some() => {
+                encode::literal_header(out, value.len() as u64, true);
+                out.put_slice(value);
+            }
+            value => encode::nstring(out, value, utf8),
+        }
+    }
+    out.put_slice(b")\r\n");
+}
+
 /// `* SEARCH n ...`, with `(MODSEQ n)` where the search had a MODSEQ key and found something (RFC 7162 §3.1.5).
 pub fn search<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
     numbers_line(out, "SEARCH", numbers, mod_seq);
@@ -461,6 +488,20 @@ mod tests {
         check(|out| untagged(out, Condition::PreAuth, None, "hello"), "* PREAUTH hello");
         check(|out| continuation(out, "idling"), "+ idling");
         check(|out| continuation(out, ""), "+ ");
+    }
+
+    #[test]
+    fn metadata_entries() {
+        let comment = EntryName::parse(b"/private/comment").unwrap();
+        let other = EntryName::parse(b"/shared/a b").unwrap();
+        let told = |out: &mut Vec<u8>, entries: &[(&EntryName, Option<&[u8]>)]| {
+            metadata(out, "é", MailboxEncoding::ModifiedUtf7, false, entries.iter().copied());
+        };
+        check(|out| told(out, &[(&comment, Some(b"x"))]), "* METADATA &AOk- (/private/comment \"x\")");
+        check(
+            |out| told(out, &[(&comment, None), (&other, Some(b"a\0"))]),
+            "* METADATA &AOk- (/private/comment NIL \"/shared/a b\" ~{2}\r\na\0)",
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! that knows a wire format other than the text forms written here.
 
 mod address;
+mod entry_name;
 pub mod error;
 mod flags;
 mod folder;
@@ -15,6 +16,7 @@ mod uid_set;
 pub mod varint;
 
 pub use address::{AddressError, CpmAddress, PARTITIONS, Partition};
+pub use entry_name::{EntryName, EntryNameError, EntryScope};
 pub use error::{Error, ErrorKind, Result};
 pub use flags::{Flags, Keyword, KeywordError, KeywordTable, SpecialUse};
 pub use folder::{Block, BlockNo, FolderSnapshot, FolderState, MessageRow};

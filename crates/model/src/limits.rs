@@ -20,6 +20,15 @@ pub const KEYWORD_BYTES_MAX: usize = 128;
 /// Most keywords in use in one folder: what fits beside the system flags in 64 bits. Beyond it STORE and APPEND
 /// answer `NO [LIMIT]`, and PERMANENTFLAGS loses `\*`.
 pub const KEYWORDS_PER_FOLDER_MAX: usize = 56;
+/// Longest name of a metadata entry, bytes. Seen as `BAD`.
+pub const ENTRY_NAME_BYTES_MAX: usize = 255;
+/// Largest value of a metadata entry, octets. Beyond it SETMETADATA answers `NO [METADATA MAXSIZE n]` (RFC 5464 §4.3).
+pub const ENTRY_VALUE_BYTES_MAX: usize = 32 * 1024;
+/// Octets of all entries of one scope of a folder, names included: they stand in one value of the engine. Seen as
+/// `NO [METADATA TOOMANY]`.
+pub const ENTRIES_BYTES_MAX: usize = 64 * 1024;
+/// Most entries of one scope of a folder. Seen as `NO [METADATA TOOMANY]`.
+pub const ENTRIES_PER_FOLDER_MAX: usize = 200;
 /// Longest password, bytes; bounds the work of a password check.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
@@ -47,6 +56,8 @@ pub const BLOCK_UIDS: u32 = 128;
 
 /// Most messages asked for in one request for message facts.
 pub const INFOS_PER_REQUEST_MAX: usize = 1_000;
+/// Most folders whose metadata is asked for in one request; with their bounds it stays below what one answer may be.
+pub const METADATA_PER_REQUEST_MAX: usize = 64;
 /// Longest text of a SEARCH string, bytes.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of a SEARCH program.

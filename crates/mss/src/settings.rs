@@ -71,6 +71,11 @@ pub struct Imap {
     pub tls_listen: String,
     /// Seconds between `* OK Still here` lines to a client in IDLE; 0 for none.
     pub idle_keepalive_seconds: u64,
+    /// What `GETMETADATA "" /shared/comment` answers (RFC 5464 §6.2.1); empty for nothing.
+    pub comment: String,
+    /// What `GETMETADATA "" /shared/admin` answers: how to reach the operator, a URI (RFC 5464 §6.2.1); empty for
+    /// nothing.
+    pub admin: String,
 }
 
 /// `[tls]`.
@@ -174,7 +179,13 @@ impl Default for Data {
 
 impl Default for Imap {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:1143".into(), tls_listen: String::new(), idle_keepalive_seconds: 120 }
+        Self {
+            listen: "127.0.0.1:1143".into(),
+            tls_listen: String::new(),
+            idle_keepalive_seconds: 120,
+            comment: String::new(),
+            admin: String::new(),
+        }
     }
 }
 

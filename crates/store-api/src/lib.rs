@@ -19,6 +19,7 @@ mod feed;
 mod folders;
 mod members;
 mod messages;
+mod metadata;
 mod search;
 
 use std::ops::Range;
@@ -44,6 +45,7 @@ pub use messages::{
     CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, Missing, ReplaceRequest, StoreFlags,
     StoreOutcome,
 };
+pub use metadata::{Metadata, MetadataChange};
 pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
 
 /// What accompanies every call: who asks, for which request, and how long it may take.
@@ -169,6 +171,29 @@ pub trait MailStore: Send + Sync + 'static {
         account: AccountId,
         mailboxes: &[MailboxId],
     ) -> Result<Vec<Option<FolderState>>>;
+
+    /// The metadata entries of folders, or of the account itself for none; one answer each, in order, empty for a folder
+    /// that is gone. At most [`model::limits::METADATA_PER_REQUEST_MAX`]. Two keys a folder.
+    async fn metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[Option<MailboxId>],
+    ) -> Result<Vec<Metadata>>;
+
+    /// Sets and removes metadata entries of a folder, or of the account itself for none; all or nothing. They go with the
+    /// folder when it is deleted, and stay with it when it is renamed.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `Limit` when there were more than [`model::limits::ENTRIES_PER_FOLDER_MAX`] or
+    /// [`model::limits::ENTRIES_BYTES_MAX`] in one scope.
+    async fn set_metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        changes: Vec<MetadataChange>,
+    ) -> Result<()>;
 
     /// A folder, whole, shared with all who read it. One key is read when the cached snapshot is current, else the
     /// blocks changed since.

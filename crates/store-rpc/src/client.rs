@@ -15,8 +15,8 @@ use model::{
 use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
-    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Missing, NewAccount, Quota, QuotaLimits,
-    QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata, MetadataChange, Missing, NewAccount,
+    Quota, QuotaLimits, QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -308,6 +308,31 @@ impl MailStore for RemoteStore {
         let message = pb::GetVanishedRequest { account: account.0, mailbox: mailbox.0, since: since.0 };
         let got = answer(self.client().get_vanished(request(ctx, message)).await)?;
         convert::uid_set(&got.uids.unwrap_or_default())
+    }
+
+    async fn metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[Option<MailboxId>],
+    ) -> Result<Vec<Metadata>> {
+        let mailboxes = mailboxes.iter().map(|mailbox| mailbox.map_or(0, |mailbox| mailbox.0)).collect();
+        let message = pb::GetMetadataRequest { account: account.0, mailboxes };
+        let got = answer(self.client().get_metadata(request(ctx, message)).await)?;
+        got.answers.into_iter().map(|answer| convert::metadata(answer.entries)).collect()
+    }
+
+    async fn set_metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        changes: Vec<MetadataChange>,
+    ) -> Result<()> {
+        let changes = changes.into_iter().map(convert::metadata_change_pb).collect();
+        let mailbox = mailbox.map_or(0, |mailbox| mailbox.0);
+        let message = pb::SetMetadataRequest { account: account.0, mailbox, changes };
+        answer(self.client().set_metadata(request(ctx, message)).await).map(drop)
     }
 
     async fn claim_recent(

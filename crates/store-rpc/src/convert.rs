@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Block, BlockNo, BodyId, CpmAddress, Flags, FolderState, Keyword, KeywordTable, MailboxId, MailboxName,
-    ModSeq, Result, SpecialUse, Uid, UidSet, UidValidity, limits,
+    Block, BlockNo, BodyId, CpmAddress, EntryName, Flags, FolderState, Keyword, KeywordTable, MailboxId,
+    MailboxName, ModSeq, Result, SpecialUse, Uid, UidSet, UidValidity, limits,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
-    DateField, FlagAction, FolderEntry, HeaderField, QuotaLimits, ScramVerifier, SearchKey,
+    DateField, FlagAction, FolderEntry, HeaderField, Metadata, MetadataChange, QuotaLimits, ScramVerifier,
+    SearchKey,
 };
 
 use crate::error::invalid;
@@ -24,6 +25,33 @@ pub(crate) fn address(text: &str) -> Result<CpmAddress> {
 
 pub(crate) fn name(text: &str) -> Result<MailboxName> {
     MailboxName::parse(text).map_err(|e| invalid(&e.to_string()))
+}
+
+/// The folder of a number, none for the account itself.
+pub(crate) fn mailbox_or_account(n: u64) -> Option<MailboxId> {
+    (n != 0).then_some(MailboxId(n))
+}
+
+pub(crate) fn metadata_change(entry: pb::MetadataEntry) -> Result<MetadataChange> {
+    let name = EntryName::parse(entry.name.as_bytes()).map_err(|e| invalid(&e.to_string()))?;
+    Ok((name, entry.value))
+}
+
+pub(crate) fn metadata_change_pb((name, value): MetadataChange) -> pb::MetadataEntry {
+    pb::MetadataEntry { name: name.to_string(), value }
+}
+
+pub(crate) fn metadata(entries: Vec<pb::MetadataEntry>) -> Result<Metadata> {
+    let value = |(name, value): MetadataChange| {
+        Ok((name, value.ok_or_else(|| invalid("a metadata entry has no value"))?))
+    };
+    entries.into_iter().map(|entry| metadata_change(entry).and_then(value)).collect()
+}
+
+pub(crate) fn metadata_pb(metadata: &Metadata) -> pb::get_metadata_response::Answer {
+    let entries =
+        metadata.iter().map(|(name, value)| metadata_change_pb((name.clone(), Some(value.clone()))));
+    pb::get_metadata_response::Answer { entries: entries.collect() }
 }
 
 pub(crate) fn uid(n: u32) -> Result<Uid> {

@@ -339,6 +339,32 @@ impl StoreService for StoreCalls {
         .await
     }
 
+    async fn get_metadata(
+        &self,
+        request: Request<pb::GetMetadataRequest>,
+    ) -> Result<Response<pb::GetMetadataResponse>, Status> {
+        self.call("GetMetadata", request, |store, ctx, q| async move {
+            let mailboxes: Vec<_> = q.mailboxes.into_iter().map(convert::mailbox_or_account).collect();
+            let all = store.metadata(&ctx, AccountId(q.account), &mailboxes).await?;
+            let answers = all.iter().map(convert::metadata_pb).collect();
+            Ok(pb::GetMetadataResponse { answers })
+        })
+        .await
+    }
+
+    async fn set_metadata(
+        &self,
+        request: Request<pb::SetMetadataRequest>,
+    ) -> Result<Response<pb::SetMetadataResponse>, Status> {
+        self.call("SetMetadata", request, |store, ctx, q| async move {
+            let mailbox = convert::mailbox_or_account(q.mailbox);
+            let changes = q.changes.into_iter().map(convert::metadata_change).collect::<Result<_, _>>()?;
+            store.set_metadata(&ctx, AccountId(q.account), mailbox, changes).await?;
+            Ok(pb::SetMetadataResponse {})
+        })
+        .await
+    }
+
     async fn get_status(
         &self,
         request: Request<pb::GetStatusRequest>,

@@ -281,6 +281,16 @@ async fn messages() {
         tier.local.vanished(&ctx, id, inbox, ModSeq(1)).await.expect("local")
     );
     tier.remote.claim_recent(&ctx, id, inbox, 401).await.expect("claimed");
+    let entry = |text: &str| model::EntryName::parse(text.as_bytes()).expect("an entry");
+    for mailbox in [Some(inbox), None] {
+        let changes =
+            vec![(entry("/private/a"), Some(Bytes::from_static(b"\0"))), (entry("/private/b"), None)];
+        tier.remote.set_metadata(&ctx, id, mailbox, changes).await.expect("set");
+    }
+    let of = [Some(inbox), None, Some(model::MailboxId(u64::MAX))];
+    let theirs = tier.remote.metadata(&ctx, id, &of).await.expect("remote");
+    assert_eq!(theirs, tier.local.metadata(&ctx, id, &of).await.expect("local"));
+    assert_eq!(theirs.iter().map(|m| m.iter().count()).collect::<Vec<_>>(), [1, 1, 0]);
     assert_eq!(
         tier.remote.quota(&ctx, id).await.expect("remote"),
         tier.local.quota(&ctx, id).await.expect("local")

@@ -5,7 +5,9 @@ use kv::Versionstamp;
 use model::AccountId;
 
 use crate::keyspace::Keyspace;
-use crate::records::{AccountRecord, FeedEntry, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
+use crate::records::{
+    AccountRecord, FeedEntry, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, StateRecord,
+};
 
 /// Reads `input` as each kind of stored value.
 ///
@@ -26,6 +28,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, FolderRecord::decode, FolderRecord::encode);
     check(input, Ledger::decode, Ledger::encode);
     check(input, LogBatch::decode, LogBatch::encode);
+    check(input, MetadataRecord::decode, MetadataRecord::encode);
     check(input, Pending::decode, Pending::encode);
     check(input, StateRecord::decode, StateRecord::encode);
     check(input, model::Block::decode, model::Block::encode);

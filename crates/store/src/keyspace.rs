@@ -26,6 +26,7 @@
 //! | 8 Shares | body | `u64` LE: references beyond the first; absent for 0 | 8 B | copy, sweeper | sweeper |
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
+//! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
 //!
 //! | what | key after it | value | size | written by | read by |
 //! |---|---|---|---|---|---|
@@ -48,6 +49,10 @@
 //! rows of the folder at hand that have one of these bodies. Entries go with their body. The value stands there whole,
 //! since SEARCH asks for parts of it: a scan of these short keys answers, and no message is opened.
 //!
+//! `Metadata` has all entries of a folder in one value for each scope: there are few, they are small, and a client asks
+//! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands
+//! under the shared scope, what a subscriber's devices say to each other under the private one.
+//!
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
 //! [`AccountRecord`]: crate::records::AccountRecord
@@ -57,10 +62,11 @@
 //! [`FolderRecord`]: crate::records::FolderRecord
 //! [`StateRecord`]: crate::records::StateRecord
 //! [`LogBatch`]: crate::records::LogBatch
+//! [`MetadataRecord`]: crate::records::MetadataRecord
 
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
-use model::{AccountId, BlockNo, BodyId, CpmAddress, MailboxId, MailboxName, ModSeq, Partition};
+use model::{AccountId, BlockNo, BodyId, CpmAddress, EntryScope, MailboxId, MailboxName, ModSeq, Partition};
 use store_api::NodeId;
 
 /// The version of the whole layout, stored under [`Area::Schema`].
@@ -110,6 +116,8 @@ pub enum Subspace {
     Chunk = 9,
     /// Bodies by the headers that clients search.
     Header = 10,
+    /// Metadata entries of folders and of the account.
+    Metadata = 11,
 }
 
 /// What a key of [`Area::Cluster`] holds.
@@ -507,6 +515,24 @@ impl Keyspace {
         key.u64(body.0).done()
     }
 
+    /// The metadata entries of one scope of a folder, or of the account itself for none.
+    pub fn metadata(&self, account: AccountId, mailbox: Option<MailboxId>, scope: EntryScope) -> Bytes {
+        let scope = match scope {
+            EntryScope::Shared => 0,
+            EntryScope::Private => 1,
+        };
+        self.metadata_prefix(account, mailbox).u8(scope).done()
+    }
+
+    /// All metadata entries of a folder.
+    pub fn metadata_of_folder(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.metadata_prefix(account, Some(mailbox)).done())
+    }
+
+    fn metadata_prefix(&self, account: AccountId, mailbox: Option<MailboxId>) -> Key {
+        self.sub(account, Subspace::Metadata).u64(mailbox.map_or(0, |mailbox| mailbox.0))
+    }
+
     /// All values of a header, with their bodies.
     pub fn header_values(&self, account: AccountId, header: IndexedHeader) -> KeyRange {
         KeyRange::of_prefix(self.sub(account, Subspace::Header).u8(header as u8).done())
@@ -531,6 +557,7 @@ pub enum TreeKey {
 const _: () = assert!(model::limits::ADDRESS_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
 const _: () = assert!(model::limits::FOLDER_NAME_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
 const _: () = assert!(cpm_mime::limits::FACT_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
+const _: () = assert!(model::limits::ENTRIES_BYTES_MAX + 64 < kv::limits::VALUE_BYTES_MAX);
 const _: () = assert!(model::limits::BODY_CHUNK_BYTES + 10 < kv::limits::VALUE_BYTES_MAX);
 
 #[cfg(test)]
@@ -563,6 +590,11 @@ mod tests {
             (
                 keys.header(ACCOUNT, IndexedHeader::ConversationId, b"AbC", BodyId(5)),
                 "701012300000000000420a026162630000000000000005",
+            ),
+            (keys.metadata(ACCOUNT, None, EntryScope::Shared), "701012300000000000420b000000000000000000"),
+            (
+                keys.metadata(ACCOUNT, Some(MailboxId(3)), EntryScope::Private),
+                "701012300000000000420b000000000000000301",
             ),
         ] {
             let octets: Vec<u8> = (0..expected.len())

@@ -6,4 +6,5 @@ pub(crate) mod expunge;
 pub(crate) mod flags;
 pub(crate) mod folders;
 pub(crate) mod marks;
+pub(crate) mod metadata;
 pub(crate) mod staged;

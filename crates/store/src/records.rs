@@ -10,6 +10,7 @@ mod feed;
 mod folder;
 mod ledger;
 mod log;
+mod metadata;
 mod pending;
 mod state;
 
@@ -18,5 +19,6 @@ pub use feed::{FeedEntry, FeedItem};
 pub use folder::FolderRecord;
 pub use ledger::{BATCHES_REMEMBERED, Ledger};
 pub use log::{ChangeKind, LogBatch, LogEntry};
+pub use metadata::MetadataRecord;
 pub use pending::Pending;
 pub use state::StateRecord;

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use cpm_mime::{Limits, MessageIndex};
 use kv::{Engine, ReadMode};
 use model::limits::{
-    APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, INFOS_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
+    APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX,
+    METADATA_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
 };
 use model::{
-    AccountId, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
-    ModSeq, PARTITIONS, Partition, Result, SpecialUse, UidSet,
+    AccountId, BodyId, CpmAddress, EntryScope, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
+    MailboxName, ModSeq, PARTITIONS, Partition, Result, SpecialUse, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
-    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Missing,
-    NewAccount, Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
+    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata,
+    MetadataChange, Missing, NewAccount, Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest,
+    StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -33,8 +35,9 @@ use crate::mutations::expunge::Expunge;
 use crate::mutations::flags::ChangeFlags;
 use crate::mutations::folders::{CreateFolder, DeleteFolder, RenameFolder, Subscribe};
 use crate::mutations::marks::ClaimRecent;
+use crate::mutations::metadata::SetMetadata;
 use crate::mutations::staged::Stage;
-use crate::records::StateRecord;
+use crate::records::{MetadataRecord, StateRecord};
 use crate::retry::{Retry, reading};
 use crate::shared::{Shared, authorize};
 use crate::snapshot::{load_folder, vanished};
@@ -251,6 +254,30 @@ async fn read_vanished(
     Ok(gone)
 }
 
+async fn read_metadata(
+    shared: &Shared,
+    account: AccountId,
+    mailboxes: &[Option<MailboxId>],
+) -> std::result::Result<Vec<Metadata>, Failure> {
+    let of_folder = |mailbox: &Option<MailboxId>| {
+        [EntryScope::Private, EntryScope::Shared].map(|scope| shared.keys.metadata(account, *mailbox, scope))
+    };
+    let keys: Vec<Bytes> = mailboxes.iter().flat_map(of_folder).collect();
+    let values = reading!(Ok(shared.begin("metadata").get_many(&keys, ReadMode::Snapshot).await?));
+    let mut all = Vec::with_capacity(mailboxes.len());
+    for (keys, values) in keys.chunks(2).zip(values.chunks(2)) {
+        let mut metadata = Metadata::default();
+        for (key, raw) in keys.iter().zip(values) {
+            if let Some(raw) = raw {
+                let record = MetadataRecord::decode(raw).ok_or_else(|| corrupt("metadata", key))?;
+                metadata.extend(record.entries);
+            }
+        }
+        all.push(metadata);
+    }
+    Ok(all)
+}
+
 /// Answers `NoPermission` to anyone but the operator.
 fn operator(ctx: &Ctx) -> Result<()> {
     match ctx.requestor {
@@ -411,6 +438,42 @@ impl MailStore for Store {
         measured!(self, ctx, Status, {
             authorize(ctx, account)?;
             self.read(ctx, read_states(&self.shared, account, mailboxes)).await
+        })
+    }
+
+    async fn metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[Option<MailboxId>],
+    ) -> Result<Vec<Metadata>> {
+        measured!(self, ctx, Metadata, {
+            authorize(ctx, account)?;
+            if mailboxes.len() > METADATA_PER_REQUEST_MAX {
+                return Err(invalid("metadata of more than 64 folders was asked for"));
+            }
+            self.read(ctx, read_metadata(&self.shared, account, mailboxes)).await
+        })
+    }
+
+    async fn set_metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        changes: Vec<MetadataChange>,
+    ) -> Result<()> {
+        measured!(self, ctx, SetMetadata, {
+            authorize(ctx, account)?;
+            for (name, value) in &changes {
+                let octets = value.as_ref().map_or(0, Bytes::len);
+                if !name.is_settable() || octets > ENTRY_VALUE_BYTES_MAX {
+                    return Err(invalid(
+                        "a metadata entry is one that has no value, or its value is too large",
+                    ));
+                }
+            }
+            self.change(ctx, account, SetMetadata { mailbox, changes, request_id: ctx.request_id }).await
         })
     }
 

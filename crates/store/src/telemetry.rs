@@ -31,6 +31,8 @@ operations! {
     Folder => "folder",
     Vanished => "vanished",
     ClaimRecent => "claim_recent",
+    Metadata => "metadata",
+    SetMetadata => "set_metadata",
     StageBody => "stage_body",
     Append => "append",
     Replace => "replace",

@@ -236,6 +236,8 @@ impl<'t> Work<'t> {
         let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
         for mailbox in gone {
             self.trx.clear(&self.shared.keys.folder(self.account, *mailbox));
+            let metadata = self.shared.keys.metadata_of_folder(self.account, *mailbox);
+            self.trx.clear_range(&metadata.begin, &metadata.end);
         }
         for entry in put {
             let key = self.shared.keys.folder(self.account, entry.id);
@@ -274,10 +276,15 @@ impl<'t> Work<'t> {
         request: u64,
     ) {
         self.ledger.tree_version += 1;
-        self.ledger_dirty = true;
         self.tree_changed = true;
         self.tree = Some(Arc::new(FolderTree::new(self.ledger.tree_version, folders, subscribed)));
-        self.feed.push(FeedItem { mailbox: None, modseq: ModSeq(0), kind, request, device: Vec::new() });
+        self.note(None, kind, request);
+    }
+
+    /// Notes a change that has no MODSEQ, of a folder or of the account itself.
+    pub(crate) fn note(&mut self, mailbox: Option<MailboxId>, kind: ChangeKind, request: u64) {
+        self.ledger_dirty = true;
+        self.feed.push(FeedItem { mailbox, modseq: ModSeq(0), kind, request, device: Vec::new() });
     }
 
     /// Whether the tree has room for `more` folders.

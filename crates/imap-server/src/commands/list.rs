@@ -1,6 +1,6 @@
 //! `LIST`, basic and extended, and `LSUB`.
 //!
-//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN), RFC 3501
+//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 9590 (METADATA), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN), RFC 3501
 //! §6.3.9 (LSUB). Answers OK; BAD for names that are not in the connection's encoding.
 //!
 //! Children and special uses are told in every LIST, which RFC 5258 §3 and RFC 6154 §2 allow: clients ask for them anyway.
@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use imap_wire::MailboxArg;
 use imap_wire::command::{List, ListReturn, ListSelection, Lsub};
 use imap_wire::response::{self, ListData};
+use model::limits::METADATA_PER_REQUEST_MAX;
 use model::{HIERARCHY_SEPARATOR, MailboxName};
 use store_api::FolderTree;
 
-use crate::commands::status;
+use crate::commands::{metadata, status};
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::Session;
@@ -142,6 +143,15 @@ async fn write(
             states = session.store().status(&session.ctx(), session.account()?, &ids).await?;
         }
         let mut states = states.into_iter();
+        let mut all_metadata = Vec::new();
+        if returns.metadata.is_some() {
+            let ids: Vec<_> =
+                page.iter().filter_map(|(name, _)| tree.find(name)).map(|entry| Some(entry.id)).collect();
+            for ids in ids.chunks(METADATA_PER_REQUEST_MAX) {
+                all_metadata.extend(metadata::read(session, ids).await?);
+            }
+        }
+        let mut all_metadata = all_metadata.into_iter();
         for (name, line) in page {
             write_line(session, out, tree, name, line, show);
             if let (Some(items), Some(mailbox)) = (&returns.status, selectable(tree, name)) {
@@ -149,6 +159,9 @@ async fn write(
                 if let Some(state) = states.next().flatten() {
                     status::line(session, out, mailbox, name, &state, items).await?;
                 }
+            }
+            if let (Some(entries), Some(entry)) = (&returns.metadata, tree.find(name)) {
+                metadata::line(session, out, entry, all_metadata.next().unwrap_or_default(), entries);
             }
             out.relieve().await?;
         }

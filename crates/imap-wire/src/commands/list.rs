@@ -7,12 +7,16 @@
 //! list-select-opt  = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"
 //! mbox-or-pat      = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
 //! return-option    = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" /
-//!                    "STATUS" SP "(" status-att *(SP status-att) ")"
+//!                    "STATUS" SP "(" status-att *(SP status-att) ")" /
+//!                    "METADATA" SP "(" entry *(SP entry) ")"
 //! ```
 //!
-//! Source: RFC 9051 §9, RFC 5258 §6, RFC 5819 §4, RFC 6154 §6.
+//! Source: RFC 9051 §9, RFC 5258 §6, RFC 5819 §4, RFC 6154 §6, RFC 9590 §5.
+
+use model::EntryName;
 
 use crate::command::Command;
+use crate::commands::metadata;
 use crate::commands::status::{self, StatusItem};
 use crate::cursor::Cursor;
 use crate::error::{Fail, Parse};
@@ -62,6 +66,8 @@ pub struct ListReturn {
     pub special_use: bool,
     /// `STATUS (...)`
     pub status: Option<Vec<StatusItem>>,
+    /// `METADATA (...)`: these entries.
+    pub metadata: Option<Vec<EntryName>>,
 }
 
 pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
@@ -125,6 +131,10 @@ fn return_options(c: &mut Cursor<'_>) -> Parse<ListReturn> {
                 c.space("status items")?;
                 options.status = Some(status::items(c)?);
             }
+            b"METADATA" => {
+                c.space("names of metadata entries")?;
+                options.metadata = Some(metadata::entry_list(c)?);
+            }
             _ => return Err(Fail::syntax("one of the LIST return options is not known")),
         }
         Ok(())
@@ -154,6 +164,7 @@ mod tests {
             children: true,
             special_use: true,
             status: Some(vec![StatusItem::Messages, StatusItem::Size]),
+            metadata: None,
         };
         check("LIST \"\" \"\"", Command::List(basic("", &[""])));
         check("LIST /usr/staff/jones \"\"", Command::List(basic("/usr/staff/jones", &[""])));
@@ -179,6 +190,18 @@ mod tests {
         check("LIST \"\" % RETURN (SUBSCRIBED CHILDREN SPECIAL-USE STATUS (MESSAGES SIZE))", {
             Command::List(List { returns: Some(all_returns), ..basic("", &["%"]) })
         });
+    }
+
+    #[test]
+    fn metadata() {
+        let entry = |text: &str| EntryName::parse(text.as_bytes()).expect("an entry");
+        let entries = vec![entry("/private/a"), entry("/shared/b")];
+        let returns = ListReturn { metadata: Some(entries), ..ListReturn::default() };
+        check("LIST \"\" * RETURN (METADATA (/private/a \"/shared/b\"))", {
+            Command::List(List { returns: Some(returns), ..basic("", &["*"]) })
+        });
+        refuse("LIST \"\" * RETURN (METADATA)", "names of metadata entries");
+        refuse("LIST \"\" * RETURN (METADATA (a))", "a path");
     }
 
     #[test]

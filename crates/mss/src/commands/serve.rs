@@ -183,6 +183,8 @@ fn imap_options(
         tls,
         cleartext_login: CleartextLogin::Loopback,
         decoy_key: Some(decoy_key),
+        comment: Some(settings.imap.comment.clone()).filter(|text| !text.is_empty()),
+        admin: Some(settings.imap.admin.clone()).filter(|text| !text.is_empty()),
         limits: imap_server::Limits {
             connections_max: limits.connections_max,
             connections_per_address_max: limits.connections_per_address_max,

@@ -28,11 +28,13 @@ pub enum ChangeKind {
     Subscriptions = 8,
     /// The account was removed.
     Removed = 9,
+    /// Metadata entries changed.
+    Metadata = 10,
 }
 
 impl ChangeKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Append,
         Self::Flags,
         Self::Expunge,
@@ -42,6 +44,7 @@ impl ChangeKind {
         Self::Folders,
         Self::Subscriptions,
         Self::Removed,
+        Self::Metadata,
     ];
 
     /// The kind of that number.

@@ -8,4 +8,5 @@ mod expunging;
 mod flagging;
 mod folders;
 mod harness;
+mod metadata;
 mod searching;
