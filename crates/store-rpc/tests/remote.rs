@@ -287,7 +287,7 @@ async fn messages() {
             vec![(entry("/private/a"), Some(Bytes::from_static(b"\0"))), (entry("/private/b"), None)];
         tier.remote.set_metadata(&ctx, id, mailbox, changes).await.expect("set");
     }
-    let of = [Some(inbox), None, Some(model::MailboxId(u64::MAX))];
+    let of = [Some(inbox), None, Some(MailboxId(u64::MAX))];
     let theirs = tier.remote.metadata(&ctx, id, &of).await.expect("remote");
     assert_eq!(theirs, tier.local.metadata(&ctx, id, &of).await.expect("local"));
     assert_eq!(theirs.iter().map(|m| m.iter().count()).collect::<Vec<_>>(), [1, 1, 0]);
