@@ -250,7 +250,8 @@ impl Transaction for EmbeddedTransaction {
     }
 
     fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]) {
-        if self.admit(key.len(), key.first().copied(), prefix.len() + 10) {
+        let value_bytes = prefix.len() + 10 + kv::limits::STAMP_POSITION_BYTES;
+        if self.admit(key.len(), key.first().copied(), value_bytes) {
             self.writes.set_stamped_value(Bytes::copy_from_slice(key), Bytes::copy_from_slice(prefix));
         }
     }

@@ -224,7 +224,7 @@ pub trait Transaction: Send {
     /// Writes `prefix ‖ versionstamp (10 bytes) ‖ suffix` = `value`, the versionstamp being that of the commit.
     fn set_versionstamped_key(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]);
 
-    /// Writes `key` = `prefix ‖ versionstamp (10 bytes)`.
+    /// Writes `key` = `prefix ‖ versionstamp (10 bytes)`. Counts as [`crate::limits::STAMP_POSITION_BYTES`] more.
     fn set_versionstamped_value(&mut self, key: &[u8], prefix: &[u8]);
 
     /// Adds a conflict range `[begin, end)` by hand.

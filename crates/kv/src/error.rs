@@ -10,8 +10,11 @@ pub enum ErrorKind {
     /// The transaction lived longer than [`crate::limits::TRANSACTION_MS_MAX`]. Nothing was written. Retry,
     /// with less work.
     TooOld,
-    /// The commit may or may not have happened (`commit_unknown_result`). Retry only what is idempotent, or
-    /// what can find out whether it happened.
+    /// The engine is behind or throttles this kind of work. Nothing was written. Retry, after a pause.
+    Busy,
+    /// The commit may or may not have happened (`commit_unknown_result`), and may even happen a little later. Retry only
+    /// what is idempotent, or what reads, in [`crate::ReadMode::Serializable`], whether it happened: then one of the
+    /// two conflicts.
     CommitUnknown,
     /// A key, value or transaction is over its limit. Nothing was written. Do not retry.
     TooLarge,
@@ -27,7 +30,7 @@ impl ErrorKind {
     /// Whether a fresh attempt of the same transaction may succeed, and no attempt before it can have
     /// committed.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Conflict | Self::TooOld)
+        matches!(self, Self::Conflict | Self::TooOld | Self::Busy)
     }
 
     /// A short stable name for logs and metric labels.
@@ -35,6 +38,7 @@ impl ErrorKind {
         match self {
             Self::Conflict => "conflict",
             Self::TooOld => "too_old",
+            Self::Busy => "busy",
             Self::CommitUnknown => "commit_unknown",
             Self::TooLarge => "too_large",
             Self::Unavailable => "unavailable",

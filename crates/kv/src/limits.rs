@@ -2,8 +2,14 @@
 //!
 //! Source: FoundationDB documentation, "Known Limitations".
 
-/// Largest key, bytes. Longer keys fail the write that carries them with [`crate::ErrorKind::TooLarge`].
-pub const KEY_BYTES_MAX: usize = 10_000;
+/// Bytes of a key that FoundationDB allows and that are kept back: for the prefix of an installation that shares a
+/// cluster with others.
+pub const PREFIX_BYTES_MAX: usize = 32;
+/// Bytes that FoundationDB appends to a versionstamped key or value on its way: where the stamp goes. They count against
+/// the limit of the value, and are kept back from that of the key.
+pub const STAMP_POSITION_BYTES: usize = 4;
+/// Largest key, bytes: FoundationDB's 10 000, less what is kept back. Longer keys fail the write that carries them with [`crate::ErrorKind::TooLarge`].
+pub const KEY_BYTES_MAX: usize = 10_000 - PREFIX_BYTES_MAX - STAMP_POSITION_BYTES;
 /// Largest value, bytes. Longer values fail the write that carries them with [`crate::ErrorKind::TooLarge`].
 pub const VALUE_BYTES_MAX: usize = 100_000;
 /// Largest transaction, bytes: keys and values written plus the keys of all conflict ranges.

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use kv_embedded::{EmbeddedEngine, OpenError};
+use kv_fdb::FdbEngine;
 
 use crate::settings::{EngineName, Overrides, Settings};
 
@@ -17,6 +20,10 @@ pub struct EngineFlags {
     /// Engine underneath [default: embedded]
     #[arg(long, global = true, value_name = "NAME")]
     engine: Option<EngineName>,
+    /// FoundationDB cluster file, for --engine fdb [default: $FDB_CLUSTER_FILE, ./fdb.cluster or
+    /// /etc/foundationdb/fdb.cluster]
+    #[arg(long, global = true, value_name = "FILE")]
+    cluster_file: Option<PathBuf>,
 }
 
 impl EngineFlags {
@@ -25,6 +32,7 @@ impl EngineFlags {
         flags
             .set("data.dir", self.data.map(|path| path.to_string_lossy().into_owned()))
             .set("data.engine", self.engine.map(|name| name.to_string()))
+            .set("fdb.cluster_file", self.cluster_file.map(|path| path.to_string_lossy().into_owned()))
     }
 }
 
@@ -32,6 +40,8 @@ impl EngineFlags {
 pub enum OpenEngine {
     /// One directory, one process.
     Embedded(Arc<EmbeddedEngine>),
+    /// A cluster, shared with other processes.
+    Fdb(Arc<FdbEngine>),
 }
 
 impl OpenEngine {
@@ -42,6 +52,7 @@ impl OpenEngine {
     pub async fn open(settings: &Settings) -> anyhow::Result<Self> {
         match settings.data.engine {
             EngineName::Embedded => open_embedded(settings).await,
+            EngineName::Fdb => open_fdb(settings).await,
         }
     }
 
@@ -49,6 +60,7 @@ impl OpenEngine {
     pub fn kv(&self) -> Arc<dyn kv::Engine> {
         match self {
             Self::Embedded(engine) => engine.clone(),
+            Self::Fdb(engine) => engine.clone(),
         }
     }
 
@@ -56,6 +68,8 @@ impl OpenEngine {
     pub async fn fatal(&self) -> String {
         match self {
             Self::Embedded(engine) => engine.fatal().await,
+            // Whatever happens to a cluster, the client goes on when it is back.
+            Self::Fdb(_) => std::future::pending().await,
         }
     }
 
@@ -67,6 +81,7 @@ impl OpenEngine {
                 // Waits for a sync of the disk.
                 tokio::task::spawn_blocking(move || engine.close()).await?;
             }
+            Self::Fdb(engine) => engine.close(),
         }
         Ok(())
     }
@@ -84,6 +99,34 @@ async fn open_embedded(settings: &Settings) -> anyhow::Result<OpenEngine> {
     let engine =
         opened.with_context(|| format!("data.dir: {} cannot be opened", settings.data.dir.display()))?;
     Ok(OpenEngine::Embedded(engine))
+}
+
+async fn open_fdb(settings: &Settings) -> anyhow::Result<OpenEngine> {
+    let fdb = &settings.fdb;
+    let named = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    let options = kv_fdb::Options {
+        cluster_file: named(&fdb.cluster_file),
+        library: named(&fdb.library),
+        api_version: fdb.api_version,
+        prefix: fdb.prefix.clone().into_bytes(),
+        connect_max: Duration::from_secs(fdb.connect_seconds_max),
+        transaction_max: Duration::from_secs(fdb.transaction_seconds_max),
+    };
+    let engine = FdbEngine::open(options).await.map_err(|error| {
+        let key = match &error {
+            kv_fdb::OpenError::Library(_) => "fdb.library",
+            kv_fdb::OpenError::LibraryTooOld { .. } | kv_fdb::OpenError::ApiVersion { .. } => {
+                "fdb.api_version"
+            }
+            kv_fdb::OpenError::Prefix { .. } => "fdb.prefix",
+            kv_fdb::OpenError::Unreachable { .. }
+            | kv_fdb::OpenError::ClusterFile { .. }
+            | kv_fdb::OpenError::ClusterFileMalformed { .. } => "fdb.cluster_file",
+            _ => "data.engine",
+        };
+        anyhow::Error::new(error).context(key)
+    })?;
+    Ok(OpenEngine::Fdb(engine))
 }
 
 /// Whether a directory could not be opened because another process serves it.

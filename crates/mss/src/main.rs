@@ -41,6 +41,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Dropped last: the FoundationDB client must not run when the process ends.
+    let _network = kv_fdb::NetworkGuard::new();
     // Another part of the process may have chosen the provider already; it can only be this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Arguments::parse().command {

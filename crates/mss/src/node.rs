@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use feed::Feed;
 use store::Store;
 use store_api::{ChangeFeed, MailStore};
 
 use crate::engine::OpenEngine;
-use crate::settings::Settings;
+use crate::settings::{EngineName, Settings};
 
 /// Name of the socket in the data directory, on which a running server takes requests of tools beside it.
 pub const SOCKET: &str = "mss.sock";
@@ -62,6 +63,30 @@ impl Node {
     /// The feed as its callers see it.
     pub fn change_feed(&self) -> Arc<dyn ChangeFeed> {
         self.feed.clone()
+    }
+}
+
+/// Keeps other servers off the data directory for as long as the value lives. The embedded engine sees to that itself,
+/// and gets none.
+///
+/// # Errors
+/// When another server has it, or it cannot be made.
+pub fn claim(settings: &Settings) -> anyhow::Result<Option<std::fs::File>> {
+    let directory = &settings.data.dir;
+    match settings.data.engine {
+        EngineName::Embedded => Ok(None),
+        EngineName::Fdb => {
+            let unusable = || format!("data.dir: {} cannot be used", directory.display());
+            std::fs::create_dir_all(directory).with_context(unusable)?;
+            let file = std::fs::File::create(directory.join("serve.lock")).with_context(unusable)?;
+            match file.try_lock() {
+                Ok(()) => Ok(Some(file)),
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    anyhow::bail!("data.dir: {} is served by another process", directory.display())
+                }
+                Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(unusable),
+            }
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub imap: Imap,
     /// Certificate of the IMAP listeners.
     pub tls: Tls,
+    /// The FoundationDB cluster, when that is the engine.
+    pub fdb: Fdb,
     /// The listener for metrics and health.
     pub admin: Admin,
     /// The storage tier's gRPC listener.
@@ -39,7 +41,7 @@ pub struct Settings {
 pub struct Data {
     /// Which engine holds the data.
     pub engine: EngineName,
-    /// Directory of the embedded engine; made if it is not there.
+    /// Directory of the embedded engine and of what a server keeps beside it; made if it is not there.
     pub dir: PathBuf,
     /// Writes are refused while the file system has less than this free, bytes.
     pub free_bytes_min: u64,
@@ -51,14 +53,35 @@ pub struct Data {
 pub enum EngineName {
     /// One directory of this machine.
     Embedded,
+    /// A FoundationDB cluster.
+    Fdb,
 }
 
 impl std::fmt::Display for EngineName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Embedded => "embedded",
+            Self::Fdb => "fdb",
         })
     }
+}
+
+/// `[fdb]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fdb {
+    /// Cluster file; empty for `FDB_CLUSTER_FILE`, then `./fdb.cluster`, then `/etc/foundationdb/fdb.cluster`.
+    pub cluster_file: PathBuf,
+    /// Client library; empty for the installed `libfdb_c.so`.
+    pub library: PathBuf,
+    /// Version of the client library's interface.
+    pub api_version: i32,
+    /// What all keys begin with, so that several installations can share a cluster.
+    pub prefix: String,
+    /// Seconds to wait for the cluster's first answer.
+    pub connect_seconds_max: u64,
+    /// Seconds that a transaction may take, with all its waiting.
+    pub transaction_seconds_max: u64,
 }
 
 /// `[imap]`.
@@ -177,6 +200,19 @@ impl Default for Data {
     }
 }
 
+impl Default for Fdb {
+    fn default() -> Self {
+        Self {
+            cluster_file: PathBuf::new(),
+            library: PathBuf::new(),
+            api_version: 730,
+            prefix: String::new(),
+            connect_seconds_max: 10,
+            transaction_seconds_max: 15,
+        }
+    }
+}
+
 impl Default for Imap {
     fn default() -> Self {
         Self {
@@ -292,7 +328,23 @@ impl Settings {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             anyhow::bail!("tls.certificate and tls.key must be set both or neither");
         }
+        if self.fdb.prefix.len() > kv_fdb::limits::PREFIX_BYTES_MAX {
+            anyhow::bail!(
+                "fdb.prefix has {} bytes, but must have {} at most",
+                self.fdb.prefix.len(),
+                kv_fdb::limits::PREFIX_BYTES_MAX
+            );
+        }
         for (key, value, low, high) in [
+            // A negative one is far above the bound.
+            (
+                "fdb.api_version",
+                i64::from(self.fdb.api_version) as u64,
+                kv_fdb::limits::API_VERSION_MIN as u64,
+                kv_fdb::limits::API_VERSION_MAX as u64,
+            ),
+            ("fdb.connect_seconds_max", self.fdb.connect_seconds_max, 1, 600),
+            ("fdb.transaction_seconds_max", self.fdb.transaction_seconds_max, 6, 600),
             ("limits.connections_max", self.limits.connections_max as u64, 1, 10_000_000),
             (
                 "limits.connections_per_address_max",
@@ -393,6 +445,10 @@ mod tests {
             (None, Some(("MSS_LIMITS__CONNECTIONS_MAX", "many")), "connections_max"),
             (None, Some(("MSS_LIMIT__CONNECTIONS_MAX", "1")), "limit"),
             (Some("[log]\nformat = 'xml'\n"), None, "format"),
+            (Some("[data]\nengine = 'sqlite'\n"), None, "engine"),
+            (Some("[fdb]\napi_version = 700\n"), None, "fdb.api_version"),
+            (Some("[fdb]\nprefix = 'a name that is longer than 32 bytes'\n"), None, "fdb.prefix"),
+            (Some("[fdb]\nconnect_seconds_max = 0\n"), None, "fdb.connect_seconds_max"),
         ] {
             let env: Vec<_> = env.into_iter().collect();
             let error = load(file, &env, Overrides::default()).expect_err(names).to_string();

@@ -35,7 +35,7 @@ impl From<Failure> for Error {
 /// What an engine's error means to a caller: the only place where one becomes the other.
 fn engine_error(error: &kv::Error) -> Error {
     let (kind, text) = match error.kind() {
-        kv::ErrorKind::Conflict | kv::ErrorKind::TooOld => {
+        kv::ErrorKind::Conflict | kv::ErrorKind::TooOld | kv::ErrorKind::Busy => {
             (ErrorKind::Contended, "too many changes at once; try again")
         }
         kv::ErrorKind::CommitUnknown => (ErrorKind::CommitUnknown, "the change may or may not have happened"),

@@ -25,6 +25,7 @@ pub(super) async fn long_keys_and_values_are_refused(ground: Ground) {
         |trx, ground| trx.atomic(AtomicOp::Add, &long_key(ground, KEY_BYTES_MAX + 1), &[1]),
         |trx, ground| trx.set_versionstamped_key(&long_key(ground, KEY_BYTES_MAX - 9), b"", b""),
         |trx, ground| trx.set(&ground.key("a"), &vec![0; VALUE_BYTES_MAX + 1]),
+        |trx, ground| trx.set_versionstamped_value(&ground.key("a"), &vec![0; VALUE_BYTES_MAX - 13]),
         |trx, ground| trx.atomic(AtomicOp::ByteMax, &ground.key("a"), &vec![0; VALUE_BYTES_MAX + 1]),
     ];
     for (number, write) in writes.iter().enumerate() {

@@ -33,7 +33,7 @@ pub struct Arguments {
     #[command(flatten)]
     engine: EngineFlags,
     /// Storage node to ask instead: http://HOST:PORT or unix:/PATH
-    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data", "engine"])]
+    #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data", "engine", "cluster_file"])]
     store: Option<Endpoint>,
     /// TOML file of settings, for data.dir and quota
     #[arg(long, global = true, value_name = "FILE")]

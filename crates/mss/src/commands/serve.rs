@@ -1,4 +1,4 @@
-//! `mss serve`: every role in one process, on the embedded engine.
+//! `mss serve`: every role in one process.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -18,7 +18,7 @@ use crate::node::{self, Node, Purpose};
 use crate::settings::{Overrides, Settings, listen_address};
 use crate::{logging, tls};
 
-/// Run everything in one process on one directory: IMAP, storage tier and change feed.
+/// Run everything in one process: IMAP, storage tier and change feed, on one directory or a FoundationDB cluster.
 ///
 /// Prints one line when it is ready: `ready imap=ADDR imaps=ADDR admin=ADDR rpc=ADDR`, each left out when it does not
 /// listen. SIGTERM and SIGINT drain: clients get `* BYE`, running commands end, within limits.drain_seconds_max.
@@ -80,6 +80,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         tokio::spawn(admin.serve(listener, stop.clone()));
     }
 
+    let _claim = node::claim(&settings)?;
     let node = Node::open(&settings, Purpose::Serve).await?;
     let socket = node::socket(&settings.data.dir);
     let rpc_address = rpc.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -133,7 +134,7 @@ async fn serve_rpc(
     let services = || {
         store_rpc::Services::new(node.mail_store(), node.change_feed(), store_rpc::ServicesOptions::default())
     };
-    // The directory is locked by this process: a socket in it is left from one that was killed.
+    // This process alone serves the directory: a socket in it is left from one that was killed.
     let _ = std::fs::remove_file(socket);
     let tools = UnixListener::bind(socket).with_context(|| format!("{} cannot be made", socket.display()))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
