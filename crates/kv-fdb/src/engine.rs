@@ -152,17 +152,26 @@ async fn first_answer(database: &Database, patience: Duration) -> Result<i64, Op
 /// What the client says of its connections, for the end of a sentence; nothing if it cannot say.
 async fn client_status(database: &Database) -> String {
     const PATIENCE: Duration = Duration::from_secs(1);
-    const BYTES_MAX: usize = 600;
     if !sys::has_client_status() {
         return String::new();
     }
     match tokio::time::timeout(PATIENCE, database.get_client_status()).await {
-        Ok(Ok(status)) => {
-            let text: String = String::from_utf8_lossy(&status).chars().take(BYTES_MAX).collect();
-            format!("; the client says {text}")
-        }
+        Ok(Ok(status)) => connections(&status),
         _ => String::new(),
     }
+}
+
+/// The part of the client's status that says where it tried: each address, and how far it came.
+fn connections(status: &[u8]) -> String {
+    const ADDRESSES_MAX: usize = 8;
+    let status: serde_json::Value = serde_json::from_slice(status).unwrap_or_default();
+    let mut told = Vec::new();
+    for connection in status["Connections"].as_array().into_iter().flatten().take(ADDRESSES_MAX) {
+        let text = |key: &str| connection[key].as_str().unwrap_or("?").to_owned();
+        let foreign = if connection["Compatible"] == false { ", of another release" } else { "" };
+        told.push(format!("{} {}{foreign}", text("Address"), text("Status")));
+    }
+    if told.is_empty() { String::new() } else { format!("; the client's connections: {}", told.join("; ")) }
 }
 
 /// The library's own version, for the log.
@@ -174,4 +183,23 @@ fn client_version() -> String {
 
 fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_client_tried() {
+        let status = br#"{"Healthy":false,"Connections":[
+            {"Address":"10.0.0.1:4500","Status":"connecting","Compatible":true},
+            {"Address":"10.0.0.2:4500","Status":"connected","Compatible":false}]}"#;
+        let told = connections(status);
+        assert!(
+            told.ends_with("10.0.0.1:4500 connecting; 10.0.0.2:4500 connected, of another release"),
+            "{told}"
+        );
+        assert_eq!(connections(b"not JSON"), "");
+        assert_eq!(connections(b"{}"), "");
+    }
 }
