@@ -28,6 +28,29 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// Whether there is, or was begun, a store in the directory. Looks only.
+    pub(crate) fn is_in(path: &Path) -> bool {
+        path.join(FORMAT).is_file()
+    }
+
+    /// Whether a new store may be made here: an empty directory, also one that is a mount point, or one in which
+    /// making it was begun. Any other belongs to somebody else.
+    fn check_free(path: &Path) -> Result<(), OpenError> {
+        if Self::is_in(path) {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(path).map_err(OpenError::io("list", path))? {
+            let name = entry.map_err(OpenError::io("list", path))?.file_name();
+            if ![LOCK, FORMAT, STORE, STORE_NEW, "lost+found"].iter().any(|ours| name == *ours) {
+                return Err(OpenError::Foreign {
+                    directory: path.to_owned(),
+                    found: name.to_string_lossy().chars().take(80).collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Creates the directory if need be, for its owner alone, and locks it.
     pub(crate) fn lock(path: &Path) -> Result<Self, OpenError> {
         let mut builder = DirBuilder::new();
@@ -35,6 +58,7 @@ impl Directory {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(OpenError::io("create", path))?;
+        Self::check_free(path)?;
         let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)

@@ -22,6 +22,11 @@ pub struct EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
+    /// Whether `directory` holds a store, for tools that must not begin one by mistake. Looks only, locks nothing.
+    pub fn is_in(directory: impl AsRef<Path>) -> bool {
+        Directory::is_in(directory.as_ref())
+    }
+
     /// Opens the engine in `directory`, which is created if it does not exist. Replays what a process that was
     /// killed left in the journal; blocks until that is done.
     ///

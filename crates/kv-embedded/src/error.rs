@@ -18,6 +18,14 @@ pub enum OpenError {
         /// The process that holds it, as it wrote down.
         holder: Option<u32>,
     },
+    /// The directory has files and no store: it is somebody else's.
+    #[error("{} has {found:?} in it and no store: name an empty directory", directory.display())]
+    Foreign {
+        /// The directory.
+        directory: PathBuf,
+        /// One of the files in it.
+        found: String,
+    },
     /// The directory was written by another version of this engine, or by something else.
     #[error("{}: the format is {found:?}, this version reads format {expected}", directory.display())]
     Format {

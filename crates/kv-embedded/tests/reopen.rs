@@ -65,6 +65,21 @@ fn another_format_is_refused_by_name() {
     );
 }
 
+#[test]
+fn a_directory_of_somebody_else_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("lost+found")).unwrap();
+    std::fs::write(directory.path().join("notes.txt"), "mine").unwrap();
+    let error = EmbeddedEngine::open(directory.path(), options()).err().unwrap();
+    assert!(matches!(&error, OpenError::Foreign { found, .. } if found == "notes.txt"), "{error}");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing was put into it");
+    std::fs::remove_file(directory.path().join("notes.txt")).unwrap();
+    EmbeddedEngine::open(directory.path(), options()).unwrap();
+    assert!(EmbeddedEngine::is_in(directory.path()));
+    std::fs::write(directory.path().join("notes.txt"), "beside a store").unwrap();
+    EmbeddedEngine::open(directory.path(), options()).unwrap();
+}
+
 #[tokio::test]
 async fn a_clear_of_too_much_is_refused_whole() {
     let directory = tempfile::tempdir().unwrap();

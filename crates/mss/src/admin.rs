@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::process;
+
 /// Most admin connections at once; more wait.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest wait for a request's head.
@@ -41,6 +43,7 @@ pub fn install_metrics(stop: CancellationToken) -> anyhow::Result<PrometheusHand
         .set_buckets_for_metric(Matcher::Suffix("_bytes".into()), &BYTES)?
         .set_buckets(&COUNTS)?
         .install_recorder()?;
+    process::describe();
     let upkeep = handle.clone();
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -49,22 +52,11 @@ pub fn install_metrics(stop: CancellationToken) -> anyhow::Result<PrometheusHand
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
                     upkeep.run_upkeep();
-                    record_process();
                 }
             }
         }
     });
     Ok(handle)
-}
-
-/// Gauges of the process itself, from `/proc`.
-fn record_process() {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return };
-    let resident_pages: f64 = statm.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
-    metrics::gauge!("process_resident_memory_bytes").set(resident_pages * 4096.0);
-    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-        metrics::gauge!("process_open_fds").set(files.count() as f64);
-    }
 }
 
 /// Whether the process should get traffic, as the load balancer is told.
@@ -129,7 +121,10 @@ impl Admin {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is allowed\n".into());
         }
         match request.uri().path() {
-            "/metrics" => text(StatusCode::OK, self.metrics.render()),
+            "/metrics" => {
+                process::record();
+                text(StatusCode::OK, self.metrics.render())
+            }
             "/healthz" => text(StatusCode::OK, "ok\n".into()),
             "/readyz" if self.readiness.is_ready() => text(StatusCode::OK, "ready\n".into()),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),

@@ -1,11 +1,11 @@
 //! The engine underneath, opened as the settings say: the one place that knows which there are.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kv::meter::MeteredEngine;
 use kv_embedded::{EmbeddedEngine, OpenError};
 use kv_fdb::FdbEngine;
 
@@ -16,23 +16,23 @@ use crate::settings::{EngineName, Overrides, Settings};
 pub struct EngineFlags {
     /// Directory of the data; made if it is not there [default: ./mss-data]
     #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
+    data: Option<String>,
     /// Engine underneath [default: embedded]
     #[arg(long, global = true, value_name = "NAME")]
     engine: Option<EngineName>,
     /// FoundationDB cluster file, for --engine fdb [default: $FDB_CLUSTER_FILE, ./fdb.cluster or
     /// /etc/foundationdb/fdb.cluster]
     #[arg(long, global = true, value_name = "FILE")]
-    cluster_file: Option<PathBuf>,
+    cluster_file: Option<String>,
 }
 
 impl EngineFlags {
     /// What these flags say of the settings, added to `flags`.
     pub fn over(self, flags: Overrides) -> Overrides {
         flags
-            .set("data.dir", self.data.map(|path| path.to_string_lossy().into_owned()))
+            .set("data.dir", self.data)
             .set("data.engine", self.engine.map(|name| name.to_string()))
-            .set("fdb.cluster_file", self.cluster_file.map(|path| path.to_string_lossy().into_owned()))
+            .set("fdb.cluster_file", self.cluster_file)
     }
 }
 
@@ -56,12 +56,12 @@ impl OpenEngine {
         }
     }
 
-    /// The engine as everything above sees it.
+    /// The engine as everything above sees it, its calls measured.
     pub fn kv(&self) -> Arc<dyn kv::Engine> {
-        match self {
+        MeteredEngine::new(match self {
             Self::Embedded(engine) => engine.clone(),
             Self::Fdb(engine) => engine.clone(),
-        }
+        })
     }
 
     /// Resolves, with the reason, once the engine has failed for good and the process must end.

@@ -7,6 +7,7 @@ mod commands;
 mod engine;
 mod logging;
 mod node;
+mod process;
 mod settings;
 mod tls;
 

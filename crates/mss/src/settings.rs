@@ -4,6 +4,8 @@
 //! `MSS_<SECTION>__<KEY>` (two underscores between section and key), flags. An unknown key or a value out of its
 //! bounds stops the start with one sentence that names the key.
 
+mod strict;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -279,32 +281,34 @@ impl Settings {
     /// # Errors
     /// One sentence that names the key, and says what is allowed.
     pub fn load(file: Option<&Path>, flags: Overrides) -> anyhow::Result<Self> {
-        let environment =
-            std::env::vars().filter(|(name, _)| name.starts_with("MSS_") && name.contains("__"));
-        Self::load_from(file, environment.collect(), flags)
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("MSS_")) else { continue };
+            let value = value
+                .into_string()
+                .map_err(|_| anyhow::anyhow!("the environment variable {name} is not UTF-8"))?;
+            variables.push((name.to_owned(), value));
+        }
+        Self::load_from(file, variables, flags)
     }
 
     fn load_from(
         file: Option<&Path>,
-        environment: std::collections::HashMap<String, String>,
+        environment: Vec<(String, String)>,
         flags: Overrides,
     ) -> anyhow::Result<Self> {
-        let mut builder = config::Config::builder();
+        let mut layers = Vec::new();
         if let Some(path) = file {
-            if !path.is_file() {
-                anyhow::bail!("--config: there is no file {}", path.display());
-            }
-            builder = builder.add_source(config::File::from(path).format(config::FileFormat::Toml));
+            layers.push(strict::file(path)?);
         }
-        builder = builder.add_source(
-            config::Environment::with_prefix("MSS")
-                .prefix_separator("_")
-                .separator("__")
-                .try_parsing(true)
-                .source(Some(environment)),
-        );
+        layers.push(strict::environment(environment.into_iter())?);
         for (key, value) in flags.0 {
-            builder = builder.set_override(key, value)?;
+            let path: Vec<&str> = key.split('.').collect();
+            layers.push(strict::nested(&path, toml::Value::String(value)));
+        }
+        let mut builder = config::Config::builder();
+        for layer in layers {
+            builder = builder.add_source(config::Config::try_from(&layer)?);
         }
         let settings: Self =
             builder.build().and_then(config::Config::try_deserialize).map_err(one_sentence)?;
@@ -322,6 +326,10 @@ impl Settings {
         ] {
             listen_address(key, value)?;
         }
+        if self.data.dir.as_os_str().is_empty() {
+            anyhow::bail!("data.dir is empty, but must name a directory");
+        }
+        check_log_level(&self.log.level)?;
         if !self.imap.tls_listen.is_empty() && self.tls.certificate.is_none() {
             anyhow::bail!("imap.tls_listen is set, so tls.certificate and tls.key must name PEM files");
         }
@@ -391,6 +399,31 @@ pub fn listen_address(key: &str, text: &str) -> anyhow::Result<Option<SocketAddr
     }
 }
 
+/// A listener's address as a flag gives it, still as text.
+///
+/// # Errors
+/// One sentence that says what is allowed.
+pub fn listen_text(text: &str) -> anyhow::Result<String> {
+    match listen_address("it", text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => anyhow::bail!("must be an IP address and port, like 127.0.0.1:1143, or empty for none"),
+    }
+}
+
+/// A word without a level is a target to the filter, which then lets everything of it through: a misspelt level.
+fn check_log_level(directives: &str) -> anyhow::Result<()> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in directives.split(',').map(str::trim) {
+        if !directive.contains('=') && !LEVELS.contains(&directive.to_lowercase().as_str()) {
+            anyhow::bail!(
+                "log.level has {directive:?}, but must be one of {} or directives like info,imap_server=debug",
+                LEVELS.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The config library's error in one line, with the key first.
 fn one_sentence(error: config::ConfigError) -> anyhow::Error {
     let text = error.to_string().replace('\n', " ");
@@ -437,15 +470,30 @@ mod tests {
     #[test]
     fn mistakes_name_the_key() {
         for (file, env, names) in [
-            (Some("[imap]\nlistne = 'x'\n"), None, "listne"),
+            (Some("[imap]\nlistne = 'x'\n"), None, "imap.listne"),
+            (Some("[imapp]\nlisten = 'x'\n"), None, "imapp"),
+            (Some("listen = 'x'\n"), None, "listen"),
+            (Some("imap = 3\n"), None, "imap"),
+            (Some("[imap]\nlisten = 1143\n"), None, "imap.listen"),
+            (Some("[limits]\nconnections_max = 1.5\n"), None, "limits.connections_max"),
+            (Some("[limits]\nconnections_max = '7'\n"), None, "limits.connections_max"),
+            (Some("[limits]\nconnections_max = true\n"), None, "limits.connections_max"),
+            (Some("[limits]\nconnections_max = -1\n"), None, "limits.connections_max"),
+            (Some("[limits]\nlogin_failures_max = 4294967296\n"), None, "limits.login_failures_max"),
+            (Some("[limits]\nconnections_max = 99999999999999999999\n"), None, "connections_max"),
+            (Some("[log\nlevel = 'info'\n"), None, "line 1"),
+            (Some("[log]\nlevel = 'loud'\n"), None, "log.level"),
+            (Some("[data]\ndir = ''\n"), None, "data.dir"),
+            (None, Some(("MSS_LIMITS__CONNECTIONS_MAX", "1.5")), "MSS_LIMITS__CONNECTIONS_MAX"),
+            (None, Some(("MSS_IMAP__LISTNE", "x")), "MSS_IMAP__LISTNE"),
             (Some("[imap]\nlisten = 'somewhere'\n"), None, "imap.listen"),
             (Some("[limits]\nidle_seconds_max = 5\n"), None, "limits.idle_seconds_max"),
             (Some("[imap]\ntls_listen = '127.0.0.1:993'\n"), None, "tls.certificate"),
             (Some("[tls]\nkey = '/k.pem'\n"), None, "tls.certificate"),
             (None, Some(("MSS_LIMITS__CONNECTIONS_MAX", "many")), "connections_max"),
             (None, Some(("MSS_LIMIT__CONNECTIONS_MAX", "1")), "limit"),
-            (Some("[log]\nformat = 'xml'\n"), None, "format"),
-            (Some("[data]\nengine = 'sqlite'\n"), None, "engine"),
+            (Some("[log]\nformat = 'xml'\n"), None, "log.format"),
+            (Some("[data]\nengine = 'sqlite'\n"), None, "data.engine"),
             (Some("[fdb]\napi_version = 700\n"), None, "fdb.api_version"),
             (Some("[fdb]\nprefix = 'a name that is longer than 32 bytes'\n"), None, "fdb.prefix"),
             (Some("[fdb]\nconnect_seconds_max = 0\n"), None, "fdb.connect_seconds_max"),

@@ -1,21 +1,24 @@
 //! `mss account`: provisioning, against a running server or a stopped one.
 
-use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use imap_server::credentials::derive_scram;
+use kv_embedded::EmbeddedEngine;
 use model::{CpmAddress, ErrorKind, limits};
 use secrecy::SecretSlice;
 use store_api::{Account, AccountState, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor};
 use store_rpc::{ClientOptions, Endpoint, RemoteStore};
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::engine::{self, EngineFlags};
 use crate::node::{self, Node, Purpose};
-use crate::settings::{Overrides, Settings};
+use crate::settings::{EngineName, Overrides, Settings};
 
 /// Lines of an import that are worked on at once: their commits share syncs.
 const IMPORT_AT_ONCE: usize = 64;
@@ -44,8 +47,9 @@ pub struct Arguments {
 enum Action {
     /// Create an account with INBOX, Default and RCSMessageStore.
     Add {
-        /// CPM address.
-        address: String,
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
@@ -53,40 +57,46 @@ enum Action {
     },
     /// Set a new password.
     Passwd {
-        /// CPM address.
-        address: String,
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
         #[command(flatten)]
         password: Password,
     },
     /// Set quota and state.
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
     Configure {
-        /// CPM address.
-        address: String,
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
         #[command(flatten)]
         quota: Quota,
         /// Refuse logins; nothing is lost.
-        #[arg(long, conflicts_with = "enable")]
+        #[arg(long, conflicts_with = "enable", group = "change")]
         disable: bool,
         /// Allow logins again.
-        #[arg(long)]
+        #[arg(long, group = "change")]
         enable: bool,
     },
     /// Print every address, one a line, in order.
     List,
     /// Print what is known of an account.
     Show {
-        /// CPM address.
-        address: String,
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
     },
     /// Remove an account with all it holds, for ever.
     Remove {
-        /// CPM address.
-        address: String,
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
     },
     /// Create accounts from a CSV file of address,password lines; - is standard input.
     ///
     /// A first line "address,password" is skipped. Lines that fail are reported with their number, the others are
-    /// done; an account that exists is reported and left as it is. Exits with 1 if any line failed.
+    /// done; an account that exists is reported and left as it is. Exits with 1 if any line failed. Each account is
+    /// made whole or not at all, so a run that was cut short is simply run again.
     Import {
         /// The file.
         file: PathBuf,
@@ -123,13 +133,20 @@ impl Quota {
     }
 }
 
+impl Action {
+    /// Whether it may begin in a directory without data. Else such a directory is a slip of the pen.
+    fn may_begin(&self) -> bool {
+        matches!(self, Self::Add { .. } | Self::Import { .. })
+    }
+}
+
 /// Runs one action.
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let flags = arguments.engine.over(Overrides::default());
     let settings = Settings::load(arguments.config.as_deref(), flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let tier = Tier::open(&settings, arguments.store).await?;
+        let tier = Tier::open(&settings, arguments.store, arguments.action.may_begin()).await?;
         let outcome = act(&tier.store, &settings, arguments.action).await;
         tier.close().await?;
         outcome
@@ -143,13 +160,21 @@ struct Tier {
 }
 
 impl Tier {
-    async fn open(settings: &Settings, store: Option<Endpoint>) -> anyhow::Result<Self> {
+    async fn open(settings: &Settings, store: Option<Endpoint>, may_begin: bool) -> anyhow::Result<Self> {
         let remote = |endpoint: &Endpoint| -> anyhow::Result<Self> {
             let store = RemoteStore::new(store_rpc::connect(endpoint)?, ClientOptions::default());
             Ok(Self { store: Arc::new(store), opened: None })
         };
         if let Some(endpoint) = store {
             return remote(&endpoint);
+        }
+        if !may_begin && settings.data.engine == EngineName::Embedded {
+            let directory = &settings.data.dir;
+            anyhow::ensure!(
+                EmbeddedEngine::is_in(directory),
+                "data.dir: {} holds no data of a server; say --data DIR or --store URL",
+                directory.display()
+            );
         }
         match Node::open(settings, Purpose::Tool).await {
             Ok(node) => Ok(Self { store: node.mail_store(), opened: Some(node) }),
@@ -183,7 +208,6 @@ async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) ->
         QuotaLimits { bytes: unset(settings.quota.bytes), messages: unset(settings.quota.messages) };
     match action {
         Action::Add { address, password, quota } => {
-            let address = CpmAddress::parse(&address)?;
             let credentials = derive(read_password(&password)?).await?;
             let limits = quota.over(quota_default);
             store
@@ -193,7 +217,6 @@ async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) ->
             println!("{address}");
         }
         Action::Passwd { address, password } => {
-            let address = CpmAddress::parse(&address)?;
             let credentials = derive(read_password(&password)?).await?;
             store.set_credentials(&ctx(), &address, credentials).await.map_err(told)?;
         }
@@ -223,16 +246,15 @@ async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) ->
         }
         Action::Show { address } => show(store, find(store, &address).await?.as_ref()).await?,
         Action::Remove { address } => {
-            store.remove_account(&ctx(), &CpmAddress::parse(&address)?).await.map_err(told)?;
+            store.remove_account(&ctx(), &address).await.map_err(told)?;
         }
         Action::Import { file, quota } => import(store, &file, quota.over(quota_default)).await?,
     }
     Ok(())
 }
 
-async fn find(store: &Arc<dyn MailStore>, address: &str) -> anyhow::Result<Arc<Account>> {
-    let address = CpmAddress::parse(address)?;
-    let account = store.account(&ctx(), &address).await.map_err(told)?;
+async fn find(store: &Arc<dyn MailStore>, address: &CpmAddress) -> anyhow::Result<Arc<Account>> {
+    let account = store.account(&ctx(), address).await.map_err(told)?;
     account.with_context(|| format!("there is no account {address}"))
 }
 
@@ -275,7 +297,19 @@ async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits)
         }
     };
     for record in lines.records() {
-        let record = record.context("the file is not CSV in UTF-8")?;
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                let ends = matches!(error.kind(), csv::ErrorKind::Io(_));
+                count((line, Err(anyhow::Error::new(error).context("it is not CSV in UTF-8"))));
+                // A file that cannot be read gives the same error for ever; what was read of it is still done.
+                if ends {
+                    break;
+                }
+                continue;
+            }
+        };
         let line = record.position().map_or(0, csv::Position::line);
         if line == 1 && record.get(0) == Some("address") && record.get(1) == Some("password") {
             continue;
@@ -303,7 +337,7 @@ async fn import_one(
 ) -> anyhow::Result<()> {
     anyhow::ensure!(record.len() == 2, "it has {} fields, but must have two: address,password", record.len());
     let address = CpmAddress::parse(&record[0])?;
-    let credentials = derive(check_password(record[1].to_owned())?).await?;
+    let credentials = derive(check_password(&record[1])?).await?;
     store.create_account(&ctx(), NewAccount { address, credentials, limits }).await.map_err(told)?;
     Ok(())
 }
@@ -320,20 +354,27 @@ fn read_password(password: &Password) -> anyhow::Result<SecretSlice<u8>> {
             std::io::stdin().is_terminal(),
             "the password must come from a terminal, or with --password-stdin from standard input"
         );
-        return check_password(rpassword::prompt_password("Password: ")?);
+        return check_password(&Zeroizing::new(rpassword::prompt_password("Password: ")?));
     }
-    let mut line = String::new();
-    std::io::stdin().lock().take(limits::PASSWORD_BYTES_MAX as u64 + 3).read_line(&mut line)?;
-    check_password(line.trim_end_matches(['\r', '\n']).to_owned())
+    // Of its full size from the start: a buffer that grows would leave pieces behind in freed memory.
+    let mut line = Zeroizing::new(Vec::with_capacity(limits::PASSWORD_BYTES_MAX + 3));
+    let mut octet = Zeroizing::new([0; 1]);
+    // Not through the buffer of the standard library, for the same reason.
+    let mut input = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    while line.len() < line.capacity() && input.read(octet.as_mut_slice())? == 1 && octet[0] != b'\n' {
+        line.push(octet[0]);
+    }
+    let line = std::str::from_utf8(&line).context("the password is not UTF-8")?;
+    check_password(line.trim_end_matches('\r'))
 }
 
-fn check_password(password: String) -> anyhow::Result<SecretSlice<u8>> {
+fn check_password(password: &str) -> anyhow::Result<SecretSlice<u8>> {
     anyhow::ensure!(
         !password.is_empty() && password.len() <= limits::PASSWORD_BYTES_MAX,
         "a password must have from 1 to {} bytes",
         limits::PASSWORD_BYTES_MAX
     );
-    Ok(password.into_bytes().into())
+    Ok(password.as_bytes().to_vec().into())
 }
 
 /// The store's error, as the operator is told.

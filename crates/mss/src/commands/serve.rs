@@ -9,36 +9,36 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use imap_server::{CleartextLogin, Security, Server};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin, Readiness};
 use crate::engine::EngineFlags;
 use crate::node::{self, Node, Purpose};
-use crate::settings::{Overrides, Settings, listen_address};
+use crate::process::{self, Signals};
+use crate::settings::{Overrides, Settings, listen_address, listen_text};
 use crate::{logging, tls};
 
 /// Run everything in one process: IMAP, storage tier and change feed, on one directory or a FoundationDB cluster.
 ///
 /// Prints one line when it is ready: `ready imap=ADDR imaps=ADDR admin=ADDR rpc=ADDR`, each left out when it does not
-/// listen. SIGTERM and SIGINT drain: clients get `* BYE`, running commands end, within limits.drain_seconds_max.
-/// Settings come from flags, then the environment (MSS_IMAP__LISTEN and so on), then the file of --config, then
-/// defaults that work.
+/// listen. SIGTERM and SIGINT drain: clients get `* BYE`, running commands end, within limits.drain_seconds_max;
+/// a second signal cuts them off. Settings come from flags, then the environment (MSS_IMAP__LISTEN and so on), then
+/// the file of --config, then defaults that work.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     engine: EngineFlags,
     /// Cleartext IMAP listener with STARTTLS; empty for none [default: 127.0.0.1:1143]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_text)]
     imap: Option<String>,
     /// Implicit TLS IMAP listener; needs tls.certificate and tls.key
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_text)]
     imaps: Option<String>,
     /// Listener of /metrics, /healthz and /readyz; empty for none [default: 127.0.0.1:9143]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_text)]
     admin: Option<String>,
     /// gRPC listener of the storage tier, for front ends and tools elsewhere; it does not ask who calls
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_text)]
     store_rpc: Option<String>,
     /// TOML file of settings
     #[arg(long, value_name = "FILE")]
@@ -66,8 +66,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let metrics = admin::install_metrics(stop.clone())?;
     let tls = tls::load(&settings.tls)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::listen()?;
+    process::raise_open_files(settings.limits.connections_max);
 
     let imap = bind("imap.listen", &settings.imap.listen).await?;
     let imaps = bind("imap.tls_listen", &settings.imap.tls_listen).await?;
@@ -104,14 +104,20 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     readiness.set(true);
     announce(addresses.into_iter().chain([("admin", admin_address), ("rpc", rpc_address)]));
 
+    process::tell_ready(stop.clone());
+
     let fatal = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = signals.stop() => None,
         reason = node.engine.fatal() => Some(reason),
     };
     readiness.set(false);
-    tracing::info!(connections = server.connections(), "draining");
-    let cut_off = server.shut_down(Duration::from_secs(settings.limits.drain_seconds_max)).await;
+    process::tell_stopping();
+    tracing::info!(connections = server.connections(), "draining; a second signal cuts off what is left");
+    let patience = Duration::from_secs(settings.limits.drain_seconds_max);
+    let cut_off = tokio::select! {
+        cut_off = server.shut_down(patience) => cut_off,
+        () = signals.stop() => server.shut_down(Duration::ZERO).await,
+    };
     stop.cancel();
     let _ = std::fs::remove_file(&socket);
     let engine = node.engine.clone();

@@ -1,0 +1,4 @@
+//! The stored forms of every kind of value of the store.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| store::fuzzing::stored_values(data));
