@@ -195,15 +195,15 @@ pub(crate) async fn find_account(session: &Session, user: &str) -> Result<Option
     let Ok(address) = CpmAddress::parse(user) else { return Ok(None) };
     let ctx = Ctx { requestor: Requestor::Operator, ..session.ctx() };
     session.store().account(&ctx, &address).await.map_err(|error| {
-        tracing::warn!(%error, "an account could not be read");
         telemetry::login_failed("store");
-        match error.kind() {
+        let reply = match error.kind() {
             // Waiting does not help.
             ErrorKind::Corrupt | ErrorKind::Bug => {
                 Reply::no_code("CONTACTADMIN", "this login cannot be checked, ask your operator")
             }
             _ => Reply::no_code("UNAVAILABLE", "logins cannot be checked now, try again later"),
-        }
+        };
+        Reply { fault: Some(Box::new(error)), ..reply }
     })
 }
 

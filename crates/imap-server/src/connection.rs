@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{ParseErrorKind, Reader, Step, Tag};
+use store_api::RequestId;
 
 use crate::capabilities;
 use crate::commands::{self, Row};
@@ -17,6 +18,7 @@ use crate::reply::{After, Reply};
 use crate::server::{Security, Shared};
 use crate::session::Session;
 use crate::sync::{Removals, sync};
+use crate::telemetry;
 
 pub(crate) use input::{Ended, Input};
 pub(crate) use output::Output;
@@ -140,7 +142,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
 
 fn begin(session: &mut Session, tag: &Tag) -> Instant {
     session.tag = tag.clone();
-    session.request_id = session.server.next_id();
+    session.request_id = session.server.next_request_id();
     Instant::now()
 }
 
@@ -167,13 +169,14 @@ async fn end(
     session.tag = Tag::default();
     session.note_stage();
     row.record(reply.status, began.elapsed());
-    tracing::trace!(
-        connection = session.id,
-        request = session.request_id,
-        command = row.name,
-        cause = reply.cause,
-        "command ended"
-    );
+    let (connection, command, cause) = (session.id, row.name, reply.cause);
+    if let Some(fault) = reply.fault.take() {
+        let (text, detail) = (fault.text(), fault.detail());
+        let request = RequestId(session.request_id);
+        telemetry::faulted(fault.kind());
+        tracing::warn!(connection, %request, command, cause, text, detail, "the store refused");
+    }
+    tracing::debug!(connection, request = %RequestId(session.request_id), command, cause, "command ended");
     out.tagged(tag.as_bytes(), &reply);
     reply.after
 }

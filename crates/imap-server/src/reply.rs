@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use imap_wire::ParseError;
-use model::ErrorKind;
-use model::error::Retry;
+
+use crate::telemetry::is_fault;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,21 @@ pub(crate) struct Reply {
     pub after: After,
     /// What went wrong, for the metric of the command; `ok`, `no`, `bad` or the kind of the store's error.
     pub cause: &'static str,
+    /// The store's error, if the operator must know of it: logged where the command ends, with its request id.
+    pub fault: Option<Box<model::Error>>,
 }
 
 impl Reply {
     /// `OK text`.
     pub fn ok(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: Status::Ok, code: None, text: text.into(), after: After::Continue, cause: "ok" }
+        Self {
+            status: Status::Ok,
+            code: None,
+            text: text.into(),
+            after: After::Continue,
+            cause: "ok",
+            fault: None,
+        }
     }
 
     /// `OK [code] text`.
@@ -69,7 +78,14 @@ impl Reply {
 
     /// `NO text`.
     pub fn no(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: Status::No, code: None, text: text.into(), after: After::Continue, cause: "no" }
+        Self {
+            status: Status::No,
+            code: None,
+            text: text.into(),
+            after: After::Continue,
+            cause: "no",
+            fault: None,
+        }
     }
 
     /// `NO [code] text`.
@@ -79,7 +95,14 @@ impl Reply {
 
     /// `BAD text`.
     pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: Status::Bad, code: None, text: text.into(), after: After::Continue, cause: "bad" }
+        Self {
+            status: Status::Bad,
+            code: None,
+            text: text.into(),
+            after: After::Continue,
+            cause: "bad",
+            fault: None,
+        }
     }
 
     /// No line: the client is gone or takes nothing.
@@ -109,19 +132,13 @@ impl From<Result<Reply, Reply>> for Reply {
     }
 }
 
-/// The one place where errors of the store become responses. What the client cannot act on is logged here.
+/// The one place where errors of the store become responses. What the client cannot act on is the operator's, too.
 impl From<model::Error> for Reply {
     fn from(error: model::Error) -> Self {
-        let (code, _, retry) = error.kind().wire();
-        if retry != Retry::Never || matches!(error.kind(), ErrorKind::Bug | ErrorKind::Corrupt) {
-            tracing::warn!(
-                kind = error.kind().name(),
-                text = error.text(),
-                detail = error.detail(),
-                "the store refused"
-            );
-        }
-        Self { cause: error.kind().name(), ..Self::no_code(code, one_line(error.text().to_owned())) }
+        let (code, _, _) = error.kind().wire();
+        let cause = error.kind().name();
+        let reply = Self { cause, ..Self::no_code(code, one_line(error.text().to_owned())) };
+        Self { fault: is_fault(error.kind()).then(|| Box::new(error)), ..reply }
     }
 }
 
@@ -144,6 +161,8 @@ fn one_line(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use model::ErrorKind;
+
     use super::*;
 
     #[test]

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Authenticator;
 use crate::config::Options;
 use crate::connection::{self, Transport};
-use crate::telemetry::{CONNECTIONS, REFUSED_CONNECTIONS};
+use crate::telemetry::{self, CONNECTIONS, REFUSED_CONNECTIONS};
 
 /// How a listener's connections begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     /// Connections and what they left running.
     pub tasks: TaskTracker,
     next_id: AtomicU64,
+    /// Upper half of this server's request ids, by chance.
+    request_ids: u64,
 }
 
 impl Shared {
@@ -64,11 +66,17 @@ impl Shared {
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// A number that no other request has, of other front ends neither as far as chance goes.
+    pub fn next_request_id(&self) -> u64 {
+        self.request_ids | (self.next_id() & u64::from(u32::MAX))
+    }
 }
 
 impl Server {
     /// A server over a store and its feed; it does nothing until [`Server::serve`].
     pub fn new(store: Arc<dyn MailStore>, feed: Arc<dyn ChangeFeed>, options: Options) -> Self {
+        telemetry::describe();
         let limits = &options.limits;
         let wire_limits = imap_wire::Limits {
             line_bytes_max: limits.line_bytes_max,
@@ -99,6 +107,7 @@ impl Server {
             kill: CancellationToken::new(),
             tasks: TaskTracker::new(),
             next_id: AtomicU64::new(1),
+            request_ids: u64::from(rand::random::<u32>()) << 32,
             options,
         };
         Self { shared: Arc::new(shared) }

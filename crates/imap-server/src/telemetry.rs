@@ -2,7 +2,9 @@
 
 use std::sync::LazyLock;
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use model::ErrorKind;
+use model::error::Retry;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $handle:ident = $name:literal;)*) => {
@@ -87,4 +89,40 @@ impl Drop for StageGauge {
 /// Counts a login that failed; `reason` is one of few fixed words.
 pub(crate) fn login_failed(reason: &'static str) {
     counter!("mss_imap_login_failures_total", "reason" => reason).increment(1);
+}
+
+/// Whether a failure is the operator's to know of: the client did nothing wrong.
+pub(crate) fn is_fault(kind: ErrorKind) -> bool {
+    kind.wire().2 != Retry::Never || matches!(kind, ErrorKind::Bug | ErrorKind::Corrupt)
+}
+
+/// Counts a command that failed through no doing of the client's.
+pub(crate) fn faulted(kind: ErrorKind) {
+    counter!("mss_imap_faults_total", "cause" => kind.name()).increment(1);
+}
+
+/// Says what the figures are, and shows from the start, as zero, those that only failures count.
+pub(crate) fn describe() {
+    describe_histogram!(
+        "mss_imap_command_seconds",
+        metrics::Unit::Seconds,
+        "Time of a command, from its last octet to its tagged response."
+    );
+    describe_gauge!("mss_imap_sessions", "Open connections by what they are at.");
+    describe_counter!("mss_imap_received_bytes_total", "Octets from clients, as they came.");
+    describe_counter!("mss_imap_sent_bytes_total", "Octets to clients, as they went.");
+    describe_counter!("mss_imap_connections_total", "Connections accepted, the refused ones included.");
+    describe_counter!("mss_imap_connections_refused_total", "Connections refused because of a limit.");
+    describe_counter!("mss_imap_login_failures_total", "Logins that failed, by reason.");
+    describe_counter!("mss_imap_faults_total", "Commands that failed through no doing of the client's.");
+    for counter in [&RECEIVED_BYTES, &SENT_BYTES, &CONNECTIONS, &REFUSED_CONNECTIONS] {
+        counter.increment(0);
+    }
+    LazyLock::force(&SESSIONS);
+    for reason in ["credentials", "disabled", "authorization", "blocked", "store"] {
+        counter!("mss_imap_login_failures_total", "reason" => reason).increment(0);
+    }
+    for kind in ErrorKind::ALL.into_iter().filter(|kind| is_fault(*kind)) {
+        counter!("mss_imap_faults_total", "cause" => kind.name()).increment(0);
+    }
 }

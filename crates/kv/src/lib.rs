@@ -21,6 +21,7 @@ mod error;
 pub mod fault;
 pub mod limits;
 pub mod memory;
+pub mod meter;
 mod retry;
 pub mod suite;
 pub mod writes;

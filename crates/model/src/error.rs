@@ -164,7 +164,7 @@ impl ErrorKind {
 }
 
 /// A failed operation: what to do, what to tell the client, and what only the log may know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     text: String,

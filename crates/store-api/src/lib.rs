@@ -59,6 +59,23 @@ pub struct Ctx {
     pub requestor: Requestor,
 }
 
+impl Ctx {
+    /// The request's name as all logs write it.
+    pub fn request(&self) -> RequestId {
+        RequestId(self.request_id)
+    }
+}
+
+/// A request's name as logs and metadata write it: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId(pub u64);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requestor {

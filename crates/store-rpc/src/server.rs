@@ -127,8 +127,10 @@ impl StoreCalls {
         F: Future<Output = Result<A>>,
     {
         let began = Instant::now();
+        let mut named = None;
         let outcome = match metadata::ctx(request.metadata()) {
             Ok(ctx) => {
+                named = Some(ctx.request());
                 let deadline = ctx.deadline.unwrap_or(began + Duration::from_secs(300));
                 let work = work(self.store.clone(), ctx, request.into_inner());
                 match tokio::time::timeout_at(deadline.into(), work).await {
@@ -143,6 +145,14 @@ impl StoreCalls {
         let result = outcome.as_ref().map_or_else(|e| e.kind().name(), |_| "ok");
         metrics::histogram!("mss_rpc_seconds", "method" => method, "result" => result)
             .record(began.elapsed());
+        if let Some(request) = named {
+            match &outcome {
+                Err(error) if error.kind().wire().2 != model::error::Retry::Never => {
+                    tracing::warn!(method, %request, %error, "the store refused");
+                }
+                _ => tracing::debug!(method, %request, result, "call ended"),
+            }
+        }
         outcome.map(Response::new).map_err(|e| to_status(&e))
     }
 }

@@ -291,8 +291,9 @@ macro_rules! measured {
     ($self:ident, $ctx:ident, $operation:ident, $body:expr) => {{
         let started = Instant::now();
         let span =
-            tracing::debug_span!("store", operation = stringify!($operation), request = $ctx.request_id);
-        let result: Result<_> = async { $body }.instrument(span).await;
+            tracing::debug_span!("store", operation = stringify!($operation), request = %$ctx.request());
+        let result: Result<_> = async { $body }.instrument(span.clone()).await;
+        span.in_scope(|| tracing::debug!(failed = result.is_err(), "operation ended"));
         $self.shared.telemetry.ended(Operation::$operation, started, &result);
         result
     }};
