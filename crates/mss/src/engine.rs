@@ -1,7 +1,7 @@
 //! The engine underneath, opened as the settings say: the one place that knows which there are.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use anyhow::Context as _;
