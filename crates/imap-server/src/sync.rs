@@ -20,6 +20,16 @@ pub(crate) enum Removals {
     Hold,
 }
 
+/// Whether the client has been told all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Looked {
+    /// Of the folder as it is.
+    Yes,
+    /// The store could not say how it is. Nothing is lost: whoever looks next tells it.
+    No,
+}
+
 /// Tells what changed in the selected folder since the client was last told: removals, then new messages, then
 /// changed flags. Without a selected folder, nothing.
 ///
@@ -29,9 +39,13 @@ pub(crate) enum Removals {
 /// # Errors
 /// The reply that ends the connection when the folder is gone: RFC 2180 §3.3 leaves a server the choice between
 /// pretending and BYE, and after BYE the client knows.
-pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Removals) -> Result<(), Reply> {
+pub(crate) async fn sync(
+    session: &mut Session,
+    out: &mut Output,
+    removals: Removals,
+) -> Result<Looked, Reply> {
     if session.view.is_none() {
-        return Ok(());
+        return Ok(Looked::Yes);
     }
     let snapshot = match session.fresh.take() {
         Some(snapshot) => snapshot,
@@ -45,16 +59,16 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
                         Reply::no_code("NONEXISTENT", "the selected mailbox was deleted").then(After::Close)
                     );
                 }
-                // Nothing is lost: the next command tells it.
                 Err(error) => {
                     tracing::warn!(%error, "changes of the selected folder could not be read");
-                    return Ok(());
+                    return Ok(Looked::No);
                 }
             }
         }
     };
     tell(session, out, removals, &snapshot);
-    out.relieve().await
+    out.relieve().await?;
+    Ok(Looked::Yes)
 }
 
 fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) {

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use crate::connection::{Ended, Input, Output};
 use crate::reply::{After, Reply};
 use crate::session::Session;
-use crate::sync::{Removals, sync};
+use crate::sync::{Looked, Removals, sync};
 use crate::telemetry::Stage;
 
-/// How long to wait before subscribing again to a feed that ended or could not be had.
+/// How long to wait before subscribing again to a feed that ended or could not be had, and before looking again at a
+/// folder that could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
@@ -39,7 +40,7 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
     let mut feed = subscribe(session).await;
     loop {
         // Boxed, so that what it needs is given back while the client waits.
-        Box::pin(sync(session, out, Removals::Tell)).await?;
+        let looked = Box::pin(sync(session, out, Removals::Tell)).await?;
         session.fresh = None;
         if out.pending() > 0 {
             beat = Instant::now() + pause;
@@ -59,6 +60,8 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
                     }
                 }
                 () = tokio::time::sleep_until(beat) => break false,
+                // What it was woken for is still to be told.
+                () = tokio::time::sleep(RETRY), if looked == Looked::No => break true,
             }
         };
         if !woken {
