@@ -194,6 +194,13 @@ pub fn fuzz() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Simulates many seeds.
+pub fn sim(arguments: &[String]) -> anyhow::Result<()> {
+    let mut command = vec!["run", "--profile", "fast", "--locked", "--package", "sim", "--", "run"];
+    command.extend(arguments.iter().map(String::as_str));
+    run(&cargo(), &command, &[])
+}
+
 fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(program).is_file())

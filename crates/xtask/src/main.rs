@@ -20,6 +20,9 @@ cargo xtask TASK
   foundationdb
              play transcripts, clients and deaths of processes on the FoundationDB of MSS_FDB_CLUSTER_FILE
   fuzz       run every fuzz target for some seconds (MSS_FUZZ_SECONDS, 20 by default)
+  sim [--seeds N] [--start S]
+             simulate many seeds of the whole under faults, and make the first that fails small (`sim run --help` has
+             the rest); a few run with the tests
   layers     check that crates depend only on what crates/xtask/layers.toml allows
   licences   check licences and duplicate versions against crates/xtask/licences.toml
   tidy       list the longest files, for whoever looks";
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "conformance" => checks::conformance(&std::env::args().skip(2).collect::<Vec<_>>()),
         "foundationdb" => checks::foundationdb(),
         "fuzz" => checks::fuzz(),
+        "sim" => checks::sim(&std::env::args().skip(2).collect::<Vec<_>>()),
         "layers" => layers::check(),
         "licences" => licences::check(),
         "tidy" => tidy::list(),
