@@ -33,6 +33,9 @@ pub(crate) struct Caches {
     bodies: Cache<(AccountId, BodyId), Bytes>,
 }
 
+/// Names of the caches, in the order of [`Caches::sizes`].
+pub(crate) const NAMES: [&str; 4] = ["folders", "trees", "infos", "bodies"];
+
 /// Memory of a cache entry beside its value: key, counters, list nodes.
 const ENTRY_BYTES: usize = 160;
 
@@ -126,11 +129,12 @@ impl Caches {
 
     /// Name, entries and bytes of each cache, for gauges.
     pub(crate) fn sizes(&self) -> [(&'static str, u64, u64); 4] {
+        let [folders, trees, infos, bodies] = NAMES;
         [
-            ("folders", self.folders.entry_count(), self.folders.weighted_size()),
-            ("trees", self.trees.entry_count(), self.trees.weighted_size()),
-            ("infos", self.infos.entry_count(), self.infos.weighted_size()),
-            ("bodies", self.bodies.entry_count(), self.bodies.weighted_size()),
+            (folders, self.folders.entry_count(), self.folders.weighted_size()),
+            (trees, self.trees.entry_count(), self.trees.weighted_size()),
+            (infos, self.infos.entry_count(), self.infos.weighted_size()),
+            (bodies, self.bodies.entry_count(), self.bodies.weighted_size()),
         ]
     }
 }

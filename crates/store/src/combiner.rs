@@ -30,11 +30,13 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::failure::{Failure, bug, deadline};
-use crate::limits::PAGE_MESSAGES_MAX;
-use crate::limits::{BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, PAGE_BLOCKS_MAX, PAGE_MESSAGES_MAX, QUEUE_BYTES_MAX,
+    QUEUE_OPERATIONS_MAX,
+};
 use crate::retry::Retry;
 use crate::shared::Shared;
-use crate::work::Work;
+use crate::work::{Prepared, Work};
 
 /// What an operation will take of a transaction, at most.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +45,22 @@ pub(crate) struct Cost {
     pub(crate) bytes: usize,
     /// Messages it changes.
     pub(crate) messages: usize,
+    /// Blocks of rows in which they stand, where they stand far apart: what is written of each is the block.
+    pub(crate) blocks: usize,
+}
+
+impl Cost {
+    fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            messages: self.messages + other.messages,
+            blocks: self.blocks + other.blocks,
+        }
+    }
+
+    fn fits(self) -> bool {
+        self.bytes <= BATCH_BYTES_MAX && self.messages <= PAGE_MESSAGES_MAX && self.blocks <= PAGE_BLOCKS_MAX
+    }
 }
 
 /// A change of one account.
@@ -237,15 +255,11 @@ impl Combiner {
                 queue.jobs.pop_front();
                 continue;
             }
-            let bytes = total.bytes + cost.bytes;
-            let messages = total.messages + cost.messages;
-            let full = batch.len() >= BATCH_OPERATIONS_MAX
-                || bytes > BATCH_BYTES_MAX
-                || messages > PAGE_MESSAGES_MAX;
-            if full && !batch.is_empty() {
+            let more = total.and(cost);
+            if !batch.is_empty() && (batch.len() >= BATCH_OPERATIONS_MAX || !more.fits()) {
                 break;
             }
-            total = Cost { bytes, messages };
+            total = more;
             queue.bytes -= cost.bytes;
             batch.extend(queue.jobs.pop_front());
         }
@@ -284,6 +298,7 @@ impl Combiner {
         hints.sort_unstable();
         hints.dedup();
         let mut retry = Retry::idempotent(None);
+        let prepared = Prepared::default();
         // The newest batch that an attempt of unknown outcome had seen.
         let mut witness: Option<Option<u64>> = None;
         loop {
@@ -292,7 +307,7 @@ impl Combiner {
                 .engine
                 .begin(kv::TransactionOptions { priority: kv::Priority::Default, tag: Some("change") });
             let attempt = async {
-                let mut work = Work::open(&self.shared, trx.as_mut(), account, &hints).await?;
+                let mut work = Work::open(&self.shared, trx.as_mut(), account, &hints, &prepared).await?;
                 if retry.maybe_committed() {
                     let known = &work.ledger.batches;
                     if known.contains(&batch) {
@@ -342,6 +357,9 @@ impl Combiner {
                 Err(failure) => failure,
             };
             retry.again(failure).await?;
+            if let Err(failure) = prepared.fetch(&self.shared, account).await {
+                return Err(retry.last(failure));
+            }
         }
     }
 }

@@ -36,7 +36,7 @@ impl From<Failure> for Error {
 fn engine_error(error: &kv::Error) -> Error {
     let (kind, text) = match error.kind() {
         kv::ErrorKind::Conflict | kv::ErrorKind::TooOld | kv::ErrorKind::Busy => {
-            (ErrorKind::Contended, "too many changes at once; try again")
+            return contended().with_detail(error);
         }
         kv::ErrorKind::CommitUnknown => (ErrorKind::CommitUnknown, "the change may or may not have happened"),
         kv::ErrorKind::TooLarge => (ErrorKind::Limit, "the request is too large for one step"),
@@ -68,6 +68,11 @@ pub(crate) fn invalid(text: &'static str) -> Error {
 /// The answer for a folder that is not there, or not the caller's.
 pub(crate) fn no_such_mailbox() -> Error {
     Error::new(ErrorKind::NoSuchMailbox, "no such mailbox")
+}
+
+/// The answer when others changed too much for this to get through.
+pub(crate) fn contended() -> Error {
+    Error::new(ErrorKind::Contended, "too many changes at once; try again")
 }
 
 /// The answer for an account that is not there.

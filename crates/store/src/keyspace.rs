@@ -37,7 +37,8 @@
 //!
 //! Heartbeats stand apart from the records, so that their writing conflicts with nothing and wakes nobody.
 //!
-//! Neighbours. `Folder` and `Subscription` are the tree: one range read of both. A folder's blocks are neighbours in
+//! Neighbours. `Folder` and `Subscription` are the tree: one range read of both, and with `State` behind them of all that
+//! a change of a cold account wants to know. A folder's blocks are neighbours in
 //! the order of UIDs: a cold SELECT of 10 000 messages reads 80 values. `Info`, `Shares` and `Chunk` stand apart, so
 //! that ENVELOPEs of neighbours are read without the octets between them. Bodies get ascending ids, so that messages
 //! appended together stand together.
@@ -337,6 +338,11 @@ impl Keyspace {
         KeyRange::of_prefix(self.area(Area::Pending).u64(account.0).done())
     }
 
+    /// All work of one kind of an account.
+    pub fn pending_of_kind(&self, account: AccountId, kind: PendingKind) -> KeyRange {
+        KeyRange::of_prefix(self.area(Area::Pending).u64(account.0).u8(kind as u8).done())
+    }
+
     /// What a key of the sweeper's work names.
     pub fn pending_of(&self, key: &[u8]) -> Option<(AccountId, PendingKind, u64)> {
         let key = key.get(self.prefix.len() + 1..)?;
@@ -424,6 +430,18 @@ impl Keyspace {
             begin: self.sub(account, Subspace::Folder).done(),
             end: prefix_end(&self.sub(account, Subspace::Subscription).done()),
         }
+    }
+
+    /// As [`Keyspace::tree`], and then the states of all folders: all that is small of an account but its ledger.
+    pub fn tree_and_states(&self, account: AccountId) -> KeyRange {
+        KeyRange { end: prefix_end(&self.sub(account, Subspace::State).done()), ..self.tree(account) }
+    }
+
+    /// The folder in the key of a state; none in any other key of an account.
+    pub fn state_of(&self, key: &[u8]) -> Option<MailboxId> {
+        let at = self.prefix.len() + 9;
+        (*key.get(at)? == Subspace::State as u8).then_some(())?;
+        Some(MailboxId(u64::from_be_bytes(key.get(at + 1..)?.try_into().ok()?)))
     }
 
     /// A name subscribed to.

@@ -3,6 +3,9 @@
 /// Most messages that one operation changes in one transaction; a longer one goes on in further transactions,
 /// behind what others queued meanwhile. Keeps every log entry below the largest value of the engine.
 pub const PAGE_MESSAGES_MAX: usize = 10_000;
+/// Blocks of rows that one operation changes in one transaction, for messages that stand far apart: each is written
+/// whole, about 2.5 kB and at most 8.
+pub const PAGE_BLOCKS_MAX: usize = 1_000;
 /// Operations of one account that may share a transaction.
 pub const BATCH_OPERATIONS_MAX: usize = 256;
 /// Octets of the operations that share a transaction; a single larger one has a transaction of its own.
@@ -15,6 +18,12 @@ pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 pub const INLINE_BYTES_MAX: usize = 4 << 20;
 /// Blocks read one by one; when more are needed the folder is read whole.
 pub const BLOCKS_READ_SINGLY_MAX: usize = 48;
+/// Messages of a folder that a change reads whole in its own transaction. A larger one is read before, in parts.
+pub const WHOLE_IN_PLACE_MAX: u64 = 100_000;
+/// Milliseconds after which a large folder is read on in another transaction.
+pub const COLD_PART_MS_MAX: u64 = kv::limits::TRANSACTION_MS_MAX / 4;
+/// How often reading a folder in parts begins anew when the log does not tell what changed meanwhile.
+pub const COLD_ATTEMPTS_MAX: u32 = 8;
 /// Octets of log entries under one key.
 pub const LOG_VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Pages of a log that one answer reads; for a reader farther behind, the folder is read whole or UIDs are
@@ -24,14 +33,29 @@ pub const LOG_PAGES_MAX: usize = 16;
 pub const STAGE_BYTES: usize = 1 << 20;
 /// Bodies up to this size may be cached, octets.
 pub const CACHED_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Keys that one transaction of the sweeper clears.
-pub const SWEEP_KEYS_MAX: usize = 2_000;
+/// Log entries of a folder looked at for trimming, and cleared, in one transaction.
+pub const SWEEP_LOGS_MAX: usize = 2_000;
+/// Chunks of bodies that one transaction of the sweeper clears before it leaves the next body to another.
+pub const SWEEP_CHUNKS_MAX: u64 = 4_096;
+/// Seconds that the note of a body written ahead must stay as it is before a sweeper that thinks it old clears it.
+pub const STAGED_QUIET_SECONDS: u64 = 600;
+/// Seconds after which a writer of a body that has nothing to write touches its note.
+pub const STAGED_TOUCH_SECONDS: u64 = 120;
+/// Notes of bodies written ahead that a sweeper suspects at a time; others wait for a place.
+pub const SUSPECTS_MAX: usize = 65_536;
+/// Octets of bodies of one account that may stand written ahead and not yet be messages; more are refused with
+/// `Limit`. They count towards no quota, so that this bounds what a client can leave on the disk.
+pub const STAGED_BYTES_MAX: u64 = 8 << 30;
+/// Bodies of one account that may stand written ahead; more are refused with `Limit`.
+pub const STAGED_BODIES_MAX: usize = 4_096;
 /// Bodies that one transaction of the sweeper gives up.
 pub const SWEEP_BODIES_MAX: usize = 256;
 /// Blocks of a deleted folder that one transaction of the sweeper clears, with all bodies in them.
 pub const SWEEP_BLOCKS_MAX: usize = 2;
 /// The log of a folder is looked at for trimming once in so many changes.
 pub const LOG_TRIM_INTERVAL: u64 = 8_192;
+/// Octets of folders and states that a change of a cold account reads at once; accounts with more folders read on.
+pub const HEAD_BYTES: usize = 32 * 1024;
 /// Octets read ahead of the consumer of a streamed body.
 pub const STREAM_READ_BYTES: usize = 512 * 1024;
 /// Messages whose octets or facts one search reads at a time.
@@ -42,4 +66,9 @@ const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_M
 const _: () = assert!(LOG_VALUE_BYTES_MAX + PAGE_MESSAGES_MAX * 6 + 64 < kv::limits::VALUE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + INLINE_BYTES_MAX < kv::limits::TRANSACTION_BYTES_MAX);
 const _: () = assert!(INLINE_BYTES_MAX >= model::limits::BODY_INLINE_BYTES_MAX);
+const _: () = assert!(STAGED_TOUCH_SECONDS * 3 <= STAGED_QUIET_SECONDS);
+const _: () = assert!(STAGED_BODIES_MAX >= 2 * model::limits::MULTIAPPEND_MESSAGES_MAX);
+const _: () = assert!(STAGED_BYTES_MAX >= 8 * model::limits::APPEND_BYTES_MAX);
+// A page of blocks, in the largest form they can have.
+const _: () = assert!(PAGE_BLOCKS_MAX * 8 * 1024 < kv::limits::TRANSACTION_BYTES_MAX);
 const _: () = assert!(STAGE_BYTES >= model::limits::BODY_CHUNK_BYTES);

@@ -1,7 +1,9 @@
 //! What a store may use, and where its time and chance come from.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// How a store is set up. The defaults suit a laptop.
 #[derive(Clone)]
@@ -47,6 +49,17 @@ pub trait Environment: Send + Sync + 'static {
     /// Seconds since 1970-01-01 UTC.
     fn now(&self) -> i64;
 
+    /// Milliseconds since 1970-01-01 UTC.
+    fn now_millis(&self) -> i64 {
+        self.now().saturating_mul(1_000)
+    }
+
+    /// Time since some moment in the past. Unlike [`Environment::now`] it neither jumps nor goes back.
+    fn elapsed(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+
     /// A number that nobody can guess.
     fn random(&self) -> u64;
 }
@@ -57,7 +70,11 @@ pub struct SystemEnvironment;
 
 impl Environment for SystemEnvironment {
     fn now(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+        self.now_millis() / 1_000
+    }
+
+    fn now_millis(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 
     fn random(&self) -> u64 {

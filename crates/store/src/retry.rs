@@ -54,7 +54,8 @@ impl Retry {
         Ok(())
     }
 
-    fn last(&self, failure: Failure) -> Failure {
+    /// What the caller is told when there is no further attempt after `failure`.
+    pub(crate) fn last(&self, failure: Failure) -> Failure {
         if !self.maybe_committed {
             return failure;
         }

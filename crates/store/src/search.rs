@@ -20,7 +20,7 @@ use crate::bodies::infos;
 use crate::failure::{Failure, deadline};
 use crate::limits::SEARCH_READS_MAX;
 use crate::shared::Shared;
-use crate::store::read_folder;
+use crate::snapshot::read_folder;
 use bodies::Octets;
 use plan::{Need, Plan};
 

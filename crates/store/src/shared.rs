@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 use crate::cache::Caches;
 use crate::failure::{Failure, no_such_mailbox};
 use crate::keyspace::Keyspace;
+use crate::snapshot::Flights;
+use crate::sweep::Quiet;
 use crate::telemetry::Telemetry;
 use crate::{Environment, Options};
 
@@ -18,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) keys: Keyspace,
     pub(crate) caches: Caches,
+    pub(crate) flights: Flights,
+    pub(crate) quiet: Quiet,
     pub(crate) telemetry: Telemetry,
     pub(crate) options: Options,
     /// Told when there is work for the sweeper.
@@ -30,6 +34,8 @@ impl Shared {
             engine,
             keys: Keyspace::new(&options.prefix),
             caches: Caches::new(&options),
+            flights: Flights::default(),
+            quiet: Quiet::default(),
             telemetry: Telemetry::new(),
             options,
             sweep: Arc::default(),

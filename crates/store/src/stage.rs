@@ -1,6 +1,11 @@
 //! Bodies written ahead: in transactions of a mebibyte, parsed while they pass, visible by the append that uses them.
+//!
+//! A body has a note from the start, by which the sweeper finds it. While its writer lives the note is touched, however
+//! slowly octets come; a writer that is dropped before it finished clears what it wrote at once. So what the sweeper
+//! finds is what a process left that died, or a body that was finished and not used.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -10,13 +15,14 @@ use model::limits::BODY_CHUNK_BYTES;
 use model::{AccountId, BodyId, Error, ErrorKind, Result};
 use store_api::BodyWriter;
 
-use crate::failure::{Failure, invalid};
+use crate::failure::{Failure, corrupt, invalid};
 use crate::keyspace::PendingKind;
-use crate::limits::STAGE_BYTES;
+use crate::limits::{STAGE_BYTES, STAGED_TOUCH_SECONDS};
 use crate::mutations::append::{first_chunk, indexed_headers};
 use crate::records::Pending;
 use crate::retry::Retry;
 use crate::shared::Shared;
+use crate::sweep::work::clear_body;
 
 /// Writes one body. Holds at most about [`STAGE_BYTES`] that wait and as many being written: a sender that is faster
 /// than the storage waits in [`BodyWriter::write`].
@@ -31,11 +37,15 @@ pub(crate) struct StagedWriter {
     /// Number of the first chunk in `waiting`.
     next_chunk: u32,
     writing: Option<tokio::task::JoinHandle<std::result::Result<(), Failure>>>,
+    touching: tokio::task::AbortHandle,
     failed: bool,
+    finished: bool,
 }
 
 impl StagedWriter {
+    /// Must be called within a runtime.
     pub(crate) fn new(shared: Arc<Shared>, account: AccountId, body: BodyId, size: u64) -> Self {
+        let touching = tokio::spawn(touch(Arc::downgrade(&shared), account, body)).abort_handle();
         Self {
             shared,
             account,
@@ -46,7 +56,9 @@ impl StagedWriter {
             waiting: BytesMut::new(),
             next_chunk: 0,
             writing: None,
+            touching,
             failed: false,
+            finished: false,
         }
     }
 
@@ -131,7 +143,98 @@ impl BodyWriter for StagedWriter {
         let builder = std::mem::replace(&mut self.builder, IndexBuilder::new(Limits::default()));
         self.flush(Some(builder.finish()));
         self.settle().await?;
+        self.finished = true;
         Ok(self.body)
+    }
+}
+
+impl Drop for StagedWriter {
+    fn drop(&mut self) {
+        self.touching.abort();
+        // A runtime that ends takes the process with it; the sweeper of the next one finds the note.
+        if let (false, Ok(runtime)) = (self.finished, tokio::runtime::Handle::try_current()) {
+            let writing = self.writing.take();
+            runtime.spawn(give_up(self.shared.clone(), self.account, self.body, writing));
+        }
+    }
+}
+
+/// Touches the note of a body from time to time. Ends with the body, its writer or the store.
+async fn touch(shared: Weak<Shared>, account: AccountId, body: BodyId) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(STAGED_TOUCH_SECONDS)).await;
+        let Some(shared) = shared.upgrade() else { return };
+        match change_note(&shared, account, body, Change::Touch).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            // There is time for several tries before the body is given up.
+            Err(failure) => {
+                let error = Error::from(failure);
+                tracing::warn!(%error, %account, %body, "a body being written could not be touched");
+            }
+        }
+    }
+}
+
+/// Clears a body that its writer did not finish, once its last page is written.
+async fn give_up(
+    shared: Arc<Shared>,
+    account: AccountId,
+    body: BodyId,
+    writing: Option<tokio::task::JoinHandle<std::result::Result<(), Failure>>>,
+) {
+    if let Some(writing) = writing {
+        // Whatever became of it.
+        let _ = writing.await;
+    }
+    if let Err(failure) = change_note(&shared, account, body, Change::GiveUp).await {
+        let error = Error::from(failure);
+        tracing::warn!(%error, %account, %body, "a body that was given up is left to the sweeper");
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    /// The note says that the writer lives.
+    Touch,
+    /// The note goes, and the body with it.
+    GiveUp,
+}
+
+/// Changes the note of a body. Whether there was one. Safe to run twice: it goes by the note as it stands.
+async fn change_note(
+    shared: &Shared,
+    account: AccountId,
+    body: BodyId,
+    change: Change,
+) -> std::result::Result<bool, Failure> {
+    let note = shared.keys.pending(account, PendingKind::Staged, body.0);
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("stage");
+        let attempt = async {
+            let Some(raw) = trx.get(&note, ReadMode::Serializable).await? else { return Ok(false) };
+            match (change, Pending::decode(&raw)) {
+                (Change::Touch, Some(Pending::Staged { size, finished, .. })) => {
+                    let staged = Pending::Staged { touched_at: shared.now(), size, finished };
+                    trx.set_bytes(note.clone(), staged.encode().into());
+                }
+                (Change::Touch, _) => return Err(corrupt("pending", &note)),
+                (Change::GiveUp, _) => {
+                    clear_body(shared, trx.as_mut(), account, body).await?;
+                    trx.clear(&note);
+                }
+            }
+            Ok(true)
+        };
+        let failure = match attempt.await {
+            Ok(changed) => match trx.commit().await {
+                Ok(_) => return Ok(changed),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
     }
 }
 

@@ -24,11 +24,10 @@ use store_api::{
 };
 use tracing::Instrument;
 
-use crate::cache::CachedFolder;
 use crate::combiner::{Combiner, Mutation};
 use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
 use crate::keyspace::SCHEMA_VERSION;
-use crate::limits::{INLINE_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::INLINE_BYTES_MAX;
 use crate::mutations::append::{Append, NewBody, NewMessage};
 use crate::mutations::copy::Copy;
 use crate::mutations::expunge::Expunge;
@@ -40,10 +39,11 @@ use crate::mutations::staged::Stage;
 use crate::records::{MetadataRecord, StateRecord};
 use crate::retry::{Retry, reading};
 use crate::shared::{Shared, authorize};
-use crate::snapshot::{load_folder, vanished};
+use crate::snapshot::{read_folder, read_vanished};
 use crate::stage::StagedWriter;
 use crate::telemetry::Operation;
-use crate::tree::load_tree;
+use crate::tree::read_tree;
+use crate::work::page::spans_pages;
 use crate::{Options, Swept, accounts, bodies, search, sweep};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
@@ -106,6 +106,11 @@ impl Store {
         Ok(crate::check::check(&self.shared).await?)
     }
 
+    /// Sets the gauges of what is cached and what waits, as of now. Cheap: call it whenever metrics are read.
+    pub fn refresh_gauges(&self) {
+        refresh_gauges(&self.shared, &self.combiner);
+    }
+
     async fn change<M: Mutation>(&self, ctx: &Ctx, account: AccountId, mutation: M) -> Result<M::Outcome> {
         self.combiner.submit(account, ctx.deadline, Arc::new(mutation)).await
     }
@@ -132,15 +137,26 @@ impl Store {
             .map_err(|error| Error::new(ErrorKind::Bug, "internal error").with_detail(error))?
     }
 
-    async fn read<T>(
+    /// Does `work` within the caller's time. What is given up then happened whole or not at all.
+    async fn within<T>(
         &self,
         ctx: &Ctx,
-        reading: impl Future<Output = std::result::Result<T, Failure>> + Send,
+        work: impl Future<Output = std::result::Result<T, Failure>> + Send,
     ) -> Result<T> {
         match ctx.deadline {
-            None => Ok(reading.await?),
-            Some(at) => Ok(tokio::time::timeout_at(at.into(), reading).await.map_err(|_| deadline())??),
+            None => Ok(work.await?),
+            Some(at) => Ok(tokio::time::timeout_at(at.into(), work).await.map_err(|_| deadline())??),
         }
+    }
+}
+
+pub(crate) fn refresh_gauges(shared: &Shared, combiner: &Combiner) {
+    let (accounts, waiting) = combiner.depth();
+    shared.telemetry.accounts_changing.set(accounts as f64);
+    shared.telemetry.changes_waiting.set(waiting as f64);
+    for ((entries, bytes), (_, count, size)) in shared.telemetry.caches.iter().zip(shared.caches.sizes()) {
+        entries.set(count as f64);
+        bytes.set(size as f64);
     }
 }
 
@@ -197,30 +213,6 @@ fn parse(message: AppendMessage) -> Result<NewMessage> {
     Ok(NewMessage { flags, keywords, internal_date, body })
 }
 
-/// A folder as of now: one key is read when the cached one is current.
-pub(crate) async fn read_folder(
-    shared: &Shared,
-    account: AccountId,
-    mailbox: MailboxId,
-) -> std::result::Result<Arc<CachedFolder>, Failure> {
-    let key = shared.keys.state(account, mailbox);
-    let folder = reading!({
-        let mut trx = shared.begin("folder");
-        let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
-        load_folder(shared, trx.as_mut(), account, mailbox, raw).await
-    });
-    Ok(folder)
-}
-
-async fn read_tree(shared: &Shared, account: AccountId) -> std::result::Result<Arc<FolderTree>, Failure> {
-    let tree = reading!({
-        let mut trx = shared.begin("folders");
-        let ledger = accounts::read_ledger(shared, trx.as_mut(), account).await?;
-        load_tree(shared, trx.as_mut(), account, ledger.tree_version).await
-    });
-    Ok(tree)
-}
-
 async fn read_states(
     shared: &Shared,
     account: AccountId,
@@ -236,22 +228,6 @@ async fn read_states(
         });
     }
     Ok(states)
-}
-
-async fn read_vanished(
-    shared: &Shared,
-    account: AccountId,
-    mailbox: MailboxId,
-    since: ModSeq,
-) -> std::result::Result<UidSet, Failure> {
-    let key = shared.keys.state(account, mailbox);
-    let gone = reading!({
-        let mut trx = shared.begin("vanished");
-        let raw = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
-        let folder = load_folder(shared, trx.as_mut(), account, mailbox, raw).await?;
-        vanished(shared, trx.as_mut(), account, &folder, since).await
-    });
-    Ok(gone)
 }
 
 async fn read_metadata(
@@ -302,20 +278,20 @@ macro_rules! measured {
 #[async_trait]
 impl MailStore for Store {
     async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>> {
-        measured!(self, ctx, Account, self.read(ctx, accounts::find(&self.shared, address)).await)
+        measured!(self, ctx, Account, self.within(ctx, accounts::find(&self.shared, address)).await)
     }
 
     async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId> {
         measured!(self, ctx, CreateAccount, {
             operator(ctx)?;
-            Ok(accounts::create(&self.shared, new).await?)
+            self.within(ctx, accounts::create(&self.shared, new)).await
         })
     }
 
     async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
         measured!(self, ctx, SetCredentials, {
             operator(ctx)?;
-            Ok(accounts::set_credentials(&self.shared, address, credentials).await?)
+            self.within(ctx, accounts::set_credentials(&self.shared, address, credentials)).await
         })
     }
 
@@ -328,7 +304,7 @@ impl MailStore for Store {
     ) -> Result<()> {
         measured!(self, ctx, ConfigureAccount, {
             operator(ctx)?;
-            Ok(accounts::configure(&self.shared, address, state, limits).await?)
+            self.within(ctx, accounts::configure(&self.shared, address, state, limits)).await
         })
     }
 
@@ -340,28 +316,28 @@ impl MailStore for Store {
     ) -> Result<Vec<Arc<Account>>> {
         measured!(self, ctx, ListAccounts, {
             operator(ctx)?;
-            self.read(ctx, accounts::list(&self.shared, after, limit)).await
+            self.within(ctx, accounts::list(&self.shared, after, limit)).await
         })
     }
 
     async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
         measured!(self, ctx, RemoveAccount, {
             operator(ctx)?;
-            Ok(accounts::remove(&self.shared, address).await?)
+            self.within(ctx, accounts::remove(&self.shared, address)).await
         })
     }
 
     async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
         measured!(self, ctx, Quota, {
             authorize(ctx, account)?;
-            self.read(ctx, accounts::quota(&self.shared, account)).await
+            self.within(ctx, accounts::quota(&self.shared, account)).await
         })
     }
 
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
         measured!(self, ctx, Folders, {
             authorize(ctx, account)?;
-            self.read(ctx, read_tree(&self.shared, account)).await
+            self.within(ctx, read_tree(&self.shared, account)).await
         })
     }
 
@@ -438,7 +414,7 @@ impl MailStore for Store {
     ) -> Result<Vec<Option<FolderState>>> {
         measured!(self, ctx, Status, {
             authorize(ctx, account)?;
-            self.read(ctx, read_states(&self.shared, account, mailboxes)).await
+            self.within(ctx, read_states(&self.shared, account, mailboxes)).await
         })
     }
 
@@ -453,7 +429,7 @@ impl MailStore for Store {
             if mailboxes.len() > METADATA_PER_REQUEST_MAX {
                 return Err(invalid("metadata of more than 64 folders was asked for"));
             }
-            self.read(ctx, read_metadata(&self.shared, account, mailboxes)).await
+            self.within(ctx, read_metadata(&self.shared, account, mailboxes)).await
         })
     }
 
@@ -481,7 +457,7 @@ impl MailStore for Store {
     async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
         measured!(self, ctx, Folder, {
             authorize(ctx, account)?;
-            let folder = self.read(ctx, read_folder(&self.shared, account, mailbox)).await?;
+            let folder = self.within(ctx, read_folder(&self.shared, account, mailbox)).await?;
             Ok(folder.snapshot.clone())
         })
     }
@@ -495,7 +471,7 @@ impl MailStore for Store {
     ) -> Result<UidSet> {
         measured!(self, ctx, Vanished, {
             authorize(ctx, account)?;
-            self.read(ctx, read_vanished(&self.shared, account, mailbox, since)).await
+            self.within(ctx, read_vanished(&self.shared, account, mailbox, since)).await
         })
     }
 
@@ -508,7 +484,7 @@ impl MailStore for Store {
     ) -> Result<()> {
         measured!(self, ctx, ClaimRecent, {
             authorize(ctx, account)?;
-            let state = self.read(ctx, read_states(&self.shared, account, &[mailbox])).await?;
+            let state = self.within(ctx, read_states(&self.shared, account, &[mailbox])).await?;
             let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
             if state.recent_uid >= uid_next.min(state.uid_next) {
                 return Ok(());
@@ -579,9 +555,9 @@ impl MailStore for Store {
         measured!(self, ctx, Copy, {
             authorize(ctx, account)?;
             let mut request = request;
-            if request.uids.len() > PAGE_MESSAGES_MAX as u64 {
+            if spans_pages(&request.uids) {
                 // Messages that come in while pages are done are not meant; least of all copies into the same folder.
-                let state = self.read(ctx, read_states(&self.shared, account, &[request.source])).await?;
+                let state = self.within(ctx, read_states(&self.shared, account, &[request.source])).await?;
                 let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
                 let last = u32::try_from(state.uid_next.saturating_sub(1)).unwrap_or(u32::MAX);
                 let present = UidSet::from_ranges((last > 0).then_some((1, last)));
@@ -642,7 +618,7 @@ impl MailStore for Store {
             if bodies.len() > INFOS_PER_REQUEST_MAX {
                 return Err(invalid("a request asks for the facts of at most 1000 messages"));
             }
-            self.read(ctx, bodies::infos(&self.shared, account, bodies)).await
+            self.within(ctx, bodies::infos(&self.shared, account, bodies)).await
         })
     }
 
@@ -655,14 +631,14 @@ impl MailStore for Store {
     ) -> Result<BodyData> {
         measured!(self, ctx, Body, {
             authorize(ctx, account)?;
-            self.read(ctx, bodies::body(&self.shared, account, body, range)).await
+            self.within(ctx, bodies::body(&self.shared, account, body, range)).await
         })
     }
 
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
         measured!(self, ctx, Search, {
             authorize(ctx, account)?;
-            self.read(ctx, search::search(&self.shared, ctx, account, request)).await
+            self.within(ctx, search::search(&self.shared, ctx, account, request)).await
         })
     }
 }

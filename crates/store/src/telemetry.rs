@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Gauge, Histogram};
 
 macro_rules! operations {
     ($($name:ident => $label:literal,)*) => {
@@ -61,8 +61,12 @@ pub(crate) struct Telemetry {
     pub(crate) body_hits: Counter,
     pub(crate) body_misses: Counter,
     pub(crate) swept_bodies: Counter,
-    pub(crate) swept_keys: Counter,
+    pub(crate) swept_ranges: Counter,
     pub(crate) swept_works: Counter,
+    pub(crate) accounts_changing: Gauge,
+    pub(crate) changes_waiting: Gauge,
+    /// Entries and bytes of each cache, in the order of `Caches::sizes`.
+    pub(crate) caches: [(Gauge, Gauge); 4],
 }
 
 impl Telemetry {
@@ -81,6 +85,11 @@ impl Telemetry {
         metrics::describe_counter!("mss_store_unknown_commits_total", "Commits whose result was not told.");
         metrics::describe_counter!("mss_store_cache_total", "Look-ups in a cache, by what they found.");
         metrics::describe_counter!("mss_store_swept_total", "What the sweeper cleared away.");
+        metrics::describe_gauge!("mss_store_accounts_changing", "Accounts with changes under way.");
+        metrics::describe_gauge!("mss_store_changes_waiting", "Changes that wait for their batch.");
+        metrics::describe_gauge!("mss_store_cache_entries", "Entries of a cache.");
+        metrics::describe_gauge!("mss_store_cache_bytes", metrics::Unit::Bytes, "Memory of a cache, about.");
+        metrics::describe_counter!("mss_store_retries_total", "Transactions begun again, by the reason.");
         let cache = |cache: &'static str, result: &'static str| metrics::counter!("mss_store_cache_total", "cache" => cache, "result" => result);
         let swept = |what: &'static str| metrics::counter!("mss_store_swept_total", "what" => what);
         Self {
@@ -105,8 +114,14 @@ impl Telemetry {
             body_hits: cache("bodies", "hit"),
             body_misses: cache("bodies", "miss"),
             swept_bodies: swept("bodies"),
-            swept_keys: swept("keys"),
+            swept_ranges: swept("ranges"),
             swept_works: swept("works"),
+            accounts_changing: metrics::gauge!("mss_store_accounts_changing"),
+            changes_waiting: metrics::gauge!("mss_store_changes_waiting"),
+            caches: crate::cache::NAMES.map(|cache| {
+                let entries = metrics::gauge!("mss_store_cache_entries", "cache" => cache);
+                (entries, metrics::gauge!("mss_store_cache_bytes", "cache" => cache))
+            }),
         }
     }
 

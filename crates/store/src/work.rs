@@ -6,31 +6,69 @@
 //! An operation first reads and checks, then changes; so one that fails leaves no trace in the batch it is part of.
 
 pub(crate) mod folder;
+pub(crate) mod page;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kv::{ReadMode, Transaction};
+use kv::{RangeRequest, ReadMode, Transaction};
 use model::limits::FOLDERS_PER_ACCOUNT_MAX;
 use model::{
     AccountId, BlockNo, BodyId, Error, ErrorKind, FolderSnapshot, FolderState, KeywordTable, MailboxId,
     MailboxName, ModSeq, UidSet, UidValidity,
 };
+use parking_lot::Mutex;
 use store_api::{FolderEntry, FolderTree};
 
 use crate::cache::CachedFolder;
 use crate::failure::{Failure, bug, corrupt, no_such_account, no_such_mailbox};
 use crate::keyspace::PendingKind;
-use crate::limits::{BLOCKS_READ_SINGLY_MAX, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX};
+use crate::limits::{
+    BLOCKS_READ_SINGLY_MAX, HEAD_BYTES, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX, WHOLE_IN_PLACE_MAX,
+};
 use crate::records::{ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
 use crate::shared::Shared;
-use crate::snapshot::{load_folder, read_blocks};
-use crate::tree::load_tree;
+use crate::snapshot::{current, load_folder, read_blocks, read_whole};
+use crate::tree::{TreeBuilder, load_tree};
 use folder::{FolderWork, Tally, moved};
 
 /// Items of a feed entry; further ones go into further entries of the same commit.
 const FEED_ITEMS_MAX: usize = 1_000;
+
+/// Large folders that were read in parts before the transaction that needs them whole; it lasts over its attempts.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    folders: Mutex<Vec<Arc<CachedFolder>>>,
+    /// A folder that the last attempt found missing here.
+    missing: Mutex<Option<MailboxId>>,
+    /// Folders that cannot be read, and why.
+    failed: Mutex<Vec<(MailboxId, Error)>>,
+}
+
+impl Prepared {
+    fn find(&self, mailbox: MailboxId) -> Option<Arc<CachedFolder>> {
+        self.folders.lock().iter().find(|folder| folder.snapshot.mailbox == mailbox).cloned()
+    }
+
+    /// Reads what the last attempt missed, if that is why it failed.
+    pub(crate) async fn fetch(&self, shared: &Shared, account: AccountId) -> Result<(), Failure> {
+        let Some(mailbox) = self.missing.lock().take() else { return Ok(()) };
+        let folder = match read_whole(shared, account, mailbox).await {
+            Ok(folder) => folder,
+            // For who asked for it, not for the others of the batch.
+            Err(Failure::Request(error)) => {
+                self.failed.lock().push((mailbox, error));
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        let mut folders = self.folders.lock();
+        folders.retain(|other| other.snapshot.mailbox != mailbox);
+        folders.push(folder);
+        Ok(())
+    }
+}
 
 /// An account within a transaction.
 pub(crate) struct Work<'t> {
@@ -48,6 +86,7 @@ pub(crate) struct Work<'t> {
     feed: Vec<FeedItem>,
     released: Vec<BodyId>,
     sweep: bool,
+    prepared: &'t Prepared,
 }
 
 /// What the caches learn once the transaction has committed.
@@ -85,11 +124,19 @@ impl<'t> Work<'t> {
         trx: &'t mut dyn Transaction,
         account: AccountId,
         hints: &[MailboxId],
+        prepared: &'t Prepared,
     ) -> Result<Self, Failure> {
         let mut keys = Vec::with_capacity(hints.len() + 1);
         keys.push(shared.keys.ledger(account));
         keys.extend(hints.iter().map(|mailbox| shared.keys.state(account, *mailbox)));
-        let mut values = trx.get_many(&keys, ReadMode::Serializable).await?.into_iter();
+        // Of an account that was not used lately all that stands beside the ledger is read along, if it is little:
+        // the folders' names, then their states. What conflicts with that conflicts with the ledger, too.
+        let head = shared.caches.tree(account).is_none().then(|| {
+            let range = shared.keys.tree_and_states(account);
+            RangeRequest { bytes: HEAD_BYTES, ..RangeRequest::new(range.begin, range.end) }
+        });
+        let (values, pages) = trx.get_together(&keys, head.as_slice(), ReadMode::Serializable).await?;
+        let mut values = values.into_iter();
         let raw = values.next().flatten().ok_or_else(no_such_account)?;
         let ledger = Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &keys[0]))?;
         let mut work = Self {
@@ -105,11 +152,23 @@ impl<'t> Work<'t> {
             feed: Vec::new(),
             released: Vec::new(),
             sweep: false,
+            prepared,
         };
         for (mailbox, value) in hints.iter().zip(values) {
             if let Some(raw) = value {
                 work.admit(*mailbox, &raw)?;
             }
+        }
+        if let Some(page) = pages.into_iter().next().filter(|page| !page.more) {
+            let mut tree = TreeBuilder::default();
+            for pair in page.pairs {
+                if let Some(mailbox) = shared.keys.state_of(&pair.key) {
+                    work.admit(mailbox, &pair.value)?;
+                } else {
+                    tree.take(shared, &pair)?;
+                }
+            }
+            work.tree = Some(tree.done(shared, account, work.ledger.tree_version));
         }
         Ok(work)
     }
@@ -185,7 +244,22 @@ impl<'t> Work<'t> {
         let key = shared.keys.state(account, mailbox);
         // Of the state as stored: what this batch changed is not written before the end.
         let raw = self.trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(no_such_mailbox)?;
-        let whole = load_folder(shared, self.trx, account, mailbox, raw).await?;
+        let known = self.prepared.find(mailbox);
+        let whole = match current(shared, self.trx, account, mailbox, &raw, known.as_ref()).await? {
+            Some(whole) => whole,
+            None if self.folder(mailbox)?.state.messages <= WHOLE_IN_PLACE_MAX => {
+                load_folder(shared, self.trx, account, mailbox, &raw).await?
+            }
+            None => {
+                // Too much for one transaction: it is read in others, and this one comes again.
+                let failed = self.prepared.failed.lock();
+                if let Some((_, error)) = failed.iter().find(|(failed, _)| *failed == mailbox) {
+                    return Err(error.clone().into());
+                }
+                *self.prepared.missing.lock() = Some(mailbox);
+                return Err(kv::Error::new(kv::ErrorKind::TooOld, "a large folder must be read first").into());
+            }
+        };
         self.folder(mailbox)?.learn_all(whole.snapshot.clone());
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! APPEND, MULTIAPPEND and REPLACE: messages come into a folder, all or none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,15 +59,27 @@ pub(crate) fn indexed_headers(index: &MessageIndex) -> impl Iterator<Item = (Ind
 impl Append {
     /// The size of each message, after the staged ones were looked at.
     async fn sizes(&self, work: &mut Work<'_>) -> Result<Vec<u32>, Failure> {
+        let staged = self.messages.iter().filter_map(|message| match &message.body {
+            NewBody::Inline { .. } => None,
+            NewBody::Staged(body) => Some(*body),
+        });
+        let staged: Vec<BodyId> = staged.collect();
+        if staged.iter().collect::<BTreeSet<_>>().len() < staged.len() {
+            return Err(invalid("a staged body may become one message").into());
+        }
+        let keys: Vec<Bytes> = staged
+            .iter()
+            .map(|body| work.shared.keys.pending(work.account, PendingKind::Staged, body.0))
+            .collect();
+        let mut notes = keys.iter().zip(work.trx.get_many(&keys, ReadMode::Serializable).await?);
         let mut sizes = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
             let size = match &message.body {
                 NewBody::Inline { octets, .. } => octets.len() as u64,
-                NewBody::Staged(body) => {
-                    let key = work.shared.keys.pending(work.account, PendingKind::Staged, body.0);
-                    let raw = work.trx.get(&key, ReadMode::Serializable).await?;
+                NewBody::Staged(_) => {
+                    let (key, raw) = notes.next().ok_or_else(|| bug("a staged body was not looked at"))?;
                     let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
-                    match Pending::decode(&raw).ok_or_else(|| corrupt("pending", &key))? {
+                    match Pending::decode(&raw).ok_or_else(|| corrupt("pending", key))? {
                         Pending::Staged { size, finished: true, .. } => size,
                         _ => return Err(invalid("the staged body is not finished").into()),
                     }
@@ -87,7 +100,7 @@ impl Mutation for Append {
             NewBody::Inline { octets, index } => octets.len() + index.encode().len() + 256,
             NewBody::Staged(_) => 256,
         });
-        Cost { bytes: bytes.sum(), messages: self.messages.len() }
+        Cost { bytes: bytes.sum(), messages: self.messages.len(), blocks: 0 }
     }
 
     fn folders(&self, shared: &Shared, account: AccountId, hints: &mut Vec<MailboxId>) {

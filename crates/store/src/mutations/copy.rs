@@ -9,11 +9,11 @@ use super::append::{check_room, take_uid};
 use super::expunge::removal;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::Failure;
-use crate::limits::PAGE_MESSAGES_MAX;
 use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::page::{self, PageRoom};
 
 /// Messages to copy or move; at most a page of them is.
 pub(crate) struct Copy {
@@ -36,8 +36,7 @@ impl Mutation for Copy {
     type Outcome = CopyPage;
 
     fn cost(&self) -> Cost {
-        let messages = (self.request.uids.len() as usize).min(PAGE_MESSAGES_MAX);
-        Cost { bytes: 8_192 + messages * 100, messages }
+        page::cost(Some(&self.request.uids), 8_192, 100)
     }
 
     fn folders(&self, shared: &Shared, account: AccountId, hints: &mut Vec<MailboxId>) {
@@ -55,13 +54,16 @@ impl Mutation for Copy {
         work.load_end(target).await?;
         let mut rows: Vec<MessageRow> = Vec::new();
         let (mut page_end, mut all_count, mut all_bytes) = (None, 0u64, 0u64);
+        let mut room = PageRoom::default();
         work.folder(source)?.for_rows(Some(uids), |row| {
             all_count += 1;
             all_bytes += u64::from(row.size);
-            if rows.len() < PAGE_MESSAGES_MAX {
-                rows.push(*row);
-            } else if page_end.is_none() {
-                page_end = Some(row.uid);
+            if page_end.is_none() {
+                if room.take(row.uid) {
+                    rows.push(*row);
+                } else {
+                    page_end = Some(row.uid);
+                }
             }
             self.first || page_end.is_none()
         });

@@ -5,11 +5,11 @@ use model::{AccountId, Flags, MailboxId, MessageRow, ModSeq, Uid, UidSet};
 
 use crate::combiner::{Cost, Mutation};
 use crate::failure::Failure;
-use crate::limits::PAGE_MESSAGES_MAX;
 use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::page::{self, PageRoom};
 
 /// Messages with \Deleted to remove; at most a page of them is.
 pub(crate) struct Expunge {
@@ -31,9 +31,7 @@ impl Mutation for Expunge {
     type Outcome = ExpungePage;
 
     fn cost(&self) -> Cost {
-        let messages = self.within.as_ref().map_or(u64::MAX, UidSet::len);
-        let messages = (messages as usize).min(PAGE_MESSAGES_MAX);
-        Cost { bytes: 4_096 + messages * 16, messages }
+        page::cost(self.within.as_ref(), 4_096, 16)
     }
 
     fn folders(&self, _: &Shared, _: AccountId, hints: &mut Vec<MailboxId>) {
@@ -50,10 +48,10 @@ impl Mutation for Expunge {
         work.load_rows(self.mailbox, self.within.as_ref()).await?;
         let folder = work.folder(self.mailbox)?;
         let mut rows: Vec<MessageRow> = Vec::new();
-        let mut more = false;
+        let (mut more, mut room) = (false, PageRoom::default());
         folder.for_rows(self.within.as_ref(), |row| {
             if row.flags.contains(Flags::DELETED) {
-                more = rows.len() == PAGE_MESSAGES_MAX;
+                more = !room.take(row.uid);
                 if !more {
                     rows.push(*row);
                 }

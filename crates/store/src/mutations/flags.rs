@@ -6,11 +6,11 @@ use store_api::{FlagAction, StoreFlags, StoreOutcome};
 
 use crate::combiner::{Cost, Mutation};
 use crate::failure::Failure;
-use crate::limits::PAGE_MESSAGES_MAX;
 use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::page::{self, PageRoom};
 
 /// A change of flags; at most a page of it is done.
 pub(crate) struct ChangeFlags {
@@ -30,9 +30,8 @@ impl Mutation for ChangeFlags {
     type Outcome = FlagsPage;
 
     fn cost(&self) -> Cost {
-        let messages = (self.request.uids.len() as usize).min(PAGE_MESSAGES_MAX);
         // A row takes about 20 octets of its block, and a block touched is written whole.
-        Cost { bytes: 4_096 + messages * 40, messages }
+        page::cost(Some(&self.request.uids), 4_096, 40)
     }
 
     fn folders(&self, _: &Shared, _: AccountId, hints: &mut Vec<MailboxId>) {
@@ -66,13 +65,12 @@ impl Mutation for ChangeFlags {
         let before = folder.state.highest_modseq;
         let mut outcome = StoreOutcome { modseq: before, modseq_before: before, ..StoreOutcome::default() };
         let mut changed: Vec<MessageRow> = Vec::new();
-        let (mut tally, mut seen, mut page_end) = (Tally::default(), 0, None);
+        let (mut tally, mut room, mut page_end) = (Tally::default(), PageRoom::default(), None);
         folder.for_rows(Some(uids), |row| {
-            if seen == PAGE_MESSAGES_MAX {
+            if !room.take(row.uid) {
                 page_end = Some(row.uid);
                 return false;
             }
-            seen += 1;
             // RFC 7162 §3.1.3: a message changed since is left alone, whether or not this would change it.
             if unchanged_since.is_some_and(|since| row.modseq > since) {
                 outcome.modified.insert(row.uid);

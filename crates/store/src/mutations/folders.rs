@@ -23,7 +23,7 @@ fn cannot(text: &'static str) -> Failure {
 }
 
 /// A change of the tree writes a few small keys; its entry in the tree is counted generously.
-const TREE_COST: Cost = Cost { bytes: 4_096, messages: 0 };
+const TREE_COST: Cost = Cost { bytes: 4_096, messages: 0, blocks: 0 };
 
 /// CREATE.
 pub(crate) struct CreateFolder {
@@ -133,7 +133,7 @@ impl Mutation for RenameFolder {
 
     fn cost(&self) -> Cost {
         // A folder with all folders below it is rare; it counts as if each had a short name.
-        Cost { bytes: 64 * 1024, messages: 0 }
+        Cost { bytes: 64 * 1024, ..Cost::default() }
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {

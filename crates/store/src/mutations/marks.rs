@@ -19,7 +19,7 @@ impl Mutation for ClaimRecent {
     type Outcome = ();
 
     fn cost(&self) -> Cost {
-        Cost { bytes: 256, messages: 0 }
+        Cost { bytes: 256, ..Cost::default() }
     }
 
     fn folders(&self, _: &Shared, _: AccountId, hints: &mut Vec<MailboxId>) {
@@ -48,7 +48,7 @@ impl Mutation for TrimLog {
     type Outcome = ();
 
     fn cost(&self) -> Cost {
-        Cost { bytes: 256, messages: 0 }
+        Cost { bytes: 256, ..Cost::default() }
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ impl Mutation for SetMetadata {
 
     fn cost(&self) -> Cost {
         // Both scopes may be written again, each up to its bound.
-        Cost { bytes: 2 * ENTRIES_BYTES_MAX, messages: 0 }
+        Cost { bytes: 2 * ENTRIES_BYTES_MAX, ..Cost::default() }
     }
 
     async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kv::Engine;
@@ -17,12 +18,19 @@ use store_api::{
     StoreFlags, StoreOutcome,
 };
 
-/// A clock that tests move.
-pub struct TestClock(AtomicI64);
+/// A clock that tests move: what a clock on the wall shows, and how much of that was time that passed.
+pub struct TestClock {
+    wall: AtomicI64,
+    jumped: AtomicI64,
+}
 
 impl Environment for TestClock {
     fn now(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.wall.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs((self.now() - self.jumped.load(Ordering::Relaxed)) as u64)
     }
 
     fn random(&self) -> u64 {
@@ -100,7 +108,7 @@ impl Harness {
     }
 
     pub async fn over(engine: Arc<dyn Engine>, directory: tempfile::TempDir, options: Options) -> Self {
-        let clock = Arc::new(TestClock(AtomicI64::new(START)));
+        let clock = Arc::new(TestClock { wall: AtomicI64::new(START), jumped: AtomicI64::new(0) });
         let options = Options { sweep: false, environment: clock.clone(), ..options };
         let store = Store::open(engine.clone(), options.clone()).await.unwrap();
         let account = store
@@ -127,7 +135,13 @@ impl Harness {
     }
 
     pub fn pass(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds, Ordering::Relaxed);
+        self.clock.wall.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// The clock jumps; no time passes.
+    pub fn jump(&self, seconds: i64) {
+        self.clock.jumped.fetch_add(seconds, Ordering::Relaxed);
+        self.clock.wall.fetch_add(seconds, Ordering::Relaxed);
     }
 
     pub async fn id(&self, folder: &str) -> MailboxId {

@@ -8,5 +8,6 @@ mod expunging;
 mod flagging;
 mod folders;
 mod harness;
+mod large;
 mod metadata;
 mod searching;
