@@ -67,7 +67,8 @@
 //! # Deliberately absent
 //!
 //! Tenants, the directory and tuple layers, causal-read-risky and cached read versions (promise 3: what was answered is
-//! seen by all), automatic retries of the client (`kv::run` counts and bounds them), locality.
+//! seen by all), automatic retries of the client (`kv::run` counts and bounds them), automatic idempotency of the client
+//! (in development in 7.3, says its documentation), locality.
 #![warn(missing_docs)]
 #![allow(unsafe_code, reason = "the client's C interface; each use says why it is sound")]
 

@@ -1,4 +1,5 @@
-//! The engine's metrics, with their handles kept. Those that the embedded engine has too have its names.
+//! The engine's metrics, with their handles kept. Those that the embedded engine has too have its names; the time of
+//! every call is measured around the engine, by [`kv::meter`].
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
@@ -6,10 +7,6 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 pub(crate) struct Telemetry {
     pub(crate) commit_seconds: Histogram,
     pub(crate) read_version_seconds: Histogram,
-    pub(crate) get_seconds: Histogram,
-    pub(crate) get_many_seconds: Histogram,
-    pub(crate) get_range_seconds: Histogram,
-    pub(crate) get_together_seconds: Histogram,
     pub(crate) conflicts: Counter,
     pub(crate) too_old: Counter,
     pub(crate) busy: Counter,
@@ -34,7 +31,6 @@ impl Telemetry {
             Unit::Seconds,
             "From a transaction's first read to its read version."
         );
-        spread!("mss_kv_read_seconds", Unit::Seconds, "From a read's call to its answer, by call.");
         count!("mss_kv_conflicts_total", Unit::Count, "Commits refused for a conflict.");
         count!("mss_kv_too_old_total", Unit::Count, "Calls refused because the transaction was too old.");
         count!("mss_kv_busy_total", Unit::Count, "Calls that the cluster asked to come back with later.");
@@ -48,10 +44,6 @@ impl Telemetry {
         Self {
             commit_seconds: histogram!("mss_kv_commit_seconds"),
             read_version_seconds: histogram!("mss_kv_read_version_seconds"),
-            get_seconds: histogram!("mss_kv_read_seconds", "call" => "get"),
-            get_many_seconds: histogram!("mss_kv_read_seconds", "call" => "get_many"),
-            get_range_seconds: histogram!("mss_kv_read_seconds", "call" => "get_range"),
-            get_together_seconds: histogram!("mss_kv_read_seconds", "call" => "get_together"),
             conflicts: counter!("mss_kv_conflicts_total"),
             too_old: counter!("mss_kv_too_old_total"),
             busy: counter!("mss_kv_busy_total"),

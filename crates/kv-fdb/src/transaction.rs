@@ -92,61 +92,6 @@ impl FdbTransaction {
         [self.shared.prefix.as_ref(), key].concat()
     }
 
-    async fn read_point(&mut self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, Error> {
-        check_readable(key)?;
-        let version = self.version()?;
-        let read = self.inner()?.get(&self.key(key), mode == ReadMode::Snapshot);
-        let (value, since) = join(read, version).await;
-        self.since = self.since.or(since);
-        let value =
-            value.map_err(|error| self.read_error(error))?.map(|value| Bytes::copy_from_slice(&value));
-        self.count_point(key, mode, value.as_ref());
-        Ok(value)
-    }
-
-    /// Keys and pages, all on their way together.
-    async fn read_together(
-        &mut self,
-        keys: &[Bytes],
-        ranges: &[RangeRequest],
-        mode: ReadMode,
-    ) -> Result<(Vec<Option<Bytes>>, Vec<RangePage>), Error> {
-        for key in keys {
-            check_readable(key)?;
-        }
-        for range in ranges {
-            check_readable_range(&range.begin, &range.end)?;
-        }
-        let version = self.version()?;
-        let inner = self.inner()?;
-        let snapshot = mode == ReadMode::Snapshot;
-        // A read is on its way once it is made, and up to the bound are made before the first is waited for.
-        let points = stream::iter(0..keys.len())
-            .map(|number| {
-                let read = inner.get(&self.key(&keys[number]), snapshot);
-                async move { FdbResult::Ok(read.await?.map(|value| Bytes::copy_from_slice(&value))) }
-            })
-            .buffered(limits::READS_AT_ONCE_MAX)
-            .collect::<Vec<_>>();
-        let pages = stream::iter(0..ranges.len())
-            .map(|number| range::page(inner, &self.shared.prefix, &ranges[number], snapshot))
-            .buffered(limits::RANGES_AT_ONCE_MAX)
-            .collect::<Vec<_>>();
-        let (values, pages, since) = join3(points, pages, version).await;
-        self.since = self.since.or(since);
-        let values: FdbResult<Vec<_>> = values.into_iter().collect();
-        let pages: FdbResult<Vec<_>> = pages.into_iter().collect();
-        let values = values.map_err(|error| self.read_error(error))?;
-        let pages = pages.map_err(|error| self.read_error(error))?;
-        for (key, value) in keys.iter().zip(&values) {
-            self.count_point(key, mode, value.as_ref());
-        }
-        for (request, page) in ranges.iter().zip(&pages) {
-            self.count_page(request, mode, page);
-        }
-        Ok((values, pages))
-    }
-
     fn count_point(&mut self, key: &[u8], mode: ReadMode, value: Option<&Bytes>) {
         if mode == ReadMode::Serializable {
             self.size += key.len();
@@ -254,25 +199,24 @@ impl Transaction for FdbTransaction {
     }
 
     async fn get(&mut self, key: &[u8], mode: ReadMode) -> Result<Option<Bytes>, Error> {
-        let began = Instant::now();
-        let value = self.read_point(key, mode).await;
-        self.shared.telemetry.get_seconds.record(began.elapsed());
-        value
+        check_readable(key)?;
+        let version = self.version()?;
+        let read = self.inner()?.get(&self.key(key), mode == ReadMode::Snapshot);
+        let (value, since) = join(read, version).await;
+        self.since = self.since.or(since);
+        let value =
+            value.map_err(|error| self.read_error(error))?.map(|value| Bytes::copy_from_slice(&value));
+        self.count_point(key, mode, value.as_ref());
+        Ok(value)
     }
 
     async fn get_many(&mut self, keys: &[Bytes], mode: ReadMode) -> Result<Vec<Option<Bytes>>, Error> {
-        let began = Instant::now();
-        let values = self.read_together(keys, &[], mode).await.map(|(values, _)| values);
-        self.shared.telemetry.get_many_seconds.record(began.elapsed());
-        values
+        Ok(self.get_together(keys, &[], mode).await?.0)
     }
 
     async fn get_range(&mut self, request: &RangeRequest, mode: ReadMode) -> Result<RangePage, Error> {
-        let began = Instant::now();
-        let page = self.read_together(&[], std::slice::from_ref(request), mode).await;
-        let page = page.map(|(_, mut pages)| pages.pop().unwrap_or_default());
-        self.shared.telemetry.get_range_seconds.record(began.elapsed());
-        page
+        let (_, mut pages) = self.get_together(&[], std::slice::from_ref(request), mode).await?;
+        Ok(pages.pop().unwrap_or_default())
     }
 
     async fn get_together(
@@ -281,10 +225,40 @@ impl Transaction for FdbTransaction {
         ranges: &[RangeRequest],
         mode: ReadMode,
     ) -> Result<(Vec<Option<Bytes>>, Vec<RangePage>), Error> {
-        let began = Instant::now();
-        let answers = self.read_together(keys, ranges, mode).await;
-        self.shared.telemetry.get_together_seconds.record(began.elapsed());
-        answers
+        for key in keys {
+            check_readable(key)?;
+        }
+        for range in ranges {
+            check_readable_range(&range.begin, &range.end)?;
+        }
+        let version = self.version()?;
+        let inner = self.inner()?;
+        let snapshot = mode == ReadMode::Snapshot;
+        // A read is on its way once it is made, and up to the bound are made before the first is waited for.
+        let points = stream::iter(0..keys.len())
+            .map(|number| {
+                let read = inner.get(&self.key(&keys[number]), snapshot);
+                async move { FdbResult::Ok(read.await?.map(|value| Bytes::copy_from_slice(&value))) }
+            })
+            .buffered(limits::READS_AT_ONCE_MAX)
+            .collect::<Vec<_>>();
+        let pages = stream::iter(0..ranges.len())
+            .map(|number| range::page(inner, &self.shared.prefix, &ranges[number], snapshot))
+            .buffered(limits::RANGES_AT_ONCE_MAX)
+            .collect::<Vec<_>>();
+        let (values, pages, since) = join3(points, pages, version).await;
+        self.since = self.since.or(since);
+        let values: FdbResult<Vec<_>> = values.into_iter().collect();
+        let pages: FdbResult<Vec<_>> = pages.into_iter().collect();
+        let values = values.map_err(|error| self.read_error(error))?;
+        let pages = pages.map_err(|error| self.read_error(error))?;
+        for (key, value) in keys.iter().zip(&values) {
+            self.count_point(key, mode, value.as_ref());
+        }
+        for (request, page) in ranges.iter().zip(&pages) {
+            self.count_page(request, mode, page);
+        }
+        Ok((values, pages))
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) {

@@ -1,5 +1,8 @@
 //! The engine suite on a real cluster, when `MSS_FDB_CLUSTER_FILE` names one (and `MSS_FDB_LIBRARY` the client library,
 //! if the dynamic loader does not find it). Every case works under random keys of its own and removes them.
+//!
+//! `MSS_FDB_DISTURBED=ROUNDS` runs only the cases that hold under faults, so many times: for whoever kills the cluster's
+//! processes meanwhile.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,6 +34,15 @@ fn on_foundationdb() {
     let _network = NetworkGuard::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
+        if let Ok(rounds) = std::env::var("MSS_FDB_DISTURBED") {
+            let engine = FdbEngine::open(options).await.unwrap();
+            for round in 1..=rounds.parse().unwrap() {
+                println!("round {round}");
+                let cases = |case: &suite::Case| case.needs == suite::Needs::Nothing;
+                suite::report(&suite::run_selected(|| engine.clone(), cases).await);
+            }
+            return;
+        }
         // At the root of the key space, and under the longest prefix that an installation may have.
         for prefix in [Vec::new(), b"kv-fdb tests, 32 bytes long ...!".to_vec()] {
             println!("under {:?}", String::from_utf8_lossy(&prefix));
