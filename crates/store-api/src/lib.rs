@@ -2,7 +2,8 @@
 //!
 //! Two traits: [`MailStore`] (accounts, folders, messages) and [`ChangeFeed`] (who must look again). In one
 //! process they are the store and the feed themselves; apart, `store-rpc` carries them over gRPC, and `router` chooses
-//! the node to ask among the [`Members`] of the tier. A front end knows nothing else of the tier.
+//! the node to ask among the [`Members`] of the tier. A front end knows nothing else of the tier. A third, [`Maintenance`],
+//! is for an operator's tools.
 //!
 //! Rules that hold for every method:
 //! - The store speaks UIDs, never sequence numbers, and folders by [`model::MailboxId`] once their name was looked up.
@@ -17,6 +18,7 @@
 mod account;
 mod feed;
 mod folders;
+mod maintenance;
 mod members;
 mod messages;
 mod metadata;
@@ -39,6 +41,10 @@ pub use account::{
     Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, QuotaUsage, ScramVerifier,
 };
 pub use folders::{FolderEntry, FolderTree};
+pub use maintenance::{
+    CHECK_ACCOUNTS_MAX, CheckEvent, CheckEvents, CheckProgress, CheckRequest, Finding, FindingKind,
+    Maintenance, RESTORE_SECONDS_MAX, Remedy, RestoreFolder, RestoreMessage, RestoreProgress,
+};
 pub use members::{Member, Members, Membership, NodeId, NodeState};
 pub use messages::{
     AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyMode,

@@ -10,7 +10,7 @@
 //! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
 //! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v1 | ~40 B | every change | feed |
-//! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage | sweeper |
+//! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage, restore | sweeper |
 //! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
 //! | 16 Account | account, subspace … | the table below | | | |
 //!
@@ -149,12 +149,14 @@ pub enum PendingKind {
     Log = 4,
     /// An account that was removed. Id: 0.
     Account = 5,
+    /// A folder that is being restored, seen by nobody yet. Id: the mailbox.
+    Restore = 6,
 }
 
 impl PendingKind {
     /// The kind of that number.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Staged, Self::Released, Self::Folder, Self::Log, Self::Account]
+        [Self::Staged, Self::Released, Self::Folder, Self::Log, Self::Account, Self::Restore]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }

@@ -6,6 +6,7 @@
 //!   each does stands in `mutations`, a file each; what they read and write together in `work`.
 //! - Reads go past it: a folder is read by its state and what changed since the cached one (`snapshot`), bodies and
 //!   facts by their id (`bodies`).
+//! - `check` looks through all of it, and repairs what follows from the rest.
 //! - What a request leaves behind (bodies given up, folders deleted, bodies never used) the sweeper clears.
 //!
 //! Deliberately absent: sequence numbers, sessions, the IMAP grammar, and trust in a cache: every answer is checked
@@ -14,7 +15,7 @@
 mod accounts;
 mod bodies;
 mod cache;
-pub mod check;
+mod check;
 mod combiner;
 mod failure;
 pub mod fuzzing;

@@ -7,4 +7,5 @@ pub(crate) mod flags;
 pub(crate) mod folders;
 pub(crate) mod marks;
 pub(crate) mod metadata;
+pub(crate) mod restore;
 pub(crate) mod staged;

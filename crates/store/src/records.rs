@@ -20,5 +20,5 @@ pub use folder::FolderRecord;
 pub use ledger::{BATCHES_REMEMBERED, Ledger};
 pub use log::{ChangeKind, LogBatch, LogEntry};
 pub use metadata::MetadataRecord;
-pub use pending::Pending;
+pub use pending::{Pending, Restoring};
 pub use state::StateRecord;

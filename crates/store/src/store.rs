@@ -1,5 +1,7 @@
 //! [`Store`]: every operation of [`MailStore`], from its request to the part that does it.
 
+mod maintenance;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cpm_mime::{Limits, MessageIndex};
+use futures::TryStreamExt;
 use kv::{Engine, ReadMode};
 use model::limits::{
     APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX,
@@ -18,9 +21,9 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
-    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata,
-    MetadataChange, Missing, NewAccount, Quota, QuotaLimits, ReplaceRequest, Requestor, SearchRequest,
-    StoreFlags, StoreOutcome,
+    CheckEvent, CheckRequest, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
+    FolderTree, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, ReplaceRequest,
+    Requestor, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -98,12 +101,22 @@ impl Store {
         self.sweep(Partition(0), Partition(PARTITIONS - 1)).await
     }
 
-    /// What is wrong with what is stored; nothing, when all is well. Reads everything.
+    /// What is wrong with what is stored; nothing, when all is well. Reads everything, every octet too.
     ///
     /// # Errors
     /// Whatever the engine fails with.
-    pub async fn check(&self) -> Result<Vec<crate::check::Finding>> {
-        Ok(crate::check::check(&self.shared).await?)
+    pub async fn check(&self) -> Result<Vec<Finding>> {
+        let request = CheckRequest { octets: true, ..CheckRequest::default() };
+        let events = crate::check::inspect(self.shared.clone(), request)?;
+        events
+            .try_filter_map(async |event| {
+                Ok(match event {
+                    CheckEvent::Finding(finding) => Some(finding),
+                    CheckEvent::Progress(_) => None,
+                })
+            })
+            .try_collect()
+            .await
     }
 
     /// Sets the gauges of what is cached and what waits, as of now. Cheap: call it whenever metrics are read.

@@ -16,6 +16,7 @@ use futures::{StreamExt, stream};
 use kv::{KeyValue, RangeRequest, ReadMode};
 use model::limits::STAGED_SECONDS_MAX;
 use model::{BodyId, MailboxId, PARTITIONS, Partition};
+use store_api::RESTORE_SECONDS_MAX;
 use tokio::sync::Notify;
 
 use crate::combiner::Combiner;
@@ -119,6 +120,12 @@ async fn one(shared: &Shared, combiner: &Arc<Combiner>, pair: KeyValue) -> Resul
         (PendingKind::Released, Some(Pending::Released(_))) => work.run(Task::Released).await,
         (PendingKind::Folder, Some(_)) => work.run(Task::Folder(MailboxId(id))).await,
         (PendingKind::Account, Some(_)) => work.run(Task::Account).await,
+        (PendingKind::Restore, Some(Pending::Restoring(restoring))) => {
+            if shared.now() < restoring.touched_at.saturating_add(RESTORE_SECONDS_MAX) {
+                return Ok(None);
+            }
+            work.run(Task::Restore(MailboxId(id), restoring.touched_at)).await
+        }
         (PendingKind::Log, Some(_)) => match work.trim_log(combiner, MailboxId(id)).await {
             Ok(()) => work.run(Task::Nothing).await,
             Err(failure) => Err(failure),

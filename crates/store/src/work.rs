@@ -391,6 +391,29 @@ impl<'t> Work<'t> {
         mailbox
     }
 
+    /// Takes in a folder whose rows were written before under a number of its own; its entry in the tree is the
+    /// caller's.
+    pub(crate) fn adopt_folder(&mut self, mailbox: MailboxId, record: StateRecord) {
+        let StateRecord { folder: state, log_from } = record;
+        let given = state.uid_validity.get();
+        self.ledger.last_uid_validity = self.ledger.last_uid_validity.max(given);
+        self.use_up(Tally {
+            messages: state.messages as i64,
+            bytes: state.bytes as i64,
+            unseen: 0,
+            deleted: state.deleted as i64,
+            deleted_bytes: state.deleted_bytes as i64,
+        });
+        let mut folder = FolderWork::new(mailbox, state, log_from, None);
+        folder.dirty = true;
+        self.folders.insert(mailbox, folder);
+    }
+
+    /// Says that the batch wrote something beside folders and the tree.
+    pub(crate) fn touch(&mut self) {
+        self.ledger_dirty = true;
+    }
+
     /// Deletes a folder that was opened, with all it holds; its entry in the tree is the caller's. What it used is
     /// free at once, its rows and bodies go with the sweeper.
     pub(crate) fn delete_folder(&mut self, mailbox: MailboxId) -> Result<(), Failure> {

@@ -225,7 +225,7 @@ pub(crate) fn take_uid(uid_next: &mut u64) -> Result<Uid, Failure> {
 }
 
 /// Writes a new body whole: facts, octets, index of headers.
-fn write_body(work: &mut Work<'_>, body: BodyId, octets: &Bytes, index: &MessageIndex) {
+pub(super) fn write_body(work: &mut Work<'_>, body: BodyId, octets: &Bytes, index: &MessageIndex) {
     let (keys, account) = (&work.shared.keys, work.account);
     work.trx.set_bytes(keys.info(account, body), index.encode());
     let mut number = 0;

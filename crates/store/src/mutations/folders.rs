@@ -69,11 +69,15 @@ impl Mutation for CreateFolder {
 }
 
 /// The levels above `name` that are not there, the topmost first.
-fn missing_levels(tree: &FolderTree, name: &MailboxName) -> Vec<MailboxName> {
+pub(super) fn missing_levels(tree: &FolderTree, name: &MailboxName) -> Vec<MailboxName> {
     name.ancestors().filter(|above| tree.find(above).is_none()).collect()
 }
 
-fn new_entry(work: &mut Work<'_>, name: MailboxName, special_use: Option<SpecialUse>) -> FolderEntry {
+pub(super) fn new_entry(
+    work: &mut Work<'_>,
+    name: MailboxName,
+    special_use: Option<SpecialUse>,
+) -> FolderEntry {
     FolderEntry { id: work.new_folder(), name, special_use, noselect: false }
 }
 

@@ -3,6 +3,7 @@
 use model::BodyId;
 
 use super::codec::{Reader, Writer};
+use super::{FolderRecord, StateRecord};
 
 const VERSION: u8 = 1;
 
@@ -22,6 +23,21 @@ pub enum Pending {
     Released(Vec<BodyId>),
     /// A deleted folder's rows and log, a log to trim, or a removed account: all is said by the key.
     Marked,
+    /// A folder that is being restored. Boxed, since it is rare and large.
+    Restoring(Box<Restoring>),
+}
+
+/// A folder that is being restored: what will be its records, its counters those of the rows so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restoring {
+    /// When it was last written to, seconds since 1970-01-01 UTC.
+    pub touched_at: i64,
+    /// The first UID that is not restored yet, 1 to 2^32.
+    pub next_uid: u64,
+    /// Its entry in the tree to be.
+    pub folder: FolderRecord,
+    /// Its state to be.
+    pub state: StateRecord,
 }
 
 impl Pending {
@@ -46,6 +62,13 @@ impl Pending {
             Self::Marked => {
                 let mut out = Writer::new(VERSION, 2);
                 out.u8(3);
+                out.done()
+            }
+            Self::Restoring(restoring) => {
+                let (folder, state) = (restoring.folder.encode(), restoring.state.encode());
+                let mut out = Writer::new(VERSION, 32 + folder.len() + state.len());
+                out.u8(4).signed(restoring.touched_at).number(restoring.next_uid);
+                out.counted(&folder).counted(&state);
                 out.done()
             }
         }
@@ -78,6 +101,15 @@ impl Pending {
                 input.end(Self::Released(bodies))
             }
             3 => input.end(Self::Marked),
+            4 => {
+                let restoring = Restoring {
+                    touched_at: input.signed()?,
+                    next_uid: input.number().filter(|uid| (1..=1 << 32).contains(uid))?,
+                    folder: FolderRecord::decode(input.counted()?)?,
+                    state: StateRecord::decode(input.counted()?)?,
+                };
+                input.end(Self::Restoring(Box::new(restoring)))
+            }
             _ => None,
         }
     }

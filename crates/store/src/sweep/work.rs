@@ -12,7 +12,7 @@ use model::{AccountId, Block, BodyId, MailboxId, ModSeq};
 
 use crate::combiner::Combiner;
 use crate::failure::{Failure, corrupt};
-use crate::keyspace::KeyRange;
+use crate::keyspace::{KeyRange, PendingKind};
 use crate::limits::{SWEEP_BLOCKS_MAX, SWEEP_BODIES_MAX, SWEEP_CHUNKS_MAX, SWEEP_LOGS_MAX};
 use crate::mutations::append::indexed_headers;
 use crate::mutations::marks::TrimLog;
@@ -32,6 +32,8 @@ pub(super) enum Task {
     Released,
     /// Clear the rows of a deleted folder, with the bodies they point at, then its log.
     Folder(MailboxId),
+    /// Clear what was restored of a folder that was never finished, unless it was written to since.
+    Restore(MailboxId, i64),
     /// Clear all data of a removed account.
     Account,
     /// Only clear the note.
@@ -128,6 +130,15 @@ impl<'s> Work<'s> {
                 }
             }
             Task::Folder(mailbox) => self.clear_folder(trx, mailbox, from).await?,
+            Task::Restore(mailbox, touched_at) => match Pending::decode(&note) {
+                Some(Pending::Restoring(now)) if now.touched_at == touched_at => {
+                    // From here on it is a folder like any other that was deleted.
+                    let key = self.shared.keys.pending(self.account, PendingKind::Folder, mailbox.0);
+                    trx.set_bytes(key, Pending::Marked.encode().into());
+                    (Left::Nothing, 0)
+                }
+                _ => (Left::Later, 0),
+            },
             Task::Account => {
                 let all = self.shared.keys.account(self.account);
                 (self.clear_page(trx, all, from).await?, 0)

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod appending;
+mod checking;
 mod copying;
 mod expunging;
 mod flagging;
@@ -10,4 +11,5 @@ mod folders;
 mod harness;
 mod large;
 mod metadata;
+mod restoring;
 mod searching;

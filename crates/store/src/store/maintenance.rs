@@ -1,0 +1,68 @@
+//! What an operator's tools ask: checks, and restores of exported folders.
+
+use async_trait::async_trait;
+use model::limits::MULTIAPPEND_MESSAGES_MAX;
+use model::{AccountId, MailboxId, Result};
+use store_api::{
+    AppendMessage, CheckEvents, CheckRequest, Ctx, Maintenance, RestoreFolder, RestoreMessage,
+    RestoreProgress,
+};
+
+use super::{Store, operator};
+use crate::failure::invalid;
+use crate::mutations::append::NewMessage;
+use crate::mutations::restore::{BeginRestore, FinishRestore, RestorePage, Restored};
+
+#[async_trait]
+impl Maintenance for Store {
+    async fn inspect(&self, ctx: &Ctx, request: CheckRequest) -> Result<CheckEvents> {
+        operator(ctx)?;
+        crate::check::inspect(self.shared.clone(), request)
+    }
+
+    async fn restore_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        folder: RestoreFolder,
+    ) -> Result<RestoreProgress> {
+        operator(ctx)?;
+        if !(1..=1 << 32).contains(&folder.uid_next) {
+            return Err(invalid("UIDNEXT must be from 1 to 4294967296"));
+        }
+        self.change(ctx, account, BeginRestore { folder, request_id: ctx.request_id }).await
+    }
+
+    async fn restore_messages(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        restore: MailboxId,
+        messages: Vec<RestoreMessage>,
+    ) -> Result<u64> {
+        operator(ctx)?;
+        if messages.is_empty() || messages.len() > MULTIAPPEND_MESSAGES_MAX {
+            return Err(invalid("a request restores 1 to 2000 messages"));
+        }
+        let mut marks = Vec::with_capacity(messages.len());
+        let mut bodies = Vec::with_capacity(messages.len());
+        for message in messages {
+            let RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, body } = message;
+            marks.push((uid, modseq, saved_at, internal_date));
+            bodies.push(AppendMessage { flags, keywords, internal_date: Some(internal_date), body });
+        }
+        let parsed = self.prepare(bodies).await?;
+        let restored =
+            marks.into_iter().zip(parsed).map(|((uid, modseq, saved_at, internal_date), parsed)| {
+                let NewMessage { flags, keywords, body, .. } = parsed;
+                Restored { uid, modseq, flags, keywords, internal_date, saved_at, body }
+            });
+        let page = RestorePage { restore, messages: restored.collect() };
+        self.change(ctx, account, page).await
+    }
+
+    async fn finish_folder(&self, ctx: &Ctx, account: AccountId, restore: MailboxId) -> Result<()> {
+        operator(ctx)?;
+        self.change(ctx, account, FinishRestore { restore, request_id: ctx.request_id }).await
+    }
+}
