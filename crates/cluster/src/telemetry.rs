@@ -28,6 +28,9 @@ impl Telemetry {
             "Times that this node was taken for dead and came back."
         );
         describe_counter!("mss_cluster_failures_total", "Heartbeats, looks and removals that failed.");
+        for what in ["heartbeat", "look", "removal"] {
+            counter!("mss_cluster_failures_total", "what" => what).increment(0);
+        }
         Self {
             deaths: counter!("mss_cluster_deaths_total"),
             rejoins: counter!("mss_cluster_rejoins_total"),

@@ -53,9 +53,20 @@ impl Shared {
     fn slot(&self, partition: Partition) -> &Mutex<Option<Arc<Tail>>> {
         &self.slots[usize::from(partition.0 % PARTITIONS)]
     }
+
+    fn refresh_gauges(&self) {
+        let listeners: usize =
+            self.slots.iter().filter_map(|slot| slot.lock().as_ref().map(|tail| tail.listeners())).sum();
+        self.telemetry.listeners.set(listeners as f64);
+    }
 }
 
 impl Feed {
+    /// Sets the gauges that nothing else sets as they change. Cheap; for whoever is about to read them.
+    pub fn refresh_gauges(&self) {
+        self.shared.refresh_gauges();
+    }
+
     /// A feed over `engine`. Must be called within a runtime.
     pub fn new(engine: Arc<dyn Engine>, options: Options) -> Arc<Self> {
         let shared = Arc::new(Shared {

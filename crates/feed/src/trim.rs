@@ -23,9 +23,7 @@ pub(crate) async fn run(shared: Weak<Shared>) {
         if let Err(error) = round(&shared).await {
             tracing::warn!(%error, "clearing of old entries stopped early; it goes on with the next round");
         }
-        let listeners: usize =
-            shared.slots.iter().filter_map(|slot| slot.lock().as_ref().map(|tail| tail.listeners())).sum();
-        shared.telemetry.listeners.set(listeners as f64);
+        shared.refresh_gauges();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The admin port: `/metrics`, `/healthz`, `/readyz`, for machines of the operator.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::process;
 
 /// Most admin connections at once; more wait.
-const CONNECTIONS_MAX: usize = 64;
-/// Longest wait for a request's head.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+const CONNECTIONS_MAX: usize = 256;
+/// Longest wait for a request's head: what keeps whoever says nothing from holding all places.
+const HEAD_WAIT: Duration = Duration::from_secs(3);
+/// Longest life of a connection, which has one request: for whoever takes nothing of the answer.
+const CONNECTION_MAX: Duration = Duration::from_secs(20);
 
 /// Bounds of histograms of seconds: 50 µs to 10 s.
 const SECONDS: [f64; 16] = [
@@ -57,6 +59,14 @@ pub fn install_metrics(stop: CancellationToken) -> anyhow::Result<PrometheusHand
         }
     });
     Ok(handle)
+}
+
+/// What brings gauges up to date before they are read.
+static REFRESHES: Mutex<Vec<Box<dyn Fn() + Send>>> = Mutex::new(Vec::new());
+
+/// Calls `refresh` before each scrape, so that gauges which nobody sets as they change are fresh.
+pub fn refresh_at_scrape(refresh: impl Fn() + Send + 'static) {
+    REFRESHES.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
 }
 
 /// Whether the process should get traffic, as the load balancer is told.
@@ -107,9 +117,12 @@ impl Admin {
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(TokioTimer::new())
                     .header_read_timeout(HEAD_WAIT)
+                    .keep_alive(false)
                     .serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "admin connection ended");
+                match tokio::time::timeout(CONNECTION_MAX, connection).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "admin connection ended"),
+                    Err(_) => tracing::debug!("admin connection took too long"),
                 }
                 drop(place);
             });
@@ -123,6 +136,9 @@ impl Admin {
         match request.uri().path() {
             "/metrics" => {
                 process::record();
+                for refresh in REFRESHES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                    refresh();
+                }
                 text(StatusCode::OK, self.metrics.render())
             }
             "/healthz" => text(StatusCode::OK, "ok\n".into()),

@@ -8,6 +8,7 @@ use feed::Feed;
 use store::Store;
 use store_api::{ChangeFeed, MailStore};
 
+use crate::admin;
 use crate::engine::OpenEngine;
 use crate::settings::{EngineName, Settings};
 
@@ -52,6 +53,15 @@ impl Node {
         let store = Store::open(engine.kv(), store_options).await?;
         let feed_options = feed::Options { trim: purpose == Purpose::Serve, ..feed::Options::default() };
         let feed = Feed::new(engine.kv(), feed_options);
+        let (weak_store, weak_feed) = (Arc::downgrade(&store), Arc::downgrade(&feed));
+        admin::refresh_at_scrape(move || {
+            if let Some(store) = weak_store.upgrade() {
+                store.refresh_gauges();
+            }
+            if let Some(feed) = weak_feed.upgrade() {
+                feed.refresh_gauges();
+            }
+        });
         Ok(Self { engine, store, feed })
     }
 

@@ -417,3 +417,50 @@ async fn health() {
         );
     }
 }
+
+/// What tools such as grpcurl ask first: which services there are.
+#[tokio::test]
+async fn reflection() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let tier = tier().await;
+    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let mut client = ServerReflectionClient::new(channel);
+    let ask = |message_request| tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(message_request),
+    };
+    let asked = vec![
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("mss.store.v1.MailStore".into())),
+    ];
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter(asked)).await.expect("an answer").into_inner();
+    let first = answers.next().await.expect("an answer").expect("no failure").message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = first else { panic!("{first:?}") };
+    for name in ["mss.store.v1.MailStore", "mss.feed.v1.ChangeFeed", "grpc.health.v1.Health"] {
+        assert!(list.service.iter().any(|service| service.name == name), "{name}: {list:?}");
+    }
+    let second = answers.next().await.expect("an answer").expect("no failure").message_response;
+    assert!(matches!(second, Some(MessageResponse::FileDescriptorResponse(_))), "{second:?}");
+}
+
+/// A message beyond the bound is refused from its length alone, and the tier goes on.
+#[tokio::test]
+async fn oversized_messages() {
+    let tier = tier().await;
+    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.expect("a connection");
+    let huge = tonic_health::pb::HealthCheckRequest { service: "x".repeat(64 << 20) };
+    let path = "/mss.store.v1.MailStore/GetAccount".parse().expect("a path");
+    let codec = tonic_prost::ProstCodec::<_, tonic_health::pb::HealthCheckResponse>::default();
+    let refused = client.unary(tonic::Request::new(huge), path, codec).await.expect_err("refused");
+    assert!(
+        matches!(refused.code(), tonic::Code::OutOfRange | tonic::Code::Internal | tonic::Code::Unavailable),
+        "{refused}"
+    );
+    assert!(tier.remote.account(&operator(), &CpmAddress::parse("tel:+15550000009").unwrap()).await.is_ok());
+}

@@ -1,0 +1,218 @@
+//! Every setting does something, or is refused in one sentence that names it.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use conformance::client::{Client, patience};
+use conformance::server::{binary, run};
+
+use crate::node::{ADDRESS, Node, PASSWORD};
+
+/// Settings whose effect other tests show, and which.
+const SHOWN_ELSEWHERE: [(&str, &str); 7] = [
+    ("tls.certificate", "tls.rs"),
+    ("tls.key", "tls.rs"),
+    ("quota.messages", "quotas_take_effect"),
+    ("fdb.library", "an_engine_that_is_not_there_is_told"),
+    ("fdb.cluster_file", "an_engine_that_is_not_there_is_told"),
+    ("fdb.transaction_seconds_max", "kv-fdb: its tests against a cluster"),
+    ("limits.drain_seconds_max", "signals.rs: a_drain_is_bounded_by_its_setting"),
+];
+
+/// Values that are refused, of every setting that has such: (key, value).
+const REFUSED: [(&str, &str); 23] = [
+    ("data.dir", ""),
+    ("data.engine", "sqlite"),
+    ("data.free_bytes_min", "-1"),
+    ("fdb.api_version", "700"),
+    ("fdb.prefix", "a name that is longer than 32 bytes"),
+    ("fdb.connect_seconds_max", "0"),
+    ("imap.listen", "localhost"),
+    ("imap.tls_listen", "127.0.0.1:0"),
+    ("imap.idle_keepalive_seconds", "1741"),
+    ("admin.listen", "9143"),
+    ("store.rpc_listen", ":9"),
+    ("limits.connections_max", "0"),
+    ("limits.connections_per_address_max", "1.5"),
+    ("limits.connections_per_account_max", "many"),
+    ("limits.command_line_bytes_max", "8191"),
+    ("limits.login_seconds_max", "0"),
+    ("limits.idle_seconds_max", "59"),
+    ("limits.write_stall_seconds_max", "0"),
+    ("limits.login_failures_max", "4294967296"),
+    ("limits.drain_seconds_max", "601"),
+    ("cache.folder_bytes", "1"),
+    ("quota.bytes", "-5"),
+    ("log.level", "loud"),
+];
+
+fn variable(key: &str) -> String {
+    format!("MSS_{}", key.replace('.', "__").to_uppercase())
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_one_sentence() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (key, value) in REFUSED {
+        let output = Command::new(binary().expect("the binary"))
+            .arg("serve")
+            .env("MSS_DATA__DIR", folder.path().join("data"))
+            .env("MSS_IMAP__LISTEN", "127.0.0.1:0")
+            .env("MSS_ADMIN__LISTEN", "127.0.0.1:0")
+            .env(variable(key), value)
+            .stdin(Stdio::null())
+            .output()
+            .expect("mss runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{key} = {value}: {said}");
+        assert_eq!(said.lines().count(), 1, "{key} = {value}: {said}");
+        assert!(said.contains(key), "{key} = {value}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing was begun");
+}
+
+/// Named files are looked at, and what is wrong with them is told at once.
+#[test]
+fn an_engine_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (key, value) in [("fdb.library", "/no/such/library.so"), ("fdb.cluster_file", "/no/such/fdb.cluster")]
+    {
+        let output = Command::new(binary().expect("the binary"))
+            .args(["serve", "--engine", "fdb", "--imap", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .env("MSS_DATA__DIR", folder.path().join("data"))
+            .env(variable(key), value)
+            .stdin(Stdio::null())
+            .output()
+            .expect("mss runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{key}: {said}");
+        let told = said.lines().filter(|line| line.starts_with("mss: ")).count();
+        assert!(told == 1 && said.contains("fdb."), "{key}: {said}");
+    }
+}
+
+/// Those of listeners, logs and bounds on logins; each line of the body is one setting.
+#[test]
+fn settings_of_the_front_take_effect() {
+    let node = Node::start(&[
+        ("MSS_ADMIN__LISTEN", ""),
+        ("MSS_STORE__RPC_LISTEN", "127.0.0.1:0"),
+        ("MSS_LOG__FORMAT", "json"),
+        ("MSS_LOG__LEVEL", "warn"),
+        ("MSS_LIMITS__CONNECTIONS_MAX", "3"),
+        ("MSS_LIMITS__CONNECTIONS_PER_ACCOUNT_MAX", "1"),
+        ("MSS_LIMITS__COMMAND_LINE_BYTES_MAX", "8192"),
+        ("MSS_LIMITS__LOGIN_SECONDS_MAX", "2"),
+        ("MSS_IMAP__IDLE_KEEPALIVE_SECONDS", "1"),
+        ("MSS_IMAP__COMMENT", "well met"),
+        ("MSS_IMAP__ADMIN", "mailto:mail@example.net"),
+    ]);
+    assert_eq!(node.address("admin"), None, "admin.listen: {}", node.ready);
+    assert!(node.address("rpc").is_some(), "store.rpc_listen: {}", node.ready);
+    node.log_line(|line| line.starts_with('{')); // log.format
+    assert!(!node.log().contains("\"INFO\""), "log.level: {}", node.log());
+
+    let mut client = node.login();
+    let second =
+        Client::login(node.imap(), ADDRESS, PASSWORD).err().expect("limits.connections_per_account_max");
+    assert!(second.to_string().contains("[LIMIT]"), "{second}");
+
+    for (entry, told) in [("/shared/comment", "well met"), ("/shared/admin", "mailto:mail@example.net")] {
+        let (said, _) =
+            client.expect_ok(&format!("GETMETADATA \"\" {entry}")).expect("imap.comment, imap.admin");
+        assert!(said.iter().any(|line| line.text().contains(told)), "{entry}: {said:?}");
+    }
+
+    let long = format!("a NOOP {}\r\n", "x".repeat(9_000));
+    client.send(long.as_bytes()).expect("limits.command_line_bytes_max");
+    assert_eq!(client.response().expect("refused").kind(), "BAD");
+
+    client.send(b"b IDLE\r\n").expect("sent");
+    client.response().expect("go ahead");
+    let kept = client.response().expect("imap.idle_keepalive_seconds");
+    assert!(kept.text().to_lowercase().contains("still here"), "{}", kept.text());
+
+    let mut silent = Client::connect(node.imap(), "silent").expect("connected");
+    let began = Instant::now();
+    silent.response().expect("a greeting");
+    let mut full: Vec<Client> = Vec::new();
+    full.extend((0..2).map(|n| Client::connect(node.imap(), &format!("one more {n}")).expect("connected")));
+    let greetings: Vec<String> = full.iter_mut().map(|c| c.response().expect("a greeting").kind()).collect();
+    assert_eq!(greetings, ["OK", "BYE"], "limits.connections_max");
+    assert_eq!(silent.response().expect("limits.login_seconds_max").kind(), "BYE");
+    assert!(began.elapsed() > Duration::from_millis(1_500));
+}
+
+#[test]
+fn settings_of_the_store_take_effect() {
+    let node = Node::start(&[
+        ("MSS_LIMITS__CONNECTIONS_PER_ADDRESS_MAX", "1"),
+        ("MSS_LIMITS__LOGIN_FAILURES_MAX", "1"),
+        ("MSS_DATA__FREE_BYTES_MIN", "9000000000000000000"),
+        ("MSS_QUOTA__BYTES", "4096"),
+        ("MSS_CACHE__FOLDER_BYTES", "1048576"),
+        ("MSS_CACHE__BODY_BYTES", "1048576"),
+        ("MSS_CACHE__ENGINE_BYTES", "1048576"),
+    ]);
+    let mut client = node.login();
+    let mut second = Client::connect(node.imap(), "second").expect("connected");
+    assert_eq!(second.response().expect("limits.connections_per_address_max").kind(), "BYE");
+    let (_, refused) = client.literal("APPEND INBOX", b"x: y\r\n\r\n", "").expect("an answer");
+    assert!(refused.text().contains("NO [UNAVAILABLE]"), "data.free_bytes_min: {}", refused.text());
+    drop((client, second));
+
+    let login = |password: &str| {
+        let deadline = Instant::now() + patience();
+        loop {
+            // The place of the connection before may not be given back yet.
+            match Client::login(node.imap(), ADDRESS, password) {
+                Err(error) if error.to_string().contains("BYE") && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => break other.map(drop).map_err(|error| error.to_string()),
+            }
+        }
+    };
+    assert!(login("wrong").is_err());
+    login(PASSWORD).expect_err("limits.login_failures_max: refused unseen");
+}
+
+/// Quotas are given to accounts when they are made.
+#[test]
+fn quotas_take_effect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let settings = folder.path().join("mss.toml");
+    std::fs::write(&settings, "[quota]\nbytes = 4097\nmessages = 77\n").expect("settings");
+    let config = settings.display().to_string();
+    let add = ["account", "add", ADDRESS, "--password-stdin", "--data", &data, "--config", &config];
+    run(&add, b"secret\n").expect("added");
+    let shown = run(&["account", "show", ADDRESS, "--data", &data], b"").expect("shown");
+    assert!(shown.contains("of 4097") && shown.contains("of 77"), "{shown}");
+}
+
+/// Every key of the file that operators start from has a line in this file that shows what it does.
+#[test]
+fn every_setting_has_its_test() {
+    let shipped = include_str!("../../../../deploy/mss.toml");
+    let tests = [include_str!("settings.rs"), include_str!("node.rs")].concat();
+    let (mut section, mut keys) = (String::new(), BTreeSet::new());
+    for line in shipped.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.insert(format!("{section}.{key}"));
+        }
+    }
+    assert!(keys.len() > 20, "{keys:?}");
+    let untested: Vec<&String> = keys
+        .iter()
+        .filter(|key| !tests.contains(&variable(key)) && !tests.contains(&format!("(\"{key}\",")))
+        .filter(|key| !SHOWN_ELSEWHERE.iter().any(|(shown, _)| shown == key))
+        .collect();
+    assert!(untested.is_empty(), "no test shows what these settings do: {untested:?}");
+}
