@@ -8,6 +8,7 @@
 pub(crate) mod limiter;
 pub(crate) mod sasl;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -139,21 +140,31 @@ impl Authenticator {
         }
     }
 
-    /// Whether `password` is the account's; without an account it takes as long and is not.
-    async fn check(&self, account: Option<&Account>, address: &str, password: SecretSlice<u8>) -> bool {
+    /// Whether `password` is the account's; without an account it takes as long and is not. None when so many logins
+    /// failed while this one waited that it is not looked at.
+    async fn check(
+        &self,
+        account: Option<&Account>,
+        (peer, address): (IpAddr, &str),
+        password: SecretSlice<u8>,
+    ) -> Option<bool> {
         let credentials = match account.map(|a| &a.credentials) {
             None | Some(Credentials::None) => Credentials::Scram(self.decoy(address)),
             Some(credentials) => credentials.clone(),
         };
         let mark = account.map(|account| self.mark(account, &credentials, &password));
         if mark.is_some_and(|mark| self.remembered.contains_key(&mark)) {
-            return true;
+            return Some(true);
         }
         if costs_nothing(&credentials) {
-            return verify(&credentials, &password) && account.is_some();
+            return Some(verify(&credentials, &password) && account.is_some());
         }
         // The semaphore is never closed.
-        let Ok(permit) = self.checks.clone().acquire_owned().await else { return false };
+        let permit = self.checks.clone().acquire_owned().await.ok()?;
+        // Guesses that came all at once were let in together.
+        if self.limiter.is_blocked(peer, address) {
+            return None;
+        }
         let right = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             verify(&credentials, &password)
@@ -164,7 +175,7 @@ impl Authenticator {
         if let Some(mark) = mark.filter(|_| right) {
             self.remembered.insert(mark, ());
         }
-        right
+        Some(right)
     }
 
     /// What is remembered of a right password: nothing that helps to find it without the key of this process.
@@ -228,7 +239,8 @@ pub(crate) async fn password_login(
     check_rate(session, &name)?;
     let account = find_account(session, user).await?;
     let server = session.server.clone();
-    let right = server.auth.check(account.as_deref(), &name, password).await;
+    let checked = server.auth.check(account.as_deref(), (session.peer.ip(), &name), password).await;
+    let right = checked.ok_or_else(blocked)?;
     match account {
         Some(account) if right => admit(session, out, &account, authorize_as, began).await,
         _ => Err(refuse(session, out, &name, Failure::Credentials, began).await),
@@ -241,13 +253,14 @@ pub(crate) async fn password_login(
 /// NO `[UNAVAILABLE]`: the password need not be wrong, so the client should not ask for another.
 pub(crate) fn check_rate(session: &Session, name: &str) -> Result<(), Reply> {
     if session.server.auth.limiter.is_blocked(session.peer.ip(), name) {
-        telemetry::login_failed("blocked");
-        return Err(Reply::no_code(
-            "UNAVAILABLE",
-            "too many failed logins from your address, try again later",
-        ));
+        return Err(blocked());
     }
     Ok(())
+}
+
+fn blocked() -> Reply {
+    telemetry::login_failed("blocked");
+    Reply::no_code("UNAVAILABLE", "too many failed logins from your address, try again later")
 }
 
 /// Logs in an account whose owner proved who they are.

@@ -4,18 +4,13 @@ use imap_wire::Capability;
 use model::limits::APPEND_BYTES_MAX;
 
 use crate::auth::Mechanism;
+use crate::config::Literals;
 use crate::connection::Output;
 use crate::session::Session;
 
 /// Offered in every state.
-const ALWAYS: &[Capability] = &[
-    Capability::Imap4Rev1,
-    Capability::Imap4Rev2,
-    Capability::LiteralPlus,
-    Capability::SaslIr,
-    Capability::Id,
-    Capability::Enable,
-];
+const ALWAYS: &[Capability] =
+    &[Capability::Imap4Rev1, Capability::Imap4Rev2, Capability::SaslIr, Capability::Id, Capability::Enable];
 
 /// Offered after login.
 const LOGGED_IN: &[Capability] = &[
@@ -65,6 +60,10 @@ pub(crate) fn list(session: &Session, out: &Output) -> String {
         list.push_str(capability.name());
     };
     ALWAYS.iter().copied().for_each(&mut add);
+    add(match session.server.options.literals {
+        Literals::Plus => Capability::LiteralPlus,
+        Literals::Minus => Capability::LiteralMinus,
+    });
     if session.login.is_some() {
         LOGGED_IN.iter().copied().for_each(&mut add);
         if !out.is_deflated() {

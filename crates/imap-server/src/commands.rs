@@ -239,7 +239,7 @@ commands! {
     StartTls     "STARTTLS",     CLOSED,    QUIET,                 "RFC 9051 §6.2.1",  Command::StartTls => starttls::run(session, out);
     Login        "LOGIN",        CLOSED,    QUIET,                 "RFC 9051 §6.2.3",  Command::Login(login) => login::run(session, out, input, login);
     Authenticate "AUTHENTICATE", CLOSED,    QUIET,                 "RFC 9051 §6.2.2",  Command::Authenticate(auth) => authenticate::run(session, out, input, auth);
-    Unauthenticate "UNAUTHENTICATE", LOGGED_IN, QUIET,             "RFC 8437 §2",      Command::Unauthenticate => unauthenticate::run(session, input);
+    Unauthenticate "UNAUTHENTICATE", LOGGED_IN, QUIET,             "RFC 8437 §3",      Command::Unauthenticate => unauthenticate::run(session, out, input);
     Compress     "COMPRESS",     LOGGED_IN, QUIET,                 "RFC 4978 §3",      Command::Compress(algorithm) => compress::run(out, algorithm);
     Enable       "ENABLE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.1",  Command::Enable(names) => enable::run(session, out, names);
     Select       "SELECT",       LOGGED_IN, QUIET,                 "RFC 9051 §6.3.2",  Command::Select(select) => select::run(session, out, select, select::Access::ReadWrite);
@@ -260,7 +260,7 @@ commands! {
     GetMetadata  "GETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.2",    Command::GetMetadata(get) => metadata::get(session, out, get);
     SetMetadata  "SETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.3",    Command::SetMetadata(set) => metadata::set(session, set);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE,           "RFC 3501 §6.4.1",  Command::Check => check::run(session);
-    Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session);
+    Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);
     UidFetch     "UID FETCH",    SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Fetch(fetch) if fetch.uid => fetch::run(session, out, fetch);
     Fetch        "FETCH",        SELECTED,  USES_SEQ,              "RFC 9051 §6.4.5",  Command::Fetch(fetch) => fetch::run(session, out, fetch);
@@ -276,8 +276,8 @@ commands! {
     Copy         "COPY",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.7", Command::Copy(transfer) => copy::run(session, out, transfer, CopyMode::Copy);
     UidMove      "UID MOVE",     SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 6851", Command::Move(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Move);
     Move         "MOVE",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.8; RFC 6851", Command::Move(transfer) => copy::run(session, out, transfer, CopyMode::Move);
-    Expunge      "EXPUNGE",      SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.3",  Command::Expunge => expunge::run(session, None);
-    UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, Some(uids));
+    Expunge      "EXPUNGE",      SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.3",  Command::Expunge => expunge::run(session, out, None);
+    UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, out, Some(uids));
     }
 }
 

@@ -19,8 +19,25 @@ pub struct Options {
     pub comment: Option<String>,
     /// What `/shared/admin` says: how to reach the operator, a URI (RFC 5464 §6.2.1).
     pub admin: Option<String>,
+    /// What clients may send unasked.
+    pub literals: Literals,
     /// The bounds.
     pub limits: Limits,
+}
+
+/// Literals that clients send without being asked for them (RFC 7888). One of the two is offered, never both (§5).
+///
+/// With `LITERAL+` a phone saves a round trip for every message. What speaks against it is a large message sent for
+/// nothing, because it is above the limit: with APPENDLIMIT (RFC 7889) clients know the limit before they send, and a
+/// message above it is skipped and answered with TOOBIG, on the same connection where that is bearable. Where clients
+/// are known not to look at APPENDLIMIT, or are often over their quota, `LITERAL-` makes them ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Literals {
+    /// `LITERAL+`: of any size.
+    #[default]
+    Plus,
+    /// `LITERAL-`: up to 4096 octets.
+    Minus,
 }
 
 /// The server's side of TLS.
@@ -72,9 +89,14 @@ pub struct Limits {
     pub output_bytes_max: usize,
     /// How long a call of the store may take.
     pub call_time_max: Duration,
-    /// Between two notices that a long SEARCH, SORT or THREAD is at work (RFC 9585 §4); clients give up after 30 seconds
-    /// of silence or later.
+    /// Between two notices that a long command is at work (RFC 9585 §4); clients give up after 30 seconds of silence or
+    /// later.
     pub progress_interval: Duration,
+    /// Searches through many messages, and orderings of many, of one account at a time; more wait. Phones search one
+    /// at a time.
+    pub searches_per_account_max: usize,
+    /// Orderings (SORT, THREAD) of many messages of all accounts at a time, each of which may hold 64 MiB; more wait.
+    pub orderings_max: usize,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,
     /// Failed logins on one connection; then `* BYE`.
@@ -114,6 +136,8 @@ impl Default for Limits {
             output_bytes_max: 64 * 1024,
             call_time_max: Duration::from_secs(60),
             progress_interval: Duration::from_secs(10),
+            searches_per_account_max: 2,
+            orderings_max: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             bad_lines_max: 10,
             login_failures_per_connection_max: 5,
             login_failures_per_address_max: 1_000,

@@ -14,10 +14,10 @@ use store_api::RequestId;
 
 use crate::capabilities;
 use crate::commands::{self, Row};
-use crate::reply::{After, Reply};
+use crate::reply::{After, Reply, Status};
 use crate::server::{Security, Shared};
 use crate::session::Session;
-use crate::sync::{Removals, sync};
+use crate::sync::{Removals, Told, sync};
 use crate::telemetry;
 
 pub(crate) use input::{Ended, Input};
@@ -97,7 +97,8 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
                 }
             }
             Ok(Step::Fatal(error)) => {
-                out.untagged(format_args!("BYE {}", error.message));
+                // RFC 7888 §5: a literal of which there is too much to skip.
+                out.untagged(format_args!("BYE [TOOBIG] {}", error.message));
                 After::Close
             }
             // The reader yields the other steps inside of commands only.
@@ -127,6 +128,19 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
                 }
                 let ahead = input.take_received();
                 out.transport.start_deflate(&ahead);
+            }
+            After::EndDeflate => {
+                let patience = session.server.options.limits.pause_in_command_max;
+                if out.flush().await.is_err() {
+                    return;
+                }
+                match tokio::time::timeout(patience, out.transport.end_deflate()).await {
+                    Ok(Ok(ahead)) => input.give_back(ahead),
+                    _ => {
+                        out.untagged(format_args!("BYE compression was not ended with UNAUTHENTICATE"));
+                        return;
+                    }
+                }
             }
             After::StartTls => {
                 if out.flush().await.is_err() || !begin_tls(session, out, input).await {
@@ -160,8 +174,14 @@ async fn end(
     }
     if !row.is_quiet() && reply.after == After::Continue && session.view.is_some() {
         let removals = if row.may_expunge() { Removals::Tell } else { Removals::Hold };
-        if let Err(lost) = Box::pin(sync(session, out, removals)).await {
-            reply.after = lost.after;
+        match Box::pin(sync(session, out, removals)).await {
+            // The command was done; that the client does not know of everything must not be passed over.
+            Ok(Told::Unread(kind)) if reply.status == Status::Ok => {
+                let code = kind.wire().0;
+                out.untagged(format_args!("NO [{code}] what changed could not be read, ask again soon"));
+            }
+            Ok(Told::All | Told::Unread(_)) => {}
+            Err(lost) => reply.after = lost.after,
         }
     }
     session.fresh = None;

@@ -19,14 +19,15 @@ pub mod config;
 mod connection;
 pub mod credentials;
 mod encode;
-
+mod progress;
 mod reply;
 mod server;
 mod session;
 mod sync;
 mod telemetry;
+mod turns;
 mod view;
 
 pub use commands::{CommandInfo, command_table};
-pub use config::{CleartextLogin, Limits, Options, Tls};
+pub use config::{CleartextLogin, Limits, Literals, Options, Tls};
 pub use server::{Security, Server};

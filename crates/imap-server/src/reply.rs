@@ -38,6 +38,8 @@ pub(crate) enum After {
     StartTls,
     /// DEFLATE begins in both directions.
     Deflate,
+    /// DEFLATE ends in both directions.
+    EndDeflate,
     /// The connection ends, the line having been sent.
     Close,
     /// The connection is lost: nothing can be sent any more.

@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
-use crate::config::Options;
+use crate::config::{Literals, Options};
 use crate::connection::{self, Transport};
 use crate::telemetry::{self, CONNECTIONS, REFUSED_CONNECTIONS};
+use crate::turns::Turns;
 
 /// How a listener's connections begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub login_wire_limits: Arc<imap_wire::Limits>,
     pub wire_limits: Arc<imap_wire::Limits>,
     pub account_slots: Arc<Slots<AccountId>>,
+    pub turns: Arc<Turns>,
     address_slots: Arc<Slots<IpAddr>>,
     connection_slots: Arc<Slots<()>>,
     /// Connections end when they can.
@@ -82,6 +84,7 @@ impl Server {
             line_bytes_max: limits.line_bytes_max,
             search_depth_max: model::limits::SEARCH_DEPTH_MAX,
             search_keys_max: model::limits::SEARCH_KEYS_MAX,
+            literal_minus: options.literals == Literals::Minus,
             ..imap_wire::Limits::default()
         };
         let before_login = limits.login_command_bytes_max;
@@ -100,6 +103,7 @@ impl Server {
             auth: Authenticator::new(&options),
             login_wire_limits: Arc::new(login_wire_limits),
             wire_limits: Arc::new(wire_limits),
+            turns: Turns::new(limits),
             account_slots: Slots::new(limits.sessions_per_account_max),
             address_slots: Slots::new(limits.connections_per_address_max),
             connection_slots: Slots::new(limits.connections_max),

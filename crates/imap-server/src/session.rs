@@ -158,8 +158,10 @@ impl Session {
     /// # Errors
     /// NO, as the store answers.
     pub async fn look(&mut self) -> Result<(), Reply> {
-        let Some(view) = &self.view else { return Ok(()) };
-        match self.store().folder(&self.ctx(), self.account()?, view.mailbox).await {
+        if self.view.is_none() {
+            return Ok(());
+        }
+        match crate::sync::read(self).await? {
             Ok(snapshot) => self.fresh = Some(snapshot),
             Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {}
             Err(error) => return Err(error.into()),

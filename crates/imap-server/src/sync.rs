@@ -2,7 +2,9 @@
 
 use imap_wire::response;
 use std::sync::Arc;
+use std::time::Duration;
 
+use model::error::Retry;
 use model::{ErrorKind, FolderSnapshot, Uid};
 
 use crate::connection::Output;
@@ -20,14 +22,18 @@ pub(crate) enum Removals {
     Hold,
 }
 
-/// Whether the client has been told all.
+/// Attempts to read the selected folder, and the pause before the second one, which doubles.
+const READ_ATTEMPTS: u32 = 3;
+const READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// What became of telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Looked {
-    /// Of the folder as it is.
-    Yes,
-    /// The store could not say how it is. Nothing is lost: whoever looks next tells it.
-    No,
+pub(crate) enum Told {
+    /// The client knows the folder as it is.
+    All,
+    /// The folder could not be read: what changed is still to be told.
+    Unread(ErrorKind),
 }
 
 /// Tells what changed in the selected folder since the client was last told: removals, then new messages, then
@@ -39,36 +45,49 @@ pub(crate) enum Looked {
 /// # Errors
 /// The reply that ends the connection when the folder is gone: RFC 2180 §3.3 leaves a server the choice between
 /// pretending and BYE, and after BYE the client knows.
-pub(crate) async fn sync(
-    session: &mut Session,
-    out: &mut Output,
-    removals: Removals,
-) -> Result<Looked, Reply> {
+pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Removals) -> Result<Told, Reply> {
     if session.view.is_none() {
-        return Ok(Looked::Yes);
+        return Ok(Told::All);
     }
     let snapshot = match session.fresh.take() {
         Some(snapshot) => snapshot,
-        None => {
-            let (account, mailbox) = (session.account()?, session.view()?.mailbox);
-            match session.store().folder(&session.ctx(), account, mailbox).await {
-                Ok(snapshot) => snapshot,
-                Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {
-                    out.untagged(format_args!("BYE the selected mailbox was deleted"));
-                    return Err(
-                        Reply::no_code("NONEXISTENT", "the selected mailbox was deleted").then(After::Close)
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "changes of the selected folder could not be read");
-                    return Ok(Looked::No);
-                }
+        None => match read(session).await? {
+            Ok(snapshot) => snapshot,
+            Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {
+                out.untagged(format_args!("BYE the selected mailbox was deleted"));
+                return Err(
+                    Reply::no_code("NONEXISTENT", "the selected mailbox was deleted").then(After::Close)
+                );
             }
-        }
+            Err(error) => {
+                tracing::warn!(%error, "changes of the selected folder could not be read");
+                return Ok(Told::Unread(error.kind()));
+            }
+        },
     };
     tell(session, out, removals, &snapshot);
     out.relieve().await?;
-    Ok(Looked::Yes)
+    Ok(Told::All)
+}
+
+/// The selected folder as it is now, after as many attempts as may help.
+///
+/// # Errors
+/// BAD when none is selected.
+pub(crate) async fn read(session: &Session) -> Result<model::Result<Arc<FolderSnapshot>>, Reply> {
+    let (account, mailbox) = (session.account()?, session.view()?.mailbox);
+    let mut pause = READ_PAUSE;
+    for _ in 1..READ_ATTEMPTS {
+        match session.store().folder(&session.ctx(), account, mailbox).await {
+            Err(error) if error.kind().wire().2 != Retry::Never => {
+                tracing::debug!(%error, "the selected folder is read again");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            answer => return Ok(answer),
+        }
+    }
+    Ok(session.store().folder(&session.ctx(), account, mailbox).await)
 }
 
 fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) {

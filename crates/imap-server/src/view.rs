@@ -147,6 +147,10 @@ impl SeqMap {
     }
 }
 
+/// Changes that a view notes as its own at most. They are forgotten at the next synchronisation, which held removals put
+/// off; a client that never asks for those is then told of its own changes.
+const OWN_CHANGES_MAX: usize = 256;
+
 /// What the client knows of the selected folder. It holds no rows: those are asked of the store by each command.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -231,9 +235,13 @@ impl View {
     /// Notes that the client knows of changes of `uids` up to `modseq`, or does not want to know (`.SILENT`):
     /// [`sync`](crate::sync::sync) does not tell them again.
     pub fn note_own_changes(&mut self, uids: UidSet, modseq: ModSeq) {
-        if !uids.is_empty() {
-            self.own_changes.push((uids, modseq));
+        if uids.is_empty() {
+            return;
         }
+        if self.own_changes.len() >= OWN_CHANGES_MAX {
+            self.own_changes.remove(0);
+        }
+        self.own_changes.push((uids, modseq));
     }
 
     /// Whether a change of `uid` at `modseq` was noted.
@@ -426,5 +434,9 @@ mod tests {
         assert!(!view.is_own_change(uid(1), ModSeq(13)) && !view.is_own_change(uid(3), ModSeq(12)));
         view.forget_own_changes();
         assert!(!view.is_own_change(uid(1), ModSeq(12)));
+        for n in 0..2 * OWN_CHANGES_MAX as u64 {
+            view.note_own_changes(set(&[(2, 2)]), ModSeq(n));
+        }
+        assert_eq!(view.own_changes.len(), OWN_CHANGES_MAX);
     }
 }

@@ -423,7 +423,7 @@ async fn many_messages_in_one_command() {
 }
 
 #[tokio::test]
-async fn a_long_search_says_how_far_it_is() {
+async fn long_commands_say_how_far_they_are() {
     let limits = Limits { progress_interval: Duration::ZERO, ..Limits::default() };
     let server = TestServer::start_with(Options { limits, ..Options::default() }).await;
     let mut c = server.login().await;
@@ -437,8 +437,8 @@ async fn a_long_search_says_how_far_it_is() {
     c.expect(
         "SEARCH BODY 1200",
         &[
-            "* OK [INPROGRESS (\"a4\" 500 1201)] searching",
-            "* OK [INPROGRESS (\"a4\" 1000 1201)] searching",
+            "* OK [INPROGRESS (\"a4\" 500 1201)] at work",
+            "* OK [INPROGRESS (\"a4\" 1000 1201)] at work",
             "* SEARCH 1201",
         ],
         "OK",
@@ -446,4 +446,7 @@ async fn a_long_search_says_how_far_it_is() {
     .await;
     // What rows answer is asked at once.
     c.expect("SEARCH RETURN (COUNT) ALL", &["* ESEARCH (TAG \"a5\") COUNT 1201"], "OK").await;
+    let steps = [256, 512, 768, 1024].map(|n| format!("* OK [INPROGRESS (\"a6\" {n} 1201)] at work"));
+    let answer = c.command("SORT (SUBJECT) UTF-8 ALL").await;
+    assert_eq!(answer.lines()[..4], steps, "{answer:?}");
 }

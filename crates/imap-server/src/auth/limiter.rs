@@ -1,5 +1,6 @@
 //! The slow-down: failures by origin, and by origin and account, in bounded memory.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ const REMEMBERED_MAX: u64 = 100_000;
 /// Counts failures. A window begins with the first failure and ends a fixed time after the last one.
 pub(crate) struct Limiter {
     by_origin: Cache<IpAddr, u32>,
-    by_account: Cache<(IpAddr, Box<str>), u32>,
+    /// By a hash of the name, so that long names cost no more than short ones; two names with one hash would share
+    /// their count, and nobody outside can choose such.
+    by_account: Cache<(IpAddr, u64), u32>,
+    names: RandomState,
     origin_max: u32,
     account_max: u32,
     delay: Duration,
@@ -27,6 +31,7 @@ impl Limiter {
         Self {
             by_origin: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(window).build(),
             by_account: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(window).build(),
+            names: RandomState::new(),
             origin_max: limits.login_failures_per_address_max,
             account_max: limits.login_failures_per_account_max,
             delay: limits.login_failure_delay,
@@ -37,7 +42,7 @@ impl Limiter {
     pub fn is_blocked(&self, peer: IpAddr, name: &str) -> bool {
         let peer = origin(peer);
         self.by_origin.get(&peer).unwrap_or(0) >= self.origin_max
-            || self.by_account.get(&(peer, name.into())).unwrap_or(0) >= self.account_max
+            || self.by_account.get(&(peer, self.names.hash_one(name))).unwrap_or(0) >= self.account_max
     }
 
     /// Counts a failure; how long after its beginning the login may be answered.
@@ -47,14 +52,15 @@ impl Limiter {
         self.by_origin
             .entry(peer)
             .and_upsert_with(|count| count.map_or(1, |e| e.into_value().saturating_add(1)));
-        let count = self.by_account.entry((peer, name.into())).and_upsert_with(add).into_value();
+        let count =
+            self.by_account.entry((peer, self.names.hash_one(name))).and_upsert_with(add).into_value();
         self.delay * (1 << (count - 1).min(4))
     }
 
     /// Forgets the failures of one who logged in after all. Those of the origin stay: one good account does not buy
     /// guesses at others.
     pub fn forget(&self, peer: IpAddr, name: &str) {
-        self.by_account.invalidate(&(origin(peer), name.into()));
+        self.by_account.invalidate(&(origin(peer), self.names.hash_one(name)));
     }
 }
 

@@ -32,8 +32,11 @@ pub(crate) async fn run(
 ) -> Result<Reply, Reply> {
     let mailbox = target(session, &start).await?;
     let messages = collect(session, out, input).await?;
-    let (account, request) = (session.account()?, AppendRequest { mailbox, messages });
-    let appended = session.store().append(&session.ctx(), account, request).await.map_err(refusal)?;
+    let (account, request) = (session.account()?, AppendRequest { mailbox: mailbox.clone(), messages });
+    let appended = match session.store().append(&session.ctx(), account, request).await {
+        Ok(appended) => appended,
+        Err(error) => return Err(refusal(session, error, &mailbox).await),
+    };
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     Ok(Reply::ok_code(code, "APPEND completed"))
 }
@@ -53,9 +56,17 @@ pub(super) async fn target(session: &Session, start: &AppendStart) -> Result<Mai
     }
 }
 
-/// The store's error as an answer to what brings messages to a folder.
-pub(super) fn refusal(error: model::Error) -> Reply {
-    let gone = error.kind() == ErrorKind::NoSuchMailbox;
-    let reply = Reply::from(error);
-    if gone { reply.with_code("TRYCREATE") } else { reply }
+/// The store's error as an answer to what brings messages to the folder `target`: TRYCREATE when it is that folder which
+/// is not there, and not the one that the messages come from.
+pub(super) async fn refusal(session: &Session, error: model::Error, target: &MailboxName) -> Reply {
+    if error.kind() != ErrorKind::NoSuchMailbox {
+        return error.into();
+    }
+    match session.folders().await {
+        Ok(tree) if tree.find(target).is_none_or(|folder| folder.noselect) => {
+            Reply::from(error).with_code("TRYCREATE")
+        }
+        Ok(_) => Reply::from(error),
+        Err(reply) => reply,
+    }
 }

@@ -102,6 +102,10 @@ async fn exchange(
     let mut exchange = Exchange::new(mechanism, verifier, bindings)
         .ok_or_else(|| Reply::no_code("SERVERBUG", "the mechanism could not be started"))?;
     loop {
+        if let Some((name, _)) = &scram {
+            // Exchanges may have begun together, before the first of them failed.
+            auth::check_rate(session, name)?;
+        }
         match exchange.step(message.as_deref().map(Vec::as_slice)) {
             Progress::Challenge(challenge) => {
                 message = Some(match initial.take() {
@@ -141,7 +145,7 @@ async fn ask(out: &mut Output, input: &mut Input, challenge: &[u8]) -> Result<Ze
         Step::AuthLine(line) => decode(&line),
         Step::Bad(error) => Err(error.into()),
         Step::Fatal(error) => {
-            out.untagged(format_args!("BYE {}", error.message));
+            out.untagged(format_args!("BYE [TOOBIG] {}", error.message));
             Err(Reply::bad(error.message).then(After::Close))
         }
         _ => Err(Reply::bad("expected a line of base64")),

@@ -3,16 +3,18 @@
 //! Source: RFC 9051 §6.4.7, §6.4.8, §6.4.9, RFC 4315 §3 (COPYUID), RFC 6851 §4.3 (the order of MOVE's responses),
 //! RFC 7162 §3.2.7 (`HIGHESTMODSEQ` where messages go).
 //! Answers: OK with `[COPYUID]`; for MOVE that code stands in an untagged OK before the removals. NO `[TRYCREATE]`
-//! without a target, `[CANNOT]` for a name that holds no messages, `[EXPUNGEISSUED]` for a sequence number whose
+//! without a target, `[NONEXISTENT]` when it is the selected mailbox that is gone, `[CANNOT]` for a name that holds no messages, `[EXPUNGEISSUED]` for a sequence number whose
 //! message is gone (nothing is copied then), `[OVERQUOTA]`, `[LIMIT]`, `[READ-ONLY]` for MOVE after EXAMINE.
 
 use imap_wire::Code;
 use imap_wire::command::Transfer;
-use model::{ErrorKind, UidSet};
+use model::UidSet;
 use store_api::{CopyMode, CopyRequest, Missing};
 
+use super::append::refusal;
 use crate::connection::Output;
 use crate::encode;
+use crate::progress::patiently;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -34,14 +36,12 @@ pub(crate) async fn run(
     }
     let account = session.account()?;
     let missing = if transfer.uid { Missing::Skip } else { Missing::Refuse };
-    let request = CopyRequest { mode, source, uids, target, missing };
-    let outcome = match session.store().copy(&session.ctx(), account, request).await {
-        Ok(outcome) => outcome,
-        Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {
-            return Err(Reply::from(error).with_code("TRYCREATE"));
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let request = CopyRequest { mode, source, uids, target: target.clone(), missing };
+    let outcome =
+        match patiently(session, out, session.store().copy(&session.ctx(), account, request)).await? {
+            Ok(outcome) => outcome,
+            Err(error) => return Err(refusal(session, error, &target).await),
+        };
     if outcome.pairs.is_empty() {
         return Ok(Reply::ok(format!("{name} completed, the messages are gone")));
     }

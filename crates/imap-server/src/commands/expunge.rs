@@ -6,19 +6,26 @@
 use imap_wire::{Code, SequenceSet};
 use model::UidSet;
 
+use crate::connection::Output;
 use crate::encode;
+use crate::progress::patiently;
 use crate::reply::Reply;
 use crate::session::Session;
 
 /// `uids`: of `UID EXPUNGE`; none for all messages.
-pub(crate) async fn run(session: &mut Session, uids: Option<SequenceSet>) -> Result<Reply, Reply> {
+pub(crate) async fn run(
+    session: &mut Session,
+    out: &mut Output,
+    uids: Option<SequenceSet>,
+) -> Result<Reply, Reply> {
     let view = session.writable_view()?;
     let within = uids.map(|set| view.resolve(&set, true)).transpose()?;
     if within.as_ref().is_some_and(UidSet::is_empty) {
         return Ok(Reply::ok("EXPUNGE completed, there are no such messages"));
     }
     let (account, mailbox) = (session.account()?, view.mailbox);
-    let outcome = session.store().expunge(&session.ctx(), account, mailbox, within).await?;
+    let ctx = session.ctx();
+    let outcome = patiently(session, out, session.store().expunge(&ctx, account, mailbox, within)).await??;
     if session.enabled.condstore && !outcome.uids.is_empty() {
         let code = encode::code(&Code::HighestModSeq(outcome.modseq.0));
         return Ok(Reply::ok_code(code, "EXPUNGE completed"));

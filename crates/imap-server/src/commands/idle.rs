@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use crate::connection::{Ended, Input, Output};
 use crate::reply::{After, Reply};
 use crate::session::Session;
-use crate::sync::{Looked, Removals, sync};
+use crate::sync::{Removals, Told, sync};
 use crate::telemetry::Stage;
 
-/// How long to wait before subscribing again to a feed that ended or could not be had, and before looking again at a
-/// folder that could not be read.
+/// How long to wait before subscribing again to a feed that ended or could not be had, and before reading a folder again
+/// that could not be read.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
@@ -40,8 +40,10 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
     let mut feed = subscribe(session).await;
     loop {
         // Boxed, so that what it needs is given back while the client waits.
-        let looked = Box::pin(sync(session, out, Removals::Tell)).await?;
+        let told = Box::pin(sync(session, out, Removals::Tell)).await?;
         session.fresh = None;
+        // What could not be read is read again soon: no other change need come.
+        let again = (told != Told::All).then(|| Instant::now() + RETRY);
         if out.pending() > 0 {
             beat = Instant::now() + pause;
             out.flush().await?;
@@ -59,9 +61,7 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
                         break true;
                     }
                 }
-                () = tokio::time::sleep_until(beat) => break false,
-                // What it was woken for is still to be told.
-                () = tokio::time::sleep(RETRY), if looked == Looked::No => break true,
+                () = tokio::time::sleep_until(again.unwrap_or(beat)) => break again.is_some(),
             }
         };
         if !woken {

@@ -1,7 +1,8 @@
 //! `LIST`, basic and extended, and `LSUB`.
 //!
-//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 9590 (METADATA), RFC 6154 (SPECIAL-USE), RFC 3348 (CHILDREN), RFC 3501
-//! §6.3.9 (LSUB). Answers OK; BAD for names that are not in the connection's encoding.
+//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 9590 (METADATA), RFC 6154 (SPECIAL-USE), RFC 3348
+//! (CHILDREN), RFC 3501 §6.3.9 (LSUB). Answers OK; BAD for names that are not in the connection's encoding; NO `[LIMIT]`
+//! for patterns that take too long.
 //!
 //! Children and special uses are told in every LIST, which RFC 5258 §3 and RFC 6154 §2 allow: clients ask for them anyway.
 
@@ -20,10 +21,16 @@ use crate::commands::{metadata, status};
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::Session;
-use pattern::Pattern;
+use pattern::{Pattern, Scratch};
 
 /// Mailboxes whose counters are asked of the store at once.
 const STATUS_PAGE: usize = 256;
+
+/// Steps of matching that one command may take, less than a second of work. An account full of long names, listed by the
+/// patterns of a client that means well, takes a hundredth. Beyond, NO `[LIMIT]`.
+const STEPS_MAX: usize = 200_000_000;
+/// Steps of matching after which other sessions have their turn, about half a millisecond.
+const STEPS_AT_ONCE: usize = 200_000;
 
 /// What is told of a mailbox beyond what always is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +67,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, list: List) -> 
     let tree = session.folders().await?;
     let selection = list.selection.unwrap_or_default();
     let returns = list.returns.clone().unwrap_or_default();
-    let lines = select(&tree, &patterns, selection);
+    let lines = select(&tree, &patterns, selection).await?;
     let show =
         Show { subscribed: selection.subscribed || returns.subscribed, non_existent: list.is_extended() };
     write(session, out, &tree, &lines, show, &returns).await?;
@@ -80,7 +87,7 @@ pub(crate) async fn lsub(session: &mut Session, out: &mut Output, lsub: Lsub) ->
     let selection =
         ListSelection { subscribed: true, recursive_match: text.contains('%'), ..ListSelection::default() };
     let encoding = session.mailbox_encoding();
-    for (name, line) in select(&tree, &[pattern], selection) {
+    for (name, line) in select(&tree, &[pattern], selection).await? {
         let data = ListData {
             attributes: if line.selected { &[] } else { &["\\Noselect"] },
             separator: Some(HIERARCHY_SEPARATOR),
@@ -97,33 +104,71 @@ fn decode(session: &Session, arg: &MailboxArg) -> Result<String, Reply> {
     arg.decode(session.mailbox_encoding()).map_err(|error| Reply::bad(error.to_string()))
 }
 
-/// The lines of a listing, by name.
-fn select(tree: &FolderTree, patterns: &[Pattern], selection: ListSelection) -> BTreeMap<MailboxName, Line> {
-    let fits_patterns = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name));
-    let special = |name: &MailboxName| tree.find(name).is_some_and(|entry| entry.special_use.is_some());
-    let mut lines: BTreeMap<MailboxName, Line> = BTreeMap::new();
-    let mut consider = |name: &MailboxName| {
-        if selection.special_use && !special(name) {
-            return;
+/// Patterns at work.
+struct Matching<'a> {
+    patterns: &'a [Pattern],
+    scratch: Scratch,
+    /// Steps taken, and when others last had their turn.
+    steps: usize,
+    paused_at: usize,
+}
+
+impl Matching<'_> {
+    /// Whether a name fits one of the patterns.
+    ///
+    /// # Errors
+    /// NO `[LIMIT]` when the command takes too long.
+    async fn fits(&mut self, name: &MailboxName) -> Result<bool, Reply> {
+        for pattern in self.patterns {
+            self.steps = self.steps.saturating_add(pattern.steps(name));
+            if self.steps > STEPS_MAX {
+                return Err(Reply::no_code("LIMIT", "these patterns take too long; use fewer wildcards"));
+            }
+            if self.steps - self.paused_at > STEPS_AT_ONCE {
+                self.paused_at = self.steps;
+                tokio::task::yield_now().await;
+            }
+            if pattern.matches(name, &mut self.scratch) {
+                return Ok(true);
+            }
         }
-        if fits_patterns(name) {
+        Ok(false)
+    }
+}
+
+/// The lines of a listing, by name.
+async fn select(
+    tree: &FolderTree,
+    patterns: &[Pattern],
+    selection: ListSelection,
+) -> Result<BTreeMap<MailboxName, Line>, Reply> {
+    let mut matching = Matching { patterns, scratch: Scratch::default(), steps: 0, paused_at: 0 };
+    let special = |name: &MailboxName| tree.find(name).is_some_and(|entry| entry.special_use.is_some());
+    let candidates: Vec<&MailboxName> = if selection.subscribed {
+        tree.subscribed().iter().collect()
+    } else {
+        tree.folders().iter().map(|entry| &entry.name).collect()
+    };
+    let mut lines: BTreeMap<MailboxName, Line> = BTreeMap::new();
+    for name in candidates {
+        if selection.special_use && !special(name) {
+            continue;
+        }
+        if matching.fits(name).await? {
             lines.entry(name.clone()).or_default().selected = true;
         }
         if !selection.recursive_match {
-            return;
+            continue;
         }
-        for ancestor in name.ancestors().filter(|ancestor| fits_patterns(ancestor)) {
-            let line = lines.entry(ancestor).or_default();
-            line.child_subscribed |= selection.subscribed;
-            line.child_special_use |= selection.special_use;
+        for ancestor in name.ancestors() {
+            if matching.fits(&ancestor).await? {
+                let line = lines.entry(ancestor).or_default();
+                line.child_subscribed |= selection.subscribed;
+                line.child_special_use |= selection.special_use;
+            }
         }
-    };
-    if selection.subscribed {
-        tree.subscribed().iter().for_each(&mut consider);
-    } else {
-        tree.folders().iter().map(|entry| &entry.name).for_each(&mut consider);
     }
-    lines
+    Ok(lines)
 }
 
 async fn write(
@@ -244,9 +289,11 @@ mod tests {
         FolderTree::new(1, folders, ["INBOX", "a/b/c", "gone/x"].map(name).into())
     }
 
-    fn listed(patterns: &[&str], selection: ListSelection) -> Vec<String> {
+    async fn listed(patterns: &[&str], selection: ListSelection) -> Vec<String> {
         let patterns: Vec<_> = patterns.iter().map(|pattern| Pattern::new("", pattern)).collect();
         select(&tree(), &patterns, selection)
+            .await
+            .expect("few steps")
             .into_iter()
             .map(|(name, line)| {
                 let mark = match (line.selected, line.child_subscribed || line.child_special_use) {
@@ -259,23 +306,42 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn selections() {
+    #[tokio::test]
+    async fn selections() {
         let all = ListSelection::default();
         let subscribed = ListSelection { subscribed: true, ..all };
         let recursive = ListSelection { recursive_match: true, ..subscribed };
         let special = ListSelection { special_use: true, ..all };
         let special_recursive = ListSelection { recursive_match: true, ..special };
-        assert_eq!(listed(&["%"], all), ["INBOX", "a", "d"]);
-        assert_eq!(listed(&["*", "%"], all), ["INBOX", "a", "a/b", "a/b/c", "d"]);
-        assert_eq!(listed(&["inbox", "a/%"], all), ["INBOX", "a/b"]);
-        assert_eq!(listed(&["*"], subscribed), ["INBOX", "a/b/c", "gone/x"]);
-        assert_eq!(listed(&["%"], subscribed), ["INBOX"]);
-        assert_eq!(listed(&["%"], recursive), ["INBOX", "a^", "gone^"]);
-        assert_eq!(listed(&["*"], recursive), ["INBOX", "a^", "a/b^", "a/b/c", "gone^", "gone/x"]);
-        assert_eq!(listed(&["*"], special), ["a/b/c"]);
-        assert_eq!(listed(&["%"], special_recursive), ["a^"]);
-        assert_eq!(listed(&["*"], ListSelection { special_use: true, ..subscribed }), ["a/b/c"]);
+        assert_eq!(listed(&["%"], all).await, ["INBOX", "a", "d"]);
+        assert_eq!(listed(&["*", "%"], all).await, ["INBOX", "a", "a/b", "a/b/c", "d"]);
+        assert_eq!(listed(&["inbox", "a/%"], all).await, ["INBOX", "a/b"]);
+        assert_eq!(listed(&["*"], subscribed).await, ["INBOX", "a/b/c", "gone/x"]);
+        assert_eq!(listed(&["%"], subscribed).await, ["INBOX"]);
+        assert_eq!(listed(&["%"], recursive).await, ["INBOX", "a^", "gone^"]);
+        assert_eq!(listed(&["*"], recursive).await, ["INBOX", "a^", "a/b^", "a/b/c", "gone^", "gone/x"]);
+        assert_eq!(listed(&["*"], special).await, ["a/b/c"]);
+        assert_eq!(listed(&["%"], special_recursive).await, ["a^"]);
+        assert_eq!(listed(&["*"], ListSelection { special_use: true, ..subscribed }).await, ["a/b/c"]);
+    }
+
+    #[tokio::test]
+    async fn patterns_that_take_too_long_are_refused() {
+        let folders = (0..1000).map(|n| FolderEntry {
+            id: MailboxId(n),
+            name: name(&format!("{}{n}", "a".repeat(900))),
+            special_use: None,
+            noselect: false,
+        });
+        let tree = FolderTree::new(1, folders.collect(), [].into());
+        let run = async |pattern: String| {
+            select(&tree, &[Pattern::new("", &pattern)], ListSelection::default()).await
+        };
+        assert_eq!(run("*a*1".into()).await.expect("fast enough").len(), 100);
+        // More characters than any name has: nothing to look at.
+        assert_eq!(run("*a".repeat(30_000)).await.expect("at once").len(), 0);
+        let refused = run(format!("{}b", "*a".repeat(400))).await.expect_err("takes too long");
+        assert_eq!(refused.code.as_deref(), Some("LIMIT"));
     }
 
     #[test]

@@ -28,9 +28,12 @@ pub(crate) async fn run(
     let mailbox = target(session, &start).await?;
     let message = collect(session, out, input).await?.pop();
     let message = message.ok_or_else(|| Reply::bad("REPLACE takes one message"))?;
-    let request = ReplaceRequest { source, uid, target: mailbox, message };
+    let request = ReplaceRequest { source, uid, target: mailbox.clone(), message };
     let account = session.account()?;
-    let appended = session.store().replace(&session.ctx(), account, request).await.map_err(refusal)?;
+    let appended = match session.store().replace(&session.ctx(), account, request).await {
+        Ok(appended) => appended,
+        Err(error) => return Err(refusal(session, error, &mailbox).await),
+    };
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     out.untagged(format_args!("OK [{code}] replaced"));
     Ok(Reply::ok("REPLACE completed"))

@@ -8,7 +8,7 @@
 pub(crate) mod program;
 pub(crate) mod results;
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use imap_wire::command::{ResultOptions, Search, SearchKey as WireKey};
 use imap_wire::{Code, SequenceSet, response};
@@ -19,8 +19,10 @@ use self::program::{ProgramError, Scope, Traits};
 use self::results::Results;
 use crate::connection::Output;
 use crate::encode;
+use crate::progress::{Progress, patiently};
 use crate::reply::{Reply, Status};
 use crate::session::Session;
+use crate::turns::{self, Turn};
 
 /// Messages whose octets are searched in one call of the store; what is found so far is not lost to a deadline, and
 /// between two calls the client hears that the server is at work.
@@ -114,25 +116,26 @@ pub(super) async fn matching(session: &mut Session, out: &mut Output, key: &Wire
         (false, false) => u64::MAX,
     };
     let mut request = SearchRequest { mailbox: view.mailbox, key, within: None };
+    let many = traits.content && known.len() >= turns::MESSAGES_MIN;
+    let _turn = if many { Some(turn(session, out).await?) } else { None };
     if known.len() <= per_call {
         let found = session.store().search(&session.ctx(), account, &request).await?;
         return Ok(Found { uids: found.intersection(&known), traits });
     }
-    let (mut found, mut done, mut noticed) = (UidSet::new(), 0, Instant::now());
+    let (mut found, mut done, mut progress) = (UidSet::new(), 0, Progress::new(session));
     while done < known.len() {
         request.within = Some(results::at_positions(&known, done..done + per_call));
         found = found.union(&session.store().search(&session.ctx(), account, &request).await?);
         done += per_call;
-        if noticed.elapsed() >= session.server.options.limits.progress_interval && done < known.len() {
-            noticed = Instant::now();
-            let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-            let progress = (session.tag.as_bytes(), Some((count(done), Some(count(known.len())))));
-            let code = encode::code(&Code::InProgress(Some(progress)));
-            out.untagged(format_args!("OK [{code}] searching"));
-            out.flush().await?;
-        }
+        progress.at(session, out, done, known.len()).await?;
     }
     Ok(Found { uids: found.intersection(&known), traits })
+}
+
+/// Waits until the account may search.
+async fn turn(session: &Session, out: &mut Output) -> Result<Turn, Reply> {
+    let account = session.account()?;
+    patiently(session, out, session.server.turns.search(account)).await
 }
 
 fn translate(session: &Session, key: &WireKey) -> Result<SearchKey, Reply> {

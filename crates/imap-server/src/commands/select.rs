@@ -36,10 +36,8 @@ pub(crate) async fn run(
     let account = session.account()?;
     if session.view.is_some() {
         session.deselect();
-        // RFC 7162 §3.2.11, RFC 9051 §7.1: what follows is of the new mailbox.
-        if session.enabled.qresync || session.enabled.rev2 {
-            out.untagged(format_args!("OK [CLOSED] the mailbox before is closed"));
-        }
+        // RFC 7162 §3.2.11: what follows is of the new mailbox. A server with QRESYNC says so to every client.
+        out.untagged(format_args!("OK [CLOSED] the mailbox before is closed"));
     }
     let (mailbox, name) = session.find_mailbox(&select.mailbox).await?;
     let snapshot = session.store().folder(&session.ctx(), account, mailbox).await?;

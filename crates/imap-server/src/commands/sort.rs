@@ -18,8 +18,10 @@ use self::collation::Collation;
 use super::search::results::{self, Results};
 use super::{fetch, search};
 use crate::connection::Output;
+use crate::progress::{Progress, patiently};
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::turns::{self, Turn};
 
 /// Messages whose indexes are read at once.
 const INDEXES_AT_ONCE: usize = 256;
@@ -29,6 +31,7 @@ const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> Result<Reply, Reply> {
     search::check_charset(Some(&sort.charset))?;
     let found = search::matching(session, out, &sort.key).await?;
+    let _turn = turn(session, out, &found.uids).await?;
     let mut keyed = Vec::new();
     let from_rows = sort.criteria.iter().all(|c| matches!(c.key, SortKey::Arrival | SortKey::Size));
     if from_rows {
@@ -40,7 +43,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> 
     } else {
         let collation = Collation::new();
         let mut room = Room(KEYS_BYTES_MAX);
-        for_each_index(session, &found.uids, |row, index| {
+        for_each_index(session, out, &found.uids, |row, index| {
             let keys: Box<[Key]> =
                 sort.criteria.iter().map(|c| Key::of(c.key, row, index, &collation)).collect();
             room.take(keys.iter().map(Key::weight).sum::<usize>() + size_of::<Keyed>())?;
@@ -51,11 +54,11 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> 
     }
     let mod_seq = search::mod_seq(session, &found, None).await?;
     let criteria = sort.criteria;
-    let uids = off_the_way(keyed.len(), move || {
+    let sorted = off_the_way(keyed.len(), move || {
         keyed.sort_by(|a, b| compare(&criteria, a, b));
         keyed.into_iter().map(|message| message.uid).collect::<Vec<u32>>()
-    })
-    .await?;
+    });
+    let uids = patiently(session, out, sorted).await??;
 
     if let Some(options) = sort.returns.filter(|options| options.save) {
         session.view_mut()?.saved = Results::in_order(&uids).saved(&options);
@@ -92,18 +95,32 @@ impl Room {
     }
 }
 
+/// Waits until the account may order as many messages as these; few need no turn.
+///
+/// # Errors
+/// The reply with which a handler ends when the client is lost.
+pub(super) async fn turn(session: &Session, out: &mut Output, uids: &UidSet) -> Result<Option<Turn>, Reply> {
+    if uids.len() < turns::MESSAGES_MIN {
+        return Ok(None);
+    }
+    let account = session.account()?;
+    patiently(session, out, session.server.turns.order(account)).await.map(Some)
+}
+
 /// Hands each message of `uids` that is there, with its index, to `each`, ascending.
 ///
 /// # Errors
 /// What `each` answers, and the store.
 pub(super) async fn for_each_index(
     session: &mut Session,
+    out: &mut Output,
     uids: &UidSet,
     mut each: impl FnMut(&MessageRow, &MessageIndex) -> Result<(), Reply>,
 ) -> Result<(), Reply> {
     let snapshot = session.snapshot().await?;
     let (account, ctx) = (session.account()?, session.ctx());
     let mut rows = fetch::rows(&snapshot, uids);
+    let (mut done, mut progress) = (0, Progress::new(session));
     loop {
         let batch: Vec<&MessageRow> = rows.by_ref().take(INDEXES_AT_ONCE).collect();
         if batch.is_empty() {
@@ -111,11 +128,13 @@ pub(super) async fn for_each_index(
         }
         let bodies: Vec<_> = batch.iter().map(|row| row.body).collect();
         let indexes = session.store().infos(&ctx, account, &bodies).await?;
+        done += bodies.len() as u64;
         for (row, index) in batch.into_iter().zip(indexes) {
             if let Some(index) = index {
                 each(row, &index)?;
             }
         }
+        progress.at(session, out, done, uids.len()).await?;
     }
 }
 

@@ -15,6 +15,7 @@ use super::fetch;
 use super::fetch::row::{self, FlagNames, RowItem};
 use crate::connection::Output;
 use crate::encode;
+use crate::progress::patiently;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::sync::announce_keywords;
@@ -53,7 +54,8 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         unchanged_since: store.unchanged_since.map(ModSeq),
     };
     let account = session.account()?;
-    let outcome = session.store().store_flags(&session.ctx(), account, request).await?;
+    let ctx = session.ctx();
+    let outcome = patiently(session, out, session.store().store_flags(&ctx, account, request)).await??;
 
     if store.silent && !session.enabled.condstore {
         // Others changed flags between the two calls: which of them is not known, so the client is told all.

@@ -10,26 +10,30 @@ mod references;
 use imap_wire::command::{Thread, ThreadAlgorithm};
 use imap_wire::response::thread;
 
-use self::forest::Message;
+use self::forest::{Ids, Message};
 use super::search;
 use super::sort::collation::Collation;
-use super::sort::{Room, for_each_index, off_the_way, sent};
+use super::sort::{Room, for_each_index, off_the_way, sent, turn};
 use crate::connection::Output;
+use crate::progress::patiently;
 use crate::reply::Reply;
 use crate::session::Session;
 
 /// Octets of ids and subjects that one command may hold. Beyond, NO `[LIMIT]`.
 const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What a message costs besides its ids and subject: its node, its entry among the ids.
-const MESSAGE_BYTES: usize = 200;
+/// What a message costs besides its subject: itself and its node.
+const MESSAGE_BYTES: usize = 150;
+/// What an id costs besides its octets: its entry among the ids, and a node if no message has it.
+const ID_BYTES: usize = 100;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, command: Thread) -> Result<Reply, Reply> {
     search::check_charset(Some(&command.charset))?;
     let found = search::matching(session, out, &command.key).await?;
+    let _turn = turn(session, out, &found.uids).await?;
     let collation = Collation::new();
     let seq = session.view()?.seq.clone();
-    let (mut messages, mut room) = (Vec::new(), Room(MESSAGES_BYTES_MAX));
-    for_each_index(session, &found.uids, |row, index| {
+    let (mut messages, mut ids, mut room) = (Vec::new(), Ids::default(), Room(MESSAGES_BYTES_MAX));
+    for_each_index(session, out, &found.uids, |row, index| {
         let number = if command.uid { Some(row.uid.get()) } else { seq.seq(row.uid) };
         let Some(number) = number else { return Ok(()) };
         let mut message = Message {
@@ -38,15 +42,20 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, command: Thread
             subject: collation.key(index.base_subject()),
             is_reply: index.subject_is_reply(),
             message_id: None,
-            references: Vec::new(),
+            references: Box::default(),
         };
+        let mut octets = MESSAGE_BYTES + message.subject.len();
         if command.algorithm == ThreadAlgorithm::References {
-            message.message_id = index.message_id().map(Into::into);
-            message.references = index.thread_references().map(Into::into).collect();
+            let mut number = |id: &[u8]| {
+                let known = ids.len();
+                let number = ids.number(id);
+                octets += size_of::<u32>() + if ids.len() > known { ID_BYTES + id.len() } else { 0 };
+                number
+            };
+            message.message_id = index.message_id().map(&mut number);
+            message.references = index.thread_references().map(number).collect();
         }
-        let ids = message.references.iter().chain(&message.message_id);
-        let octets: usize = ids.map(|id| MESSAGE_BYTES + id.len()).sum();
-        room.take(MESSAGE_BYTES + message.subject.len() + octets)?;
+        room.take(octets)?;
         messages.push(message);
         Ok(())
     })
@@ -54,11 +63,11 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, command: Thread
     let entries = off_the_way(messages.len(), move || {
         let forest = match command.algorithm {
             ThreadAlgorithm::OrderedSubject => ordered_subject::threads(&messages),
-            ThreadAlgorithm::References => references::threads(&messages),
+            ThreadAlgorithm::References => references::threads(&messages, ids.len()),
         };
         forest.entries(&messages)
-    })
-    .await?;
+    });
+    let entries = patiently(session, out, entries).await??;
     thread::thread(out.text(), &entries);
     Ok(Reply::ok("THREAD completed"))
 }

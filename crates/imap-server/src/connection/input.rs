@@ -83,6 +83,11 @@ impl Input {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Takes octets that arrived, to be read after those that wait.
+    pub fn give_back(&mut self, received: BytesMut) {
+        self.buffer.unsplit(received);
+    }
+
     /// The next step of a command that has begun; sends what waits before it waits itself.
     ///
     /// # Errors

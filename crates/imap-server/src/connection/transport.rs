@@ -81,6 +81,23 @@ impl Transport {
         self.deflate = Some(Box::new(Deflate::new(received)));
     }
 
+    /// Ends compression in both directions; what was compressed for the client has been flushed. Reads to the end of
+    /// the client's last flush and returns what came behind it, in clear.
+    ///
+    /// # Errors
+    /// When the client's stream does not end there.
+    pub async fn end_deflate(&mut self) -> io::Result<BytesMut> {
+        let Self { stream, deflate, .. } = self;
+        let Some(mut ending) = deflate.take() else { return Ok(BytesMut::new()) };
+        while !ending.end_flush()? {
+            let received = ending.received();
+            if std::future::poll_fn(|cx| stream.poll_append(cx, received, 0)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(ending.received().split())
+    }
+
     /// Appends what arrives to `buffer`, at least one octet; 0 at the end of the stream. Waits without a buffer.
     /// `expected`: octets known to come, for which room is made, within reason.
     pub async fn read(&mut self, buffer: &mut BytesMut, expected: usize) -> io::Result<usize> {
@@ -94,6 +111,8 @@ impl Transport {
         let Self { stream, deflate, .. } = self;
         let Some(deflate) = deflate else { return Ok(0) };
         loop {
+            // A small input may become a large one without a wait for the socket: others have their turn.
+            tokio::task::consume_budget().await;
             let inflated = deflate.inflate(buffer)?;
             if inflated > 0 {
                 return Ok(inflated);

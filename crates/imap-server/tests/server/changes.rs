@@ -1,6 +1,8 @@
 //! What one connection is told of what another does, and when.
 
 use crate::client::Client;
+use kv::fault::Faults;
+
 use crate::fixture::Fixture;
 
 /// Two connections with INBOX selected; to the first all messages are \Recent.
@@ -224,4 +226,45 @@ async fn qresync_tells_what_was_missed() {
     // Another UIDVALIDITY: the client starts anew.
     let said = missed(two.ok(&format!("SELECT INBOX (QRESYNC (1 {modseq}))")).await);
     assert!(said.is_empty() || validity == "1", "{said:?}");
+}
+
+/// What cannot be read is not passed over in silence, and is told as soon as it can be.
+#[tokio::test]
+async fn a_folder_that_cannot_be_read() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.select(1).await;
+    let mut idler = fixture.log_in().await;
+    idler.ok("SELECT INBOX").await;
+    let idle = idler.begin("IDLE").await;
+    assert!(idler.line().await.starts_with("+ "));
+    let mut other = fixture.log_in().await;
+    fixture.faults.set_faults(Faults { read_unavailable: 1.0, ..Faults::none() });
+    client.expect("NOOP", "NO [UNAVAILABLE]").await;
+    let untagged = client.expect("CAPABILITY", "OK").await;
+    assert!(untagged[1].starts_with("* NO [UNAVAILABLE] "), "{untagged:?}");
+    client.expect("FETCH 1 FLAGS", "NO [UNAVAILABLE]").await;
+    fixture.faults.set_faults(Faults::none());
+    client.says("NOOP", &[]).await;
+    other.append("INBOX", "Subject: y\r\n\r\nz\r\n").await;
+    assert_eq!(idler.line().await, "* 2 EXISTS");
+    idler.line().await;
+    idler.send("DONE\r\n").await;
+    idler.end(&idle).await;
+}
+
+/// RFC 9051 §7.1: TRYCREATE is about the target only.
+#[tokio::test]
+async fn the_source_of_a_copy_is_gone() {
+    let fixture = Fixture::new().await;
+    for command in ["UID COPY 1 INBOX", "UID MOVE 1 INBOX", "COPY 1 INBOX"] {
+        let mut client = fixture.log_in().await;
+        client.ok("CREATE doomed").await;
+        client.append("doomed", "Subject: y\r\n\r\nz\r\n").await;
+        client.ok("SELECT doomed").await;
+        fixture.log_in().await.ok("DELETE doomed").await;
+        let untagged = client.expect(command, "NO [NONEXISTENT]").await;
+        assert!(untagged.iter().any(|line| line.starts_with("* BYE ")), "{untagged:?}");
+    }
+    let mut client = fixture.select(1).await;
+    client.expect("UID COPY 1 nowhere", "NO [TRYCREATE]").await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use imap_server::{Limits, Options, Security, Server, credentials};
+use kv::fault::{FaultEngine, Faults};
 use kv_embedded::EmbeddedEngine;
 use model::CpmAddress;
 use store::Store;
@@ -23,6 +24,8 @@ pub const PASSWORD: &str = "correct horse";
 pub struct Fixture {
     pub server: Server,
     pub store: Arc<Store>,
+    /// The engine under the store, which works until it is told not to.
+    pub faults: Arc<FaultEngine>,
     pub address: SocketAddr,
     /// With implicit TLS, where there is a certificate.
     pub tls_address: SocketAddr,
@@ -64,14 +67,16 @@ impl Fixture {
             ..kv_embedded::Options::default()
         };
         let engine = EmbeddedEngine::open(directory.path(), engine_options).expect("an engine");
-        let store = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
-        let feed = feed::Feed::new(engine, feed::Options::default());
+        let faults = FaultEngine::new(engine, 1, Faults::none());
+        let store = Store::open(faults.clone(), store::Options::default()).await.expect("a store");
+        let feed = feed::Feed::new(faults.clone(), feed::Options::default());
         let server = Server::new(store.clone(), feed, options);
         let fixture = Self {
             address: listen(&server, Security::Cleartext).await,
             tls_address: listen(&server, Security::Tls).await,
             server,
             store,
+            faults,
             _directory: directory,
         };
         fixture.add("+15550000001", Credentials::Scram(verifier())).await;

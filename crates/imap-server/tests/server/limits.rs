@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use imap_server::{Limits, Options};
+use kv::fault::Faults;
 
 use crate::client::Client;
 use crate::fixture::{Fixture, PASSWORD, options};
@@ -160,5 +161,63 @@ async fn a_pipeline_is_answered_in_order() {
     for i in 0..300 {
         let (said, end) = client.end(&format!("p{i}")).await;
         assert!(end.starts_with("OK ") && said.len() == 2, "{i}: {end} {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn guesses_that_come_all_at_once() {
+    let limits = Limits {
+        login_failures_per_account_max: 3,
+        password_checks_max: 1,
+        login_failures_per_address_max: 1000,
+        ..options().limits
+    };
+    let fixture = with(limits).await;
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        clients.push(fixture.connect().await);
+    }
+    let mut tags = Vec::new();
+    for client in &mut clients {
+        tags.push(client.begin("LOGIN +15550000001 wrong").await);
+    }
+    let mut looked_at = 0;
+    for (client, tag) in clients.iter_mut().zip(&tags) {
+        let (_, end) = client.end(tag).await;
+        looked_at += usize::from(end.starts_with("NO [AUTHENTICATIONFAILED]"));
+        assert!(end.starts_with("NO [AUTHENTICATIONFAILED]") || end.starts_with("NO [UNAVAILABLE]"), "{end}");
+    }
+    // One more may be under way for each thread that notes a failure.
+    assert!((3..=3 + 8).contains(&looked_at), "{looked_at} guesses were looked at");
+}
+
+#[tokio::test]
+async fn patterns_that_take_too_long() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.log_in().await;
+    // As many long names as it takes for the pattern below.
+    let long = "a".repeat(900);
+    let mut last = String::new();
+    for n in 0..700 {
+        last = client.begin(&format!("CREATE {long}{n}")).await;
+    }
+    client.end(&last).await;
+    client.expect(&format!("LIST \"\" {}b", "*a".repeat(430)), "NO [LIMIT]").await;
+    client.expect(&format!("LIST \"\" ({}*)", "*b ".repeat(50)), "OK").await;
+}
+
+/// RFC 9585: nobody knows how far the store is, yet that it is at work.
+#[tokio::test]
+async fn a_command_that_waits_for_the_store_says_so() {
+    let fixture = with(Limits { progress_interval: Duration::from_millis(2), ..options().limits }).await;
+    let mut client = fixture.select(3).await;
+    client.ok("CREATE target").await;
+    fixture.faults.set_faults(Faults { commit_slow: 1.0, delay_ms_max: 500, ..Faults::none() });
+    for command in ["COPY 1:2 target", "STORE 1:3 +FLAGS.SILENT (\\Deleted)", "MOVE 3 target", "EXPUNGE"] {
+        let tag = client.begin(command).await;
+        let (untagged, end) = client.end(&tag).await;
+        assert!(end.starts_with("OK "), "{command}: {end}");
+        let notice = format!("* OK [INPROGRESS (\"{tag}\" NIL NIL)] ");
+        assert!(untagged.iter().any(|line| line.starts_with(&notice)), "{command}: {untagged:?}");
     }
 }

@@ -216,3 +216,66 @@ async fn noise_in_place_of_deflate_ends_the_connection() {
     client.send([0xff; 64]).await;
     assert_eq!(client.try_line().await, None);
 }
+
+/// What a client sends behind the end of its own stream is no command, and must not pile up in the server.
+#[tokio::test]
+async fn octets_behind_the_end_of_deflate_end_the_connection() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.log_in().await;
+    client.ok("COMPRESS DEFLATE").await;
+    let mut deflated = Deflated::new(client);
+    let mut out = Vec::with_capacity(100);
+    deflated.compress.compress_vec(b"a NOOP\r\n", &mut out, FlushCompress::Finish).expect("compressed");
+    deflated.client.send(out).await;
+    deflated.until("a OK").await;
+    let noise = vec![0x55; 64 * 1024];
+    let mut client = deflated.client;
+    for _ in 0..10_000 {
+        if client.stream.write_all(&noise).await.is_err() {
+            return;
+        }
+    }
+    panic!("the server took 640 MB that are no command");
+}
+
+/// RFC 8437 §4.1: compression ends behind the OK, and for the client behind its command.
+#[tokio::test]
+async fn unauthenticate_ends_compression() {
+    let fixture = Fixture::new().await;
+    for cut in [0, 1, 4] {
+        let mut client = fixture.log_in().await;
+        client.ok("COMPRESS DEFLATE").await;
+        let mut deflated = Deflated::new(client);
+        let mut out = Vec::with_capacity(1024);
+        let command = b"a UNAUTHENTICATE\r\n";
+        deflated.compress.compress_vec(command, &mut out, FlushCompress::Sync).expect("compressed");
+        // The next login comes along, in clear, at once or behind the end of the flush.
+        let end = out.split_off(out.len() - cut);
+        deflated.client.send(out).await;
+        if cut > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let login = format!("b LOGIN alice@example.com \"{PASSWORD}\"\r\n");
+        deflated.client.send([&end[..], login.as_bytes()].concat()).await;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"logged in\r\n") {
+            let mut space = [0; 8192];
+            let n = deflated.client.stream.read(&mut space).await.expect("read");
+            assert!(n > 0, "the server closed after {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&space[..n]);
+        }
+        let plain = answer.windows(5).position(|w| w == b"b OK ").expect("the login's answer, in clear");
+        let mut said = Vec::with_capacity(1024);
+        deflated
+            .decompress
+            .decompress_vec(&answer[..plain], &mut said, FlushDecompress::Sync)
+            .expect("inflated");
+        assert!(said.starts_with(b"a OK "), "{}", String::from_utf8_lossy(&said));
+        let mut client = deflated.client;
+        // And it may begin again.
+        client.ok("COMPRESS DEFLATE").await;
+        let mut deflated = Deflated::new(client);
+        deflated.send("c NOOP\r\n").await;
+        deflated.until("c OK").await;
+    }
+}

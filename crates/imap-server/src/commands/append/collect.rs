@@ -87,7 +87,7 @@ pub(crate) async fn collect(
             Step::AppendEnd => return Ok(messages),
             Step::Bad(error) => return Err(error.into()),
             Step::Fatal(error) => {
-                out.untagged(format_args!("BYE {}", error.message));
+                out.untagged(format_args!("BYE [TOOBIG] {}", error.message));
                 return Err(Reply::bad(error.message).then(crate::reply::After::Close));
             }
             _ => return Err(lost_place()),

@@ -4,7 +4,18 @@ use model::{HIERARCHY_SEPARATOR, MailboxName};
 
 /// A pattern with its reference before it.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern(Vec<char>);
+pub(super) struct Pattern {
+    chars: Vec<char>,
+    /// Characters that are no wildcards.
+    literal: usize,
+}
+
+/// Room for matching, used again for each name: which beginnings of the pattern match what was read of the name.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    states: Vec<bool>,
+    next: Vec<bool>,
+}
 
 impl Pattern {
     /// The reference is put before the pattern as it is, as most servers do (RFC 3501 §6.3.8 leaves it to them).
@@ -21,40 +32,60 @@ impl Pattern {
                 _ => chars.push(c),
             }
         }
-        Self(chars)
+        let literal = chars.iter().filter(|c| !matches!(c, '*' | '%')).count();
+        Self { chars, literal }
     }
 
-    /// Whether the whole name matches; INBOX as a first level in any case. Takes at most pattern × name steps.
-    pub fn matches(&self, name: &MailboxName) -> bool {
+    /// At most how many steps [`Pattern::matches`] takes: a pattern with more characters than the name has takes none,
+    /// and wildcards stand between others.
+    pub fn steps(&self, name: &MailboxName) -> usize {
+        let length = name.as_str().len();
+        if self.literal > length { 1 } else { self.chars.len() * length }
+    }
+
+    /// Whether the whole name matches; INBOX as a first level in any case.
+    pub fn matches(&self, name: &MailboxName, scratch: &mut Scratch) -> bool {
         let text = name.as_str();
+        if self.literal > text.len() {
+            return false;
+        }
         let inbox = text.split(HIERARCHY_SEPARATOR).next() == Some("INBOX");
-        // states[i]: the first i characters of the pattern match what was read of the name.
-        let pattern = &self.0;
-        let mut states = vec![false; pattern.len() + 1];
+        let Scratch { states, next } = scratch;
+        let clear = |states: &mut Vec<bool>| {
+            states.clear();
+            states.resize(self.chars.len() + 1, false);
+        };
+        clear(states);
         states[0] = true;
-        self.skip_wildcards(&mut states);
+        self.skip_wildcards(states);
         for (at, c) in text.chars().enumerate() {
-            let mut next = vec![false; pattern.len() + 1];
-            for (i, &p) in pattern.iter().enumerate() {
+            clear(next);
+            let mut alive = false;
+            for (i, &p) in self.chars.iter().enumerate() {
                 if !states[i] {
                     continue;
                 }
-                match p {
-                    '*' => next[i] = true,
-                    '%' => next[i] |= c != HIERARCHY_SEPARATOR,
-                    _ if p == c || (inbox && at < 5 && p.eq_ignore_ascii_case(&c)) => next[i + 1] = true,
-                    _ => {}
-                }
+                let (stays, passes) = match p {
+                    '*' => (true, false),
+                    '%' => (c != HIERARCHY_SEPARATOR, false),
+                    _ => (false, p == c || (inbox && at < 5 && p.eq_ignore_ascii_case(&c))),
+                };
+                next[i] |= stays;
+                next[i + 1] |= passes;
+                alive |= stays | passes;
             }
-            self.skip_wildcards(&mut next);
-            states = next;
+            if !alive {
+                return false;
+            }
+            self.skip_wildcards(next);
+            std::mem::swap(states, next);
         }
         states.last() == Some(&true)
     }
 
     /// Wildcards match nothing, too.
     fn skip_wildcards(&self, states: &mut [bool]) {
-        for (i, p) in self.0.iter().enumerate() {
+        for (i, p) in self.chars.iter().enumerate() {
             if states[i] && matches!(p, '*' | '%') {
                 states[i + 1] = true;
             }
@@ -69,7 +100,11 @@ mod tests {
 
     fn check(pattern: &str, name: &str, expected: bool) {
         let name = MailboxName::parse(name).expect("a name");
-        assert_eq!(Pattern::new("", pattern).matches(&name), expected, "{pattern} {name}");
+        assert_eq!(
+            Pattern::new("", pattern).matches(&name, &mut Scratch::default()),
+            expected,
+            "{pattern} {name}"
+        );
     }
 
     #[test]
@@ -96,7 +131,9 @@ mod tests {
             check(pattern, name, expected);
         }
         let name = MailboxName::parse("a/b").expect("a name");
-        assert!(Pattern::new("a/", "%").matches(&name) && !Pattern::new("a", "%").matches(&name));
+        let matches =
+            |reference, pattern| Pattern::new(reference, pattern).matches(&name, &mut Scratch::default());
+        assert!(matches("a/", "%") && !matches("a", "%"));
     }
 
     #[test]
@@ -126,7 +163,7 @@ mod tests {
             let parsed = MailboxName::parse(&name).expect("a name");
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(
-                Pattern::new("", &pattern).matches(&parsed),
+                Pattern::new("", &pattern).matches(&parsed, &mut Scratch::default()),
                 naive(&chars(&pattern), &chars(&name))
             );
         }

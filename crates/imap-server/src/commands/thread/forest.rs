@@ -1,5 +1,7 @@
 //! Threads as trees of messages.
 
+use std::collections::HashMap;
+
 use imap_wire::response::thread::ThreadEntry;
 
 /// What threading asks of one message.
@@ -13,10 +15,31 @@ pub(crate) struct Message {
     pub subject: Box<[u8]>,
     /// Whether the subject was that of a reply or a forward.
     pub is_reply: bool,
-    /// Its Message-ID, if it has a valid one.
-    pub message_id: Option<Box<[u8]>>,
+    /// Its Message-ID, if it has a valid one, by its number among [`Ids`].
+    pub message_id: Option<u32>,
     /// The ids of References, the eldest first, or else the first of In-Reply-To.
-    pub references: Vec<Box<[u8]>>,
+    pub references: Box<[u32]>,
+}
+
+/// The ids that messages have and name. Most are named many times: each is held once.
+#[derive(Debug, Default)]
+pub(crate) struct Ids(HashMap<Box<[u8]>, u32>);
+
+impl Ids {
+    /// The number of an id: the next one for an id that was not there.
+    pub fn number(&mut self, id: &[u8]) -> u32 {
+        if let Some(number) = self.0.get(id) {
+            return *number;
+        }
+        let number = self.0.len() as u32;
+        self.0.insert(id.into(), number);
+        number
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// A message of a thread, or a dummy that stands for one that is not there.

@@ -10,19 +10,22 @@ use super::forest::{Forest, Message, Node};
 struct Link {
     message: Option<u32>,
     parent: Option<u32>,
+    /// How many nodes have this one for their parent, while links are made; who they are is noted once all are.
+    child_count: u32,
     children: Vec<u32>,
 }
 
 struct Threads<'a> {
     messages: &'a [Message],
     links: Vec<Link>,
-    ids: HashMap<&'a [u8], u32>,
+    /// The node of each id, by the id's number.
+    ids: Vec<Option<u32>>,
 }
 
-/// Threads `messages`, which are in the order of their numbers. Cost: about n log n, and a walk to the top of its
+/// Threads `messages`, which are in the order of their numbers and name ids below `ids`. Cost: about n log n, and a walk to the top of its
 /// thread for a message that already had replies when it was linked.
-pub(super) fn threads(messages: &[Message]) -> Forest {
-    let mut threads = Threads { messages, links: Vec::with_capacity(messages.len()), ids: HashMap::new() };
+pub(super) fn threads(messages: &[Message], ids: usize) -> Forest {
+    let mut threads = Threads { messages, links: Vec::with_capacity(messages.len()), ids: vec![None; ids] };
     threads.link();
     let mut roots = threads.prune();
     threads.sort_top(&mut roots);
@@ -41,8 +44,8 @@ impl<'a> Threads<'a> {
         // messages are numbered before any reference is looked at, so that the first is the lowest.
         for (at, message) in messages.iter().enumerate() {
             let node = self.add(Some(at as u32));
-            if let Some(id) = &message.message_id {
-                self.ids.entry(id).or_insert(node);
+            if let Some(id) = message.message_id {
+                self.ids[id as usize].get_or_insert(node);
             }
         }
         for (at, message) in messages.iter().enumerate() {
@@ -50,7 +53,7 @@ impl<'a> Threads<'a> {
             // 1.A: each reference is the parent of the next, unless that has a parent already.
             let mut last = None;
             for id in &message.references {
-                let named = self.named(id);
+                let named = self.named(*id);
                 if let Some(parent) = last
                     && self.links[named as usize].parent.is_none()
                 {
@@ -68,6 +71,11 @@ impl<'a> Threads<'a> {
                 }
             }
         }
+        for node in 0..self.links.len() {
+            if let Some(parent) = self.links[node].parent {
+                self.links[parent as usize].children.push(node as u32);
+            }
+        }
     }
 
     fn add(&mut self, message: Option<u32>) -> u32 {
@@ -75,12 +83,12 @@ impl<'a> Threads<'a> {
         self.links.len() as u32 - 1
     }
 
-    fn named(&mut self, id: &'a [u8]) -> u32 {
-        if let Some(node) = self.ids.get(id) {
-            return *node;
+    fn named(&mut self, id: u32) -> u32 {
+        if let Some(node) = self.ids[id as usize] {
+            return node;
         }
         let node = self.add(None);
-        self.ids.insert(id, node);
+        self.ids[id as usize] = Some(node);
         node
     }
 
@@ -88,7 +96,7 @@ impl<'a> Threads<'a> {
     fn adopt(&mut self, parent: u32, child: u32) {
         let mut above = Some(parent);
         // A node without children is above nothing.
-        if self.links[child as usize].children.is_empty() {
+        if self.links[child as usize].child_count == 0 {
             above = None;
         }
         while let Some(node) = above {
@@ -99,13 +107,13 @@ impl<'a> Threads<'a> {
         }
         if parent != child {
             self.links[child as usize].parent = Some(parent);
-            self.links[parent as usize].children.push(child);
+            self.links[parent as usize].child_count += 1;
         }
     }
 
     fn orphan(&mut self, node: u32) {
         if let Some(parent) = self.links[node as usize].parent.take() {
-            self.links[parent as usize].children.retain(|child| *child != node);
+            self.links[parent as usize].child_count -= 1;
         }
     }
 
@@ -254,13 +262,19 @@ impl<'a> Threads<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::forest::shown;
+    use super::super::forest::{Ids, shown};
     use super::*;
 
-    /// Messages as `number date "subject" id < reference reference`, a subject of a reply with `Re: ` before it.
-    fn messages(text: &str) -> Vec<Message> {
-        let id = |id: &str| id.as_bytes().into();
-        text.lines()
+    fn threaded(text: &str) -> String {
+        let (messages, ids) = messages(text);
+        shown(&threads(&messages, ids), &messages)
+    }
+
+    /// Messages and the number of their ids. Messages as `number date "subject" id < reference reference`, a subject of a reply with `Re: ` before it.
+    fn messages(text: &str) -> (Vec<Message>, usize) {
+        let mut ids = Ids::default();
+        let messages = text
+            .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .map(|line| {
@@ -273,17 +287,19 @@ mod tests {
                     sent: numbers[1],
                     subject: parts[1].trim_start_matches("Re: ").as_bytes().into(),
                     is_reply: parts[1].starts_with("Re: "),
-                    message_id: Some(parts[2].trim()).filter(|id| !id.is_empty()).map(id),
-                    references: references.split_whitespace().map(id).collect(),
+                    message_id: Some(parts[2].trim())
+                        .filter(|id| !id.is_empty())
+                        .map(|id| ids.number(id.as_bytes())),
+                    references: references.split_whitespace().map(|id| ids.number(id.as_bytes())).collect(),
                 }
             })
-            .collect()
+            .collect();
+        (messages, ids.len())
     }
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let messages = messages(text);
-        assert_eq!(shown(&threads(&messages), &messages), expected);
+        assert_eq!(threaded(text), expected);
     }
 
     #[test]
@@ -393,10 +409,19 @@ mod tests {
     fn deep_threads_need_no_stack() {
         let lines: Vec<String> =
             (0..30_000).map(|n| format!("{} {n} \"s{n}\" I{n} < I{}", n + 1, n - 1)).collect();
-        let text = lines.join("\n");
-        let messages = messages(&text);
         let chain: Vec<String> = (1..=30_000).map(|n| n.to_string()).collect();
-        assert_eq!(shown(&threads(&messages), &messages), format!("({})", chain.join(" ")));
+        assert_eq!(threaded(&lines.join("\n")), format!("({})", chain.join(" ")));
+    }
+
+    /// Messages that many others first guess to be children of one, and then turn out not to be.
+    #[test]
+    fn guesses_that_are_all_wrong() {
+        let count = 40_000;
+        let guesses = (0..count).map(|n| format!("{} {n} \"g{n}\" G{n} < P I{n}", n + 1));
+        let truths = (0..count).map(|n| format!("{} {} \"t{n}\" I{n}", count + n + 1, count + n));
+        let lines: Vec<String> = guesses.chain(truths).collect();
+        let pairs: Vec<String> = (1..=count).map(|n| format!("({} {n})", count + n)).collect();
+        assert_eq!(threaded(&lines.join("\n")), pairs.concat());
     }
 
     /// Messages that each refer to the next, the worst order for the walk that looks for loops.
@@ -405,8 +430,7 @@ mod tests {
         let count = 20_000;
         let lines: Vec<String> =
             (0..count).map(|n| format!("{} {n} \"s{n}\" I{n} < I{}", n + 1, n + 1)).collect();
-        let messages = messages(&lines.join("\n"));
         let chain: Vec<String> = (1..=count).rev().map(|n| n.to_string()).collect();
-        assert_eq!(shown(&threads(&messages), &messages), format!("({})", chain.join(" ")));
+        assert_eq!(threaded(&lines.join("\n")), format!("({})", chain.join(" ")));
     }
 }
