@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conformance::foundationdb;
 use conformance::run::{Outcome, play};
-use conformance::server::{Layout, Server};
+use conformance::server::{Layout, Options, Server};
 use conformance::transcript::{Transcript, all, root};
 
-/// What no server can have beside what ours has: LITERAL- and LITERAL+ exclude each other (RFC 7888 §5).
-const FOR_OTHER_SERVERS: [&str; 1] = ["literal-minus/too-big"];
+/// What is not offered by default: LITERAL- and LITERAL+ exclude each other (RFC 7888 §5).
+const WITH_LITERAL_MINUS: [&str; 1] = ["literal-minus/too-big"];
 /// Transcripts played at a time.
 const THREADS: usize = 8;
 
@@ -38,7 +38,7 @@ fn hold(transcripts: &[Transcript], server: &Server) {
     for (transcript, outcome) in transcripts.iter().zip(outcomes) {
         match outcome {
             Outcome::Passed => passed += 1,
-            Outcome::Skipped(_) if FOR_OTHER_SERVERS.contains(&transcript.name.as_str()) => {}
+            Outcome::Skipped(_) if WITH_LITERAL_MINUS.contains(&transcript.name.as_str()) => {}
             Outcome::Skipped(missing) => skipped.push(format!("{} (lacks {missing})", transcript.name)),
             Outcome::Failed(report) => failures.push(report),
         }
@@ -53,6 +53,26 @@ fn hold(transcripts: &[Transcript], server: &Server) {
     assert!(failures.is_empty(), "{} transcripts failed", failures.len());
     // Ours has every extension that the transcripts are about; another server may lack some.
     assert!(!server.is_ours() || skipped.is_empty(), "skipped: {skipped:#?}");
+}
+
+/// The other way to take literals, by its setting.
+#[test]
+fn literals_with_literal_minus() {
+    let transcripts = all(&root()).expect("transcripts that can be read");
+    let chosen = |t: &Transcript| t.name.starts_with("literal-") || t.name.starts_with("multiappend/");
+    let (chosen, _): (Vec<_>, Vec<_>) = transcripts.into_iter().partition(chosen);
+    let settings = vec![("MSS_IMAP__LITERAL_MINUS".to_owned(), "true".to_owned())];
+    let options = Options { settings, accounts: accounts(&chosen), ..Options::default() };
+    let server = Server::start(&options).expect("a server with LITERAL-");
+    let mut played = Vec::new();
+    for (transcript, outcome) in chosen.iter().zip(play_all(&chosen, &server)) {
+        match outcome {
+            Outcome::Passed => played.push(transcript.name.as_str()),
+            Outcome::Skipped(_) => {}
+            Outcome::Failed(report) => panic!("{report}"),
+        }
+    }
+    assert!(WITH_LITERAL_MINUS.iter().all(|name| played.contains(name)), "{played:?}");
 }
 
 /// Dovecot judges the transcripts: what it breaks is wrong in the transcript, or listed with the reason.

@@ -101,6 +101,8 @@ pub struct Imap {
     /// What `GETMETADATA "" /shared/admin` answers: how to reach the operator, a URI (RFC 5464 §6.2.1); empty for
     /// nothing.
     pub admin: String,
+    /// Offer `LITERAL-` in place of `LITERAL+`: clients ask before they send more than 4096 octets.
+    pub literal_minus: bool,
 }
 
 /// `[tls]`.
@@ -223,6 +225,7 @@ impl Default for Imap {
             idle_keepalive_seconds: 120,
             comment: String::new(),
             admin: String::new(),
+            literal_minus: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
-use imap_server::{CleartextLogin, Security, Server};
+use imap_server::{CleartextLogin, Literals, Security, Server};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
@@ -192,6 +192,7 @@ fn imap_options(
         decoy_key: Some(decoy_key),
         comment: Some(settings.imap.comment.clone()).filter(|text| !text.is_empty()),
         admin: Some(settings.imap.admin.clone()).filter(|text| !text.is_empty()),
+        literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
         limits: imap_server::Limits {
             connections_max: limits.connections_max,
             connections_per_address_max: limits.connections_per_address_max,
