@@ -186,10 +186,11 @@ mod tests {
         let told = |wanted: &[&str], depth, max_size| {
             let wanted: Vec<_> = wanted.iter().map(|text| name(text)).collect();
             let chosen = choose(&metadata, &wanted, MetadataOptions { max_size, depth });
-            let entry = |(name, value): (&&EntryName, &Option<&[u8]>)| {
+            let entries = chosen.entries.iter();
+            let entries = entries.map(|(name, value)| {
                 format!("{name}={}", value.map_or("NIL".into(), String::from_utf8_lossy))
-            };
-            let entries: Vec<_> = chosen.entries.iter().map(entry).collect();
+            });
+            let entries: Vec<_> = entries.collect();
             (entries.join(" "), chosen.longest_left_out)
         };
         assert_eq!(told(&["/private/a"], Depth::Zero, None).0, "/private/a=1");
