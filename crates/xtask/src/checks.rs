@@ -6,16 +6,18 @@ use std::time::Instant;
 use anyhow::Context as _;
 
 use crate::metadata::{cargo, root};
-use crate::{layers, licences};
+use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 6] = [
+const DEBIAN_PACKAGES: [(&str, &str); 8] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("dovecot", "dovecot-imapd"),
+    ("promtool", "prometheus"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// All of continuous integration.
@@ -35,6 +37,7 @@ pub fn check() -> anyhow::Result<()> {
         run(&cargo(), &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"], &quiet)
     })?;
     all_tests()?;
+    step("deploy", deploy::check)?;
     step("fuzz", fuzz)?;
     tell_of_foundationdb();
     Ok(())
@@ -201,7 +204,8 @@ pub fn sim(arguments: &[String]) -> anyhow::Result<()> {
     run(&cargo(), &command, &[])
 }
 
-fn on_path(program: &str) -> bool {
+/// Whether there is a program of this name.
+pub fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(program).is_file())
     })
@@ -215,7 +219,11 @@ fn step(name: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+/// Runs a program at the root of the repository.
+///
+/// # Errors
+/// When it cannot be run or fails.
+pub fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
     let status = Command::new(program)
         .args(arguments)
         .envs(environment.iter().copied())

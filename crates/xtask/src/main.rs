@@ -1,9 +1,11 @@
 //! Repository tasks. `cargo xtask check` is all of continuous integration.
 
 mod checks;
+mod deploy;
 mod layers;
 mod licences;
 mod metadata;
+mod size;
 mod tidy;
 
 use std::process::ExitCode;
@@ -23,6 +25,9 @@ cargo xtask TASK
   sim [--seeds N] [--start S]
              simulate many seeds of the whole under faults, and make the first that fails small (`sim run --help` has
              the rest); a few run with the tests
+  deploy     check what stands in deploy/: alerts and their cases by promtool, units by systemd-analyze
+  size [--subscribers N] [NAME=VALUE ...]
+             how many nodes, disks and how much network for so many subscribers, from deploy/sizing.toml
   layers     check that crates depend only on what crates/xtask/layers.toml allows
   licences   check licences and duplicate versions against crates/xtask/licences.toml
   tidy       list the longest files, for whoever looks";
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         "foundationdb" => checks::foundationdb(),
         "fuzz" => checks::fuzz(),
         "sim" => checks::sim(&std::env::args().skip(2).collect::<Vec<_>>()),
+        "deploy" => deploy::check(),
+        "size" => size::print(&std::env::args().skip(2).collect::<Vec<_>>()),
         "layers" => layers::check(),
         "licences" => licences::check(),
         "tidy" => tidy::list(),
