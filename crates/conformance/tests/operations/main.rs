@@ -6,3 +6,4 @@ mod node;
 mod ports;
 mod settings;
 mod signals;
+mod startup;

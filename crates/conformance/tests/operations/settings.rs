@@ -105,6 +105,7 @@ fn settings_of_the_front_take_effect() {
         ("MSS_LIMITS__COMMAND_LINE_BYTES_MAX", "8192"),
         ("MSS_LIMITS__LOGIN_SECONDS_MAX", "2"),
         ("MSS_IMAP__IDLE_KEEPALIVE_SECONDS", "1"),
+        ("MSS_IMAP__LITERAL_MINUS", "true"),
         ("MSS_IMAP__COMMENT", "well met"),
         ("MSS_IMAP__ADMIN", "mailto:mail@example.net"),
     ]);
@@ -117,6 +118,10 @@ fn settings_of_the_front_take_effect() {
     let second =
         Client::login(node.imap(), ADDRESS, PASSWORD).err().expect("limits.connections_per_account_max");
     assert!(second.to_string().contains("[LIMIT]"), "{second}");
+
+    let (said, _) = client.expect_ok("CAPABILITY").expect("imap.literal_minus");
+    let said: String = said.iter().map(conformance::client::Response::text).collect();
+    assert!(said.contains(" LITERAL-") && !said.contains(" LITERAL+"), "{said}");
 
     for (entry, told) in [("/shared/comment", "well met"), ("/shared/admin", "mailto:mail@example.net")] {
         let (said, _) =

@@ -1,5 +1,6 @@
 //! `mss account`: provisioning, against a running server or a stopped one.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ use crate::settings::{EngineName, Overrides, Settings};
 
 /// Lines of an import that are worked on at once: their commits share syncs.
 const IMPORT_AT_ONCE: usize = 64;
+/// Addresses of an import that are remembered before all lines under way are waited for.
+const IMPORT_REMEMBERED: usize = 4_096;
 /// Accounts asked for at once by `list`.
 const LIST_PAGE: usize = 1_000;
 
@@ -289,6 +292,8 @@ async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits)
     let mut lines = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let (mut done, mut failed) = (0u64, 0u64);
     let mut tasks: JoinSet<(u64, anyhow::Result<()>)> = JoinSet::new();
+    // Addresses that tasks may be working on: of two lines with one address the first must win.
+    let mut under_way = HashSet::new();
     let mut count = |(line, outcome): (u64, anyhow::Result<()>)| match outcome {
         Ok(()) => done += 1,
         Err(error) => {
@@ -314,11 +319,19 @@ async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits)
         if line == 1 && record.get(0) == Some("address") && record.get(1) == Some("password") {
             continue;
         }
-        if tasks.len() >= IMPORT_AT_ONCE
+        let address = record.get(0).and_then(|text| CpmAddress::parse(text).ok());
+        let wait =
+            under_way.len() >= IMPORT_REMEMBERED || address.as_ref().is_some_and(|a| under_way.contains(a));
+        let at_once = if wait { 1 } else { IMPORT_AT_ONCE };
+        while tasks.len() >= at_once
             && let Some(outcome) = tasks.join_next().await
         {
             count(outcome?);
         }
+        if wait {
+            under_way.clear();
+        }
+        under_way.extend(address);
         let store = store.clone();
         tasks.spawn(async move { (line, import_one(&store, &record, limits).await) });
     }
