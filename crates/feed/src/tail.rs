@@ -151,6 +151,7 @@ async fn run(shared: Weak<Shared>, tail: Arc<Tail>) {
     let _ending = Ending { gauge, shared: shared.clone(), tail: tail.clone() };
     let mut cursor: Option<Cursor> = None;
     let mut failures = 0;
+    let mut lost = 0;
     let mut silent = false;
     loop {
         let result = {
@@ -172,13 +173,21 @@ async fn run(shared: Weak<Shared>, tail: Arc<Tail>) {
                     shared.options.recheck
                 };
                 silent = match tokio::time::timeout(recheck, watch).await {
-                    Ok(Ok(())) => false,
-                    // The watch ended with an error: what it may have seen is found by reading.
-                    Ok(Err(_)) => {
-                        tokio::time::sleep(PAUSE_MIN).await;
+                    Ok(Ok(())) => {
+                        lost = 0;
                         false
                     }
-                    Err(_) => true,
+                    // The watch ended with an error: what it may have seen is found by reading. An engine that has
+                    // no room for watches is not asked ever faster.
+                    Ok(Err(_)) => {
+                        tokio::time::sleep(pause(lost)).await;
+                        lost += 1;
+                        false
+                    }
+                    Err(_) => {
+                        lost = 0;
+                        true
+                    }
                 };
                 if silent {
                     let Some(shared) = shared.upgrade() else { return };
@@ -205,10 +214,15 @@ async fn run(shared: Weak<Shared>, tail: Arc<Tail>) {
                         open
                     });
                 }
-                tokio::time::sleep((PAUSE_MIN * 2u32.pow(failures.min(10))).min(PAUSE_MAX)).await;
+                tokio::time::sleep(pause(failures)).await;
             }
         }
     }
+}
+
+/// The pause after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    (PAUSE_MIN * 2u32.pow(failures.min(10))).min(PAUSE_MAX)
 }
 
 /// However a tail ends, also by a panic: it leaves its slot, and its listeners see that the feed has ended for them.
@@ -301,8 +315,8 @@ fn deliver(shared: &Shared, tail: &Tail, key: &[u8], value: &[u8]) {
     shared.telemetry.entries.increment(1);
     match FeedEntry::decode(value) {
         Some(entry) => {
-            let lag = shared.options.environment.now().saturating_sub(entry.at).max(0);
-            shared.telemetry.lag_seconds.record(lag as f64);
+            let lag = shared.options.environment.now_millis().saturating_sub(entry.at_millis).max(0);
+            shared.telemetry.lag_seconds.record(lag as f64 / 1_000.0);
             tail.tell(shared, &entry);
         }
         None => {

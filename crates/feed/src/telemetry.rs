@@ -32,7 +32,7 @@ impl Telemetry {
         metrics::describe_histogram!(
             "mss_feed_lag_seconds",
             metrics::Unit::Seconds,
-            "From the time of a change, in whole seconds, to its pulse."
+            "From the time of a change, by its writer's clock, to its pulse."
         );
         Self {
             entries: metrics::counter!("mss_feed_entries_total"),

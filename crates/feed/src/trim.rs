@@ -3,6 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kv::{Engine, Error, Priority, RangeRequest, ReadMode, TransactionOptions};
 use model::{PARTITIONS, Partition};
 use store::records::FeedEntry;
@@ -80,29 +81,25 @@ async fn clear_page(
     let request = RangeRequest::new(range.begin.clone(), range.end).limit(ENTRIES_MAX);
     let page = trx.get_range(&request, ReadMode::Snapshot).await?;
     let (mut old, mut first_kept, mut end) = (0, None, None);
-    for pair in &page.pairs {
+    for (at, pair) in page.pairs.iter().enumerate() {
         match FeedEntry::decode(&pair.value) {
-            Some(entry) if entry.at >= oldest_kept => {
-                first_kept = Some(entry.at);
-                end = Some(pair.key.clone());
+            Some(entry) if entry.at_millis >= oldest_kept.saturating_mul(1_000) => {
+                first_kept = Some(entry.at_millis / 1_000);
                 break;
             }
-            // What cannot be read is of no use to anybody.
-            _ => old += 1,
+            Some(_) => (old, end) = (at as u64 + 1, Some(after(&pair.key))),
+            // A later release may have written it, and others may have to read it yet: it goes with those after it.
+            None => {}
         }
     }
-    if old > 0 {
-        let end = end.or_else(|| {
-            page.pairs.last().map(|last| {
-                let mut after = last.key.to_vec();
-                after.push(0);
-                after.into()
-            })
-        });
-        if let Some(end) = end {
-            trx.clear_range(&range.begin, &end);
-            trx.commit().await?;
-        }
+    if let Some(end) = end {
+        trx.clear_range(&range.begin, &end);
+        trx.commit().await?;
     }
     Ok((old, first_kept))
+}
+
+/// The first key after `key`.
+fn after(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
 }

@@ -238,3 +238,21 @@ async fn old_entries_are_cleared() {
     b.append(accounts[0]).await;
     hear(&mut subscription).await;
 }
+
+#[tokio::test]
+async fn what_a_later_release_wrote_stays_until_it_is_old() {
+    let b = Bench::new(Faults::none()).await;
+    let feed = b.feed(LONG);
+    let account = b.account(1).await;
+    b.append(account).await;
+    let keys = store::keyspace::Keyspace::new(&[]);
+    let mut trx = b.engine.begin(kv::TransactionOptions::default());
+    trx.set_versionstamped_key(&keys.feed_log_prefix(account.partition()), &[0, 0], &[99, 1, 2, 3]);
+    trx.commit().await.unwrap();
+    b.clock.0.fetch_add(3 * 86_400 + 1, Ordering::Relaxed);
+    assert_eq!(feed.trim().await.unwrap(), 1, "nobody knows how old the other is");
+    b.append(account).await;
+    assert_eq!(feed.trim().await.unwrap(), 0);
+    b.clock.0.fetch_add(3 * 86_400 + 1, Ordering::Relaxed);
+    assert_eq!(feed.trim().await.unwrap(), 2, "it is older than what follows");
+}

@@ -222,7 +222,8 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
                 request: 0,
                 device: Vec::new(),
             };
-            let entry = FeedEntry { account: id, at: shared.now(), items: vec![item] };
+            let entry =
+                FeedEntry { account: id, at_millis: shared.environment().now_millis(), items: vec![item] };
             trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());
             trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
             Ok(())

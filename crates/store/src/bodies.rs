@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use cpm_mime::MessageIndex;
 use futures::stream;
-use kv::{RangeRequest, ReadMode};
+use kv::{RangeRequest, ReadMode, Transaction};
 use model::limits::{BODY_CHUNK_BYTES, BODY_PIECE_BYTES};
 use model::{AccountId, BodyId, Error, ErrorKind, varint};
 use store_api::{BodyData, BodyPieces};
@@ -61,7 +61,11 @@ pub(crate) async fn body(
     }
     shared.telemetry.body_misses.increment(1);
     let key = shared.keys.chunk(account, body, 0);
-    let first = reading!(shared.begin("body").get(&key, ReadMode::Snapshot).await?.ok_or_else(gone));
+    let (first, trx) = reading!({
+        let mut trx = shared.begin("body");
+        let first = trx.get(&key, ReadMode::Snapshot).await?.ok_or_else(gone)?;
+        Ok((first, trx))
+    });
     let (total, first) = open_first(&key, first)?;
     let range = cut(range, total);
     let len = range.end - range.start;
@@ -79,8 +83,11 @@ pub(crate) async fn body(
         first: Some(first),
         at: range.start,
         end: range.end,
+        trx: None,
     };
     if len <= BODY_PIECE_BYTES as u64 {
+        // What follows at once is read in the same transaction, which spares asking for another read version.
+        reader.trx = Some(trx);
         let mut octets = BytesMut::with_capacity(len as usize);
         while let Some(piece) = reader.next().await? {
             for part in piece {
@@ -134,6 +141,8 @@ struct Reader {
     first: Option<Bytes>,
     at: u64,
     end: u64,
+    /// A transaction that read before, for the next read.
+    trx: Option<Box<dyn Transaction>>,
 }
 
 impl Reader {
@@ -156,7 +165,10 @@ impl Reader {
         let begin = keys.chunk(self.account, self.body, first_number as u32);
         let end = keys.chunk(self.account, self.body, last_number as u32 + 1);
         let request = RangeRequest { bytes: STREAM_READ_BYTES * 2, ..RangeRequest::new(begin.clone(), end) };
-        let page = reading!(Ok(self.shared.begin("body").get_range(&request, ReadMode::Snapshot).await?));
+        let page = reading!({
+            let mut trx = self.trx.take().unwrap_or_else(|| self.shared.begin("body"));
+            Ok(trx.get_range(&request, ReadMode::Snapshot).await?)
+        });
         if page.pairs.is_empty() {
             return Err(gone());
         }

@@ -9,7 +9,7 @@
 //! | 1 Schema | () | `u32` | 4 B | first start | every start |
 //! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
-//! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v1 | ~40 B | every change | feed |
+//! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v2 | ~40 B | every change | feed |
 //! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage, restore | sweeper |
 //! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
 //! | 16 Account | account, subspace … | the table below | | | |

@@ -32,8 +32,8 @@ use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
 use crate::keyspace::SCHEMA_VERSION;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::mutations::append::{Append, NewBody, NewMessage};
-use crate::mutations::copy::Copy;
-use crate::mutations::expunge::Expunge;
+use crate::mutations::copy::{Copy, CopyPage, RenameInbox};
+use crate::mutations::expunge::{Expunge, Which};
 use crate::mutations::flags::ChangeFlags;
 use crate::mutations::folders::{CreateFolder, DeleteFolder, RenameFolder, Subscribe};
 use crate::mutations::marks::ClaimRecent;
@@ -148,6 +148,60 @@ impl Store {
         tokio::task::spawn_blocking(move || messages.into_iter().map(parse).collect())
             .await
             .map_err(|error| Error::new(ErrorKind::Bug, "internal error").with_detail(error))?
+    }
+
+    /// Copies or moves page after page, from after `done`.
+    async fn copy_pages(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mut request: CopyRequest,
+        mut done: Option<CopyPage>,
+    ) -> Result<CopyOutcome> {
+        loop {
+            if let Some(whole) = done.take_if(|page| page.rest.is_empty()) {
+                return Ok(whole.outcome);
+            }
+            if let Some(page) = &mut done {
+                request.uids = std::mem::take(&mut page.rest);
+            }
+            let page = Copy { request: request.clone(), first: done.is_none(), request_id: ctx.request_id };
+            match (self.change(ctx, account, page).await, &mut done) {
+                (Ok(page), None) => done = Some(page),
+                (Ok(page), Some(done)) => {
+                    done.outcome.pairs.extend(page.outcome.pairs);
+                    done.outcome.source_modseq = page.outcome.source_modseq;
+                    done.rest = page.rest;
+                }
+                (Err(error), Some(done)) if request.mode == CopyMode::Copy => {
+                    self.take_back(ctx, account, done).await;
+                    return Err(error);
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes the copies of a COPY that could not be done whole (RFC 9051 §6.4.7: the target must be as before).
+    async fn take_back(&self, ctx: &Ctx, account: AccountId, done: &CopyPage) {
+        let copies: UidSet = done.outcome.pairs.iter().map(|(_, copy)| *copy).collect();
+        loop {
+            let expunge = Expunge {
+                mailbox: done.outcome.target,
+                which: Which::All,
+                within: Some(copies.clone()),
+                request_id: ctx.request_id,
+            };
+            // Whatever the caller's time was: it is over, perhaps.
+            match self.combiner.submit(account, None, Arc::new(expunge)).await {
+                Ok(page) if page.more => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::error!(%error, %account, copies = copies.len(), "copies could not be taken back");
+                    return;
+                }
+            }
+        }
     }
 
     /// Does `work` within the caller's time. What is given up then happened whole or not at all.
@@ -389,19 +443,16 @@ impl MailStore for Store {
                 let rename = RenameFolder { from: from.clone(), to: to.clone(), request_id: ctx.request_id };
                 return self.change(ctx, account, rename).await;
             }
-            // RFC 9051 §6.3.6: INBOX stays, empty, and so do the folders below it; its messages move.
-            let tree = self.folders(ctx, account).await?;
-            let inbox = tree.find(from).ok_or_else(no_such_mailbox)?.id;
-            self.create_folder(ctx, account, to, None).await?;
-            let everything = UidSet::range(model::Uid::MIN, model::Uid::MAX);
+            let rename = RenameInbox { to: to.clone(), request_id: ctx.request_id };
+            let page = self.change(ctx, account, rename).await?;
             let request = CopyRequest {
                 mode: CopyMode::Move,
-                source: inbox,
-                uids: everything,
+                source: page.source,
+                uids: UidSet::new(),
                 target: to.clone(),
                 missing: Missing::Skip,
             };
-            self.copy(ctx, account, request).await.map(drop)
+            self.copy_pages(ctx, account, request, Some(page)).await.map(drop)
         })
     }
 
@@ -497,6 +548,11 @@ impl MailStore for Store {
     ) -> Result<()> {
         measured!(self, ctx, ClaimRecent, {
             authorize(ctx, account)?;
+            // The mark never goes back, so that a cached one that reaches far enough needs no look at the stored one.
+            let cached = self.shared.caches.folder(account, mailbox);
+            if cached.is_some_and(|cached| cached.snapshot.state.recent_uid >= uid_next) {
+                return Ok(());
+            }
             let state = self.within(ctx, read_states(&self.shared, account, &[mailbox])).await?;
             let state = state.into_iter().next().flatten().ok_or_else(no_such_mailbox)?;
             if state.recent_uid >= uid_next.min(state.uid_next) {
@@ -576,25 +632,7 @@ impl MailStore for Store {
                 let present = UidSet::from_ranges((last > 0).then_some((1, last)));
                 request.uids = request.uids.intersection(&present);
             }
-            let mut outcome: Option<CopyOutcome> = None;
-            loop {
-                let first = outcome.is_none();
-                let page = Copy { request: request.clone(), first, request_id: ctx.request_id };
-                let page = self.change(ctx, account, page).await?;
-                outcome = Some(match outcome {
-                    None => page.outcome,
-                    Some(mut before) => {
-                        before.pairs.extend(page.outcome.pairs);
-                        before.source_modseq = page.outcome.source_modseq;
-                        before
-                    }
-                });
-                match outcome {
-                    Some(outcome) if page.rest.is_empty() => return Ok(outcome),
-                    unfinished => outcome = unfinished,
-                }
-                request.uids = page.rest;
-            }
+            self.copy_pages(ctx, account, request, None).await
         })
     }
 
@@ -609,7 +647,12 @@ impl MailStore for Store {
             authorize(ctx, account)?;
             let mut outcome = ExpungeOutcome::default();
             loop {
-                let page = Expunge { mailbox, within: within.clone(), request_id: ctx.request_id };
+                let page = Expunge {
+                    mailbox,
+                    which: Which::Deleted,
+                    within: within.clone(),
+                    request_id: ctx.request_id,
+                };
                 let page = self.change(ctx, account, page).await?;
                 outcome.uids = outcome.uids.union(&page.uids);
                 outcome.modseq = page.modseq;

@@ -273,6 +273,12 @@ impl<'t> Work<'t> {
             let blocks = read_blocks(shared, self.trx, account, mailbox, &[number]).await?;
             let folder = self.folder(mailbox)?;
             for (number, block) in blocks {
+                if block.rows().len() as u64 == folder.state.messages && !folder.dirty {
+                    // That is all of it: a small folder is known whole without more.
+                    let rows =
+                        if block.rows().is_empty() { Vec::new() } else { vec![(number, block.clone())] };
+                    folder.learn_all(Arc::new(FolderSnapshot::new(mailbox, folder.state.clone(), rows)));
+                }
                 folder.learn(number, block);
             }
         }
@@ -566,8 +572,9 @@ impl<'t> Work<'t> {
         let keys = &self.shared.keys;
         let prefix = keys.feed_log_prefix(partition);
         let items = std::mem::take(&mut self.feed);
+        let at_millis = self.shared.environment().now_millis();
         for (part, items) in items.chunks(FEED_ITEMS_MAX).enumerate() {
-            let entry = FeedEntry { account: self.account, at: self.now, items: items.to_vec() };
+            let entry = FeedEntry { account: self.account, at_millis, items: items.to_vec() };
             self.trx.set_versionstamped_key(&prefix, &(part as u16).to_be_bytes(), &entry.encode());
         }
         self.trx.set_versionstamped_value(&keys.feed_head(partition), &[]);

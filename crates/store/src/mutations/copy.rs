@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use kv::AtomicOp;
-use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MessageRow, Uid, UidSet};
+use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid, UidSet};
 use store_api::{CopyMode, CopyOutcome, CopyRequest, Missing};
 
 use super::append::{check_room, take_uid};
 use super::expunge::removal;
+use super::folders::CreateFolder;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::Failure;
 use crate::records::ChangeKind;
@@ -29,6 +30,8 @@ pub(crate) struct CopyPage {
     pub(crate) outcome: CopyOutcome,
     /// Messages still to come.
     pub(crate) rest: UidSet,
+    /// Where they come from.
+    pub(crate) source: MailboxId,
 }
 
 #[async_trait]
@@ -134,7 +137,41 @@ impl Mutation for Copy {
             Some(uid) => uids.intersection(&UidSet::range(uid, Uid::MAX)),
             None => UidSet::new(),
         };
-        Ok(CopyPage { outcome: CopyOutcome { target, uid_validity, pairs, source_modseq }, rest })
+        Ok(CopyPage { outcome: CopyOutcome { target, uid_validity, pairs, source_modseq }, rest, source })
+    }
+}
+
+/// RENAME of INBOX (RFC 9051 §6.3.6): INBOX stays, empty, and so do the folders below it; its messages move to a new
+/// folder. The folder is made, and a page of the messages moved, in one step: for most that is all.
+pub(crate) struct RenameInbox {
+    pub(crate) to: MailboxName,
+    pub(crate) request_id: u64,
+}
+
+#[async_trait]
+impl Mutation for RenameInbox {
+    type Outcome = CopyPage;
+
+    fn cost(&self) -> Cost {
+        page::cost(None, 16_384, 100)
+    }
+
+    async fn run(&self, work: &mut Work<'_>) -> Result<CopyPage, Failure> {
+        // All that may fail is read and checked before the folder is made; a new folder has room for all of another.
+        let source = work.resolve(&MailboxName::inbox()).await?;
+        work.load_rows(source, None).await?;
+        let last = u32::try_from(work.folder(source)?.state.uid_next - 1).unwrap_or(u32::MAX);
+        let uids = UidSet::from_ranges((last > 0).then_some((1, last)));
+        let create = CreateFolder { name: self.to.clone(), special_use: None, request_id: self.request_id };
+        create.run(work).await?;
+        let request = CopyRequest {
+            mode: CopyMode::Move,
+            source,
+            uids,
+            target: self.to.clone(),
+            missing: Missing::Skip,
+        };
+        Copy { request, first: true, request_id: self.request_id }.run(work).await
     }
 }
 

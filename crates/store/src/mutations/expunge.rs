@@ -11,9 +11,19 @@ use crate::work::Work;
 use crate::work::folder::{Tally, entry};
 use crate::work::page::{self, PageRoom};
 
-/// Messages with \Deleted to remove; at most a page of them is.
+/// Which messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Those with \Deleted.
+    Deleted,
+    /// All that are named: copies that are taken back.
+    All,
+}
+
+/// Messages to remove; at most a page of them is.
 pub(crate) struct Expunge {
     pub(crate) mailbox: MailboxId,
+    pub(crate) which: Which,
     pub(crate) within: Option<UidSet>,
     pub(crate) request_id: u64,
 }
@@ -42,7 +52,7 @@ impl Mutation for Expunge {
         let folder = work.open_folder(self.mailbox).await?;
         let nothing = ExpungePage { uids: UidSet::new(), modseq: folder.state.highest_modseq, more: false };
         // The counter spares the rows: most EXPUNGEs and all CLOSEs of a reader find nothing.
-        if folder.state.deleted == 0 {
+        if self.which == Which::Deleted && folder.state.deleted == 0 {
             return Ok(nothing);
         }
         work.load_rows(self.mailbox, self.within.as_ref()).await?;
@@ -50,7 +60,7 @@ impl Mutation for Expunge {
         let mut rows: Vec<MessageRow> = Vec::new();
         let (mut more, mut room) = (false, PageRoom::default());
         folder.for_rows(self.within.as_ref(), |row| {
-            if row.flags.contains(Flags::DELETED) {
+            if self.which == Which::All || row.flags.contains(Flags::DELETED) {
                 more = !room.take(row.uid);
                 if !more {
                     rows.push(*row);

@@ -5,15 +5,16 @@ use model::{AccountId, MailboxId, ModSeq};
 use super::codec::{Reader, Writer};
 use super::log::ChangeKind;
 
-const VERSION: u8 = 1;
+/// Version 1 had the time in seconds.
+const VERSION: u8 = 2;
 
 /// Changes of one account that were committed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEntry {
     /// The account.
     pub account: AccountId,
-    /// When, seconds since 1970-01-01 UTC.
-    pub at: i64,
+    /// When, milliseconds since 1970-01-01 UTC.
+    pub at_millis: i64,
     /// The changes, in order within a folder.
     pub items: Vec<FeedItem>,
 }
@@ -37,7 +38,7 @@ impl FeedEntry {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(VERSION, 24 + self.items.len() * 24);
-        out.fixed(&self.account.0.to_be_bytes()).signed(self.at).number(self.items.len() as u64);
+        out.fixed(&self.account.0.to_be_bytes()).signed(self.at_millis).number(self.items.len() as u64);
         for item in &self.items {
             out.optional(item.mailbox.map(|mailbox| mailbox.0)).number(item.modseq.0);
             out.u8(item.kind as u8).number(item.request).counted(&item.device);
@@ -47,9 +48,10 @@ impl FeedEntry {
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let (version @ 1..=VERSION, mut input) = Reader::new(record)? else { return None };
         let account = AccountId(u64::from_be_bytes(input.fixed(8)?.try_into().ok()?));
         let at = input.signed()?;
+        let at_millis = if version == 1 { at.checked_mul(1_000)? } else { at };
         let count = usize::try_from(input.number()?).ok()?;
         // The shortest item has five octets.
         if count > input.left() / 5 {
@@ -65,6 +67,6 @@ impl FeedEntry {
                 device: input.counted()?.to_vec(),
             });
         }
-        input.end(Self { account, at, items })
+        input.end(Self { account, at_millis, items })
     }
 }

@@ -113,6 +113,28 @@ async fn rename_takes_all_below_along() {
 }
 
 #[tokio::test]
+async fn renaming_inbox_happens_whole_or_not_at_all() {
+    let engine = kv::fault::FaultEngine::new(kv::memory::MemoryEngine::new(), 3, kv::fault::Faults::none());
+    let h = Harness::over(engine.clone(), tempfile::tempdir().unwrap(), store::Options::default()).await;
+    h.fill("INBOX", 500).await;
+    let refused = kv::fault::Faults { commit_unavailable: 0.5, ..kv::fault::Faults::none() };
+    for n in 0..20 {
+        let to = format!("old{n}");
+        engine.set_faults(refused);
+        let renamed = h.rename("INBOX", &to).await;
+        engine.set_faults(kv::fault::Faults::none());
+        let there = h.names().await.contains(&to);
+        assert_eq!(renamed.is_ok(), there, "{renamed:?}");
+        assert_eq!(h.folder("INBOX").await.state.messages, if there { 0 } else { 500 });
+        if there {
+            assert_eq!(h.folder(&to).await.state.messages, 500);
+            h.try_copy(CopyMode::Move, &to, "1:*", "INBOX").await.unwrap();
+        }
+    }
+    h.check().await;
+}
+
+#[tokio::test]
 async fn renaming_inbox_moves_its_messages() {
     let h = Harness::new().await;
     h.create("INBOX/below").await;

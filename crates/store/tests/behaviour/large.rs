@@ -11,7 +11,7 @@ use store::keyspace::{Keyspace, Subspace};
 use store::{Options, Store};
 use store_api::{CopyMode, FlagAction, FlagChange, MailStore, StoreFlags};
 
-use crate::harness::Harness;
+use crate::harness::{Harness, address, name, operator, uids};
 
 async fn harness(engine: Arc<dyn Engine>) -> Harness {
     Harness::over(engine, tempfile::tempdir().unwrap(), Options::default()).await
@@ -134,4 +134,60 @@ async fn changes_of_a_cold_folder_too_large_for_a_transaction() {
     assert_eq!(h.folder("Default").await.uids().len(), folder.state.messages);
     assert_eq!(h.folder("Default").await.blocks().first().unwrap().0, BlockNo(0));
     h.check().await;
+}
+
+#[tokio::test]
+async fn a_large_copy_that_fails_is_taken_back() {
+    let engine = FaultEngine::new(MemoryEngine::new(), 5, Faults::none());
+    let h = harness(engine.clone()).await;
+    grow(&h, 2).await;
+    h.fill("Default", 7).await;
+    // Four pages. The engine serves nobody from the second on, for a while.
+    let failing = tokio::spawn({
+        let (h, engine) = (h.clone(), engine.clone());
+        async move {
+            while h.folder("Default").await.state.messages == 7 {
+                tokio::task::yield_now().await;
+            }
+            engine.set_faults(Faults { commit_unavailable: 1.0, ..Faults::none() });
+            tokio::task::yield_now().await;
+            engine.set_faults(Faults::none());
+        }
+    });
+    let copied = h.try_copy(CopyMode::Copy, "INBOX", "1:*", "Default").await;
+    failing.await.unwrap();
+    let target = h.folder("Default").await;
+    is_of_one_version(&target);
+    match copied {
+        Ok(done) => assert_eq!(target.state.messages as usize, 7 + done.pairs.len()),
+        Err(_) => assert_eq!(target.uids(), uids("1:7"), "as before"),
+    }
+    h.check().await;
+}
+
+#[tokio::test]
+async fn a_large_rename_of_inbox_leaves_it_empty() {
+    let h = harness(MemoryEngine::new()).await;
+    grow(&h, 1).await;
+    h.store.rename_folder(&h.ctx(), h.account, &name("INBOX"), &name("old")).await.unwrap();
+    assert_eq!(h.folder("INBOX").await.state.messages, 0);
+    assert_eq!(h.folder("old").await.uids(), uids("1:16384"));
+    h.check().await;
+}
+
+/// Where a range costs no more than a key, an account goes at once.
+#[tokio::test]
+async fn an_account_of_any_size_is_removed_in_few_steps() {
+    let engine = CountingEngine::new(MemoryEngine::new());
+    let h = harness(engine.clone()).await;
+    grow(&h, 0).await;
+    h.store.remove_account(&operator(), &address(0)).await.unwrap();
+    engine.take();
+    h.store.sweep_all().await.unwrap();
+    let cost = engine.take();
+    assert!(cost.round_trips < 20, "{cost:?}");
+    let left = Keyspace::new(&[]).account(h.account);
+    let mut trx = engine.begin(kv::TransactionOptions::default());
+    let request = kv::RangeRequest::new(left.begin, left.end);
+    assert!(trx.get_range(&request, kv::ReadMode::Snapshot).await.unwrap().pairs.is_empty());
 }

@@ -5,6 +5,7 @@ mod accounts;
 mod appending;
 mod checking;
 mod copying;
+mod costs;
 mod expunging;
 mod flagging;
 mod folders;
