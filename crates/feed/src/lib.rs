@@ -88,11 +88,6 @@ impl Feed {
         trim::round(&self.shared).await.map_err(unavailable)
     }
 
-    /// Sets the gauge of listeners as of now. Cheap: call it whenever metrics are read.
-    pub fn refresh_gauges(&self) {
-        self.shared.refresh_gauges();
-    }
-
     /// Partitions that are tailed now.
     pub fn tails(&self) -> usize {
         self.shared.slots.iter().filter(|slot| slot.lock().is_some()).count()

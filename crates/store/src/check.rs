@@ -313,7 +313,7 @@ fn wake(
 ) {
     let kind = if mailbox.is_some() { ChangeKind::Flags } else { ChangeKind::Folders };
     let item = FeedItem { mailbox, modseq, kind, request: 0, device: Vec::new() };
-    let entry = FeedEntry { account, at: shared.now(), items: vec![item] };
+    let entry = FeedEntry { account, at_millis: shared.environment().now_millis(), items: vec![item] };
     let partition = account.partition();
     trx.set_versionstamped_key(&shared.keys.feed_log_prefix(partition), &[0, 0], &entry.encode());
     trx.set_versionstamped_value(&shared.keys.feed_head(partition), &[]);

@@ -52,14 +52,17 @@ pub(crate) async fn read_folder(
     account: AccountId,
     mailbox: MailboxId,
 ) -> Result<Arc<CachedFolder>, Failure> {
-    let current = reading!({
-        let mut trx = shared.begin("folder");
-        read_current(shared, trx.as_mut(), account, mailbox, None).await
-    });
-    match current {
-        Some(folder) => Ok(folder),
-        None => read_whole(shared, account, mailbox).await,
+    let cached = shared.caches.folder(account, mailbox);
+    if cached.is_some() {
+        let current = reading!({
+            let mut trx = shared.begin("folder");
+            read_current(shared, trx.as_mut(), account, mailbox, None).await
+        });
+        if let Some(folder) = current {
+            return Ok(folder);
+        }
     }
+    read_whole(shared, account, mailbox, cached.as_ref()).await
 }
 
 /// The UIDs removed from a folder after `since`.
@@ -70,7 +73,11 @@ pub(crate) async fn read_vanished(
     since: ModSeq,
 ) -> Result<UidSet, Failure> {
     let mut whole = None;
+    if shared.caches.folder(account, mailbox).is_none() {
+        whole = Some(read_whole(shared, account, mailbox, None).await?);
+    }
     for _ in 0..COLD_ATTEMPTS_MAX {
+        let tried = shared.caches.folder(account, mailbox);
         let gone = reading!({
             let mut trx = shared.begin("vanished");
             match read_current(shared, trx.as_mut(), account, mailbox, whole.as_ref()).await? {
@@ -80,7 +87,7 @@ pub(crate) async fn read_vanished(
         });
         match gone {
             Some(gone) => return Ok(gone),
-            None => whole = Some(read_whole(shared, account, mailbox).await?),
+            None => whole = Some(read_whole(shared, account, mailbox, tried.as_ref()).await?),
         }
     }
     Err(contended().into())
@@ -157,15 +164,16 @@ fn keep(
 }
 
 /// Reads a folder of any size whole, in as many transactions as it takes. One caller does; those that come meanwhile
-/// wait, and begin from what it found.
+/// wait, and begin from what it found. `tried`: a cached one from which there is no way to the present.
 pub(crate) async fn read_whole(
     shared: &Shared,
     account: AccountId,
     mailbox: MailboxId,
+    tried: Option<&Arc<CachedFolder>>,
 ) -> Result<Arc<CachedFolder>, Failure> {
     let _flight = shared.flights.enter((account, mailbox)).await;
     for _ in 0..COLD_ATTEMPTS_MAX {
-        if let Some(folder) = read_in_parts(shared, account, mailbox).await? {
+        if let Some(folder) = read_in_parts(shared, account, mailbox, tried).await? {
             return Ok(folder);
         }
     }
@@ -177,6 +185,7 @@ async fn read_in_parts(
     shared: &Shared,
     account: AccountId,
     mailbox: MailboxId,
+    tried: Option<&Arc<CachedFolder>>,
 ) -> Result<Option<Arc<CachedFolder>>, Failure> {
     let part_max = Duration::from_millis(COLD_PART_MS_MAX);
     let state_key = shared.keys.state(account, mailbox);
@@ -192,7 +201,9 @@ async fn read_in_parts(
         let part = async {
             let first = RangeRequest::new(range.begin.clone(), range.end.clone());
             // What the one before us in the flight has read is in the cache now.
-            let known = first_raw.is_none() && shared.caches.folder(account, mailbox).is_some();
+            let cached = shared.caches.folder(account, mailbox);
+            let is_new = cached.is_some_and(|cached| tried.is_none_or(|tried| tried.raw != cached.raw));
+            let known = first_raw.is_none() && is_new;
             let ranges = if more && !known { std::slice::from_ref(&first) } else { &[] };
             let (raw, pages) =
                 trx.get_together(std::slice::from_ref(&state_key), ranges, ReadMode::Snapshot).await?;

@@ -54,7 +54,7 @@ impl Prepared {
     /// Reads what the last attempt missed, if that is why it failed.
     pub(crate) async fn fetch(&self, shared: &Shared, account: AccountId) -> Result<(), Failure> {
         let Some(mailbox) = self.missing.lock().take() else { return Ok(()) };
-        let folder = match read_whole(shared, account, mailbox).await {
+        let folder = match read_whole(shared, account, mailbox, None).await {
             Ok(folder) => folder,
             // For who asked for it, not for the others of the batch.
             Err(Failure::Request(error)) => {

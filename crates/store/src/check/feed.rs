@@ -79,7 +79,7 @@ async fn heads(
 fn touch(check: &Check, partition: Partition, trx: &mut dyn Transaction) {
     let keys = &check.shared.keys;
     let account = AccountId(u64::from(partition.0) << 52);
-    let entry = FeedEntry { account, at: check.shared.now(), items: Vec::new() };
+    let entry = FeedEntry { account, at_millis: check.shared.environment().now_millis(), items: Vec::new() };
     trx.set_versionstamped_key(&keys.feed_log_prefix(partition), &[0, 0], &entry.encode());
     trx.set_versionstamped_value(&keys.feed_head(partition), &[]);
 }
