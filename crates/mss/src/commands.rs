@@ -1,4 +1,5 @@
 //! The subcommands.
 
 pub mod account;
+pub mod check;
 pub mod serve;

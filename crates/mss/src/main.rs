@@ -9,6 +9,7 @@ mod logging;
 mod node;
 mod process;
 mod settings;
+mod tier;
 mod tls;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ struct Arguments {
 enum Command {
     Serve(commands::serve::Arguments),
     Account(commands::account::Arguments),
+    Check(commands::check::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Account(arguments) => commands::account::run(arguments),
+        Command::Check(arguments) => commands::check::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

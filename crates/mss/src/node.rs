@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use feed::Feed;
 use store::Store;
-use store_api::{ChangeFeed, MailStore};
+use store_api::{ChangeFeed, MailStore, Maintenance};
 
 use crate::admin;
 use crate::engine::OpenEngine;
@@ -67,6 +67,11 @@ impl Node {
 
     /// The store as its callers see it.
     pub fn mail_store(&self) -> Arc<dyn MailStore> {
+        self.store.clone()
+    }
+
+    /// The store as an operator's tools see it.
+    pub fn maintenance(&self) -> Arc<dyn Maintenance> {
         self.store.clone()
     }
 

@@ -156,9 +156,22 @@ pub enum Remedy {
 }
 
 impl Remedy {
-    /// Every one, with its name in outputs and on the wire.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::None, "none"), (Self::Repairable, "repairable"), (Self::Repaired, "repaired")];
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::None, Self::Repairable, Self::Repaired];
+
+    /// Its name in outputs and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Repairable => "repairable",
+            Self::Repaired => "repaired",
+        }
+    }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|remedy| remedy.name() == name)
+    }
 }
 
 macro_rules! finding_kinds {

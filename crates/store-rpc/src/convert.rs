@@ -58,7 +58,7 @@ pub(crate) fn uid(n: u32) -> Result<Uid> {
     Uid::new(n).ok_or_else(|| invalid("a UID must be 1 or more"))
 }
 
-fn uid_validity(n: u32) -> Result<UidValidity> {
+pub(crate) fn uid_validity(n: u32) -> Result<UidValidity> {
     UidValidity::new(n).ok_or_else(|| invalid("UIDVALIDITY must be 1 or more"))
 }
 

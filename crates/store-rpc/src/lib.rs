@@ -15,12 +15,14 @@ mod client;
 mod convert;
 mod error;
 mod feed;
+mod maintenance;
 mod metadata;
 mod server;
 mod transport;
 
 pub use client::{ClientOptions, RemoteStore};
 pub use feed::RemoteFeed;
+pub use maintenance::RemoteMaintenance;
 pub use server::{Services, ServicesOptions};
 pub use transport::{Endpoint, EndpointError, connect};
 

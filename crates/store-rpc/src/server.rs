@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
-    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Missing, NewAccount, ReplaceRequest,
-    SearchRequest, StoreFlags,
+    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Missing, NewAccount,
+    ReplaceRequest, SearchRequest, StoreFlags,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,17 +57,23 @@ impl Default for ServicesOptions {
     }
 }
 
-/// A store and a feed, served.
+/// A store and a feed, served; and maintenance, where a tool may ask for it.
 pub struct Services {
     store: Arc<dyn MailStore>,
     feed: Arc<dyn ChangeFeed>,
+    maintenance: Option<Arc<dyn Maintenance>>,
     options: ServicesOptions,
 }
 
 impl Services {
     /// Serves these.
     pub fn new(store: Arc<dyn MailStore>, feed: Arc<dyn ChangeFeed>, options: ServicesOptions) -> Self {
-        Self { store, feed, options }
+        Self { store, feed, maintenance: None, options }
+    }
+
+    /// Serves an operator's tools too.
+    pub fn with_maintenance(self, maintenance: Arc<dyn Maintenance>) -> Self {
+        Self { maintenance: Some(maintenance), ..self }
     }
 
     /// A gRPC server with both services, health and reflection. Health answers `NOT_SERVING` once `stop` is cancelled.
@@ -91,6 +97,9 @@ impl Services {
         let feed = ChangeFeedServer::new(FeedCalls { feed: self.feed, stop });
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service).add_service(store).add_service(feed);
+        if let Some(maintenance) = self.maintenance {
+            routes.add_service(crate::maintenance::server(maintenance));
+        }
         if self.options.reflection {
             let reflection = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(crate::DESCRIPTORS)

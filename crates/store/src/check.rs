@@ -200,7 +200,8 @@ impl Check {
         }
         strays::accounts(self).await?;
         strays::works(self).await?;
-        feed::check(self).await
+        feed::check(self).await?;
+        self.tell_progress().await
     }
 
     /// Checks one account, by its record in the directory.

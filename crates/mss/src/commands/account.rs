@@ -9,17 +9,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Subcommand;
 use imap_server::credentials::derive_scram;
-use kv_embedded::EmbeddedEngine;
-use model::{CpmAddress, ErrorKind, limits};
+use model::{CpmAddress, limits};
 use secrecy::SecretSlice;
-use store_api::{Account, AccountState, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor};
-use store_rpc::{ClientOptions, Endpoint, RemoteStore};
+use store_api::{Account, AccountState, Credentials, MailStore, NewAccount, QuotaLimits};
+use store_rpc::Endpoint;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::engine::{self, EngineFlags};
-use crate::node::{self, Node, Purpose};
-use crate::settings::{EngineName, Overrides, Settings};
+use crate::engine::EngineFlags;
+use crate::settings::{Overrides, Settings};
+use crate::tier::{Tier, ctx, told};
 
 /// Lines of an import that are worked on at once: their commits share syncs.
 const IMPORT_AT_ONCE: usize = 64;
@@ -154,55 +153,6 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         tier.close().await?;
         outcome
     })
-}
-
-/// The tier to ask: a node elsewhere, or the directory opened here.
-struct Tier {
-    store: Arc<dyn MailStore>,
-    opened: Option<Node>,
-}
-
-impl Tier {
-    async fn open(settings: &Settings, store: Option<Endpoint>, may_begin: bool) -> anyhow::Result<Self> {
-        let remote = |endpoint: &Endpoint| -> anyhow::Result<Self> {
-            let store = RemoteStore::new(store_rpc::connect(endpoint)?, ClientOptions::default());
-            Ok(Self { store: Arc::new(store), opened: None })
-        };
-        if let Some(endpoint) = store {
-            return remote(&endpoint);
-        }
-        if !may_begin && settings.data.engine == EngineName::Embedded {
-            let directory = &settings.data.dir;
-            anyhow::ensure!(
-                EmbeddedEngine::is_in(directory),
-                "data.dir: {} holds no data of a server; say --data DIR or --store URL",
-                directory.display()
-            );
-        }
-        match Node::open(settings, Purpose::Tool).await {
-            Ok(node) => Ok(Self { store: node.mail_store(), opened: Some(node) }),
-            Err(error) if engine::is_locked(&error) => {
-                let socket = std::path::absolute(node::socket(&settings.data.dir))?;
-                anyhow::ensure!(socket.exists(), "{error:#}, and it has no socket {}", socket.display());
-                remote(&Endpoint::Unix(socket))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn close(self) -> anyhow::Result<()> {
-        drop(self.store);
-        if let Some(node) = self.opened {
-            let engine = node.engine.clone();
-            drop(node);
-            engine.close().await?;
-        }
-        Ok(())
-    }
-}
-
-fn ctx() -> Ctx {
-    Ctx { request_id: rand::random(), deadline: None, requestor: Requestor::Operator }
 }
 
 async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) -> anyhow::Result<()> {
@@ -388,12 +338,4 @@ fn check_password(password: &str) -> anyhow::Result<SecretSlice<u8>> {
         limits::PASSWORD_BYTES_MAX
     );
     Ok(password.as_bytes().to_vec().into())
-}
-
-/// The store's error, as the operator is told.
-fn told(error: model::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::AccountExists | ErrorKind::NoSuchAccount => anyhow::anyhow!("{}", error.text()),
-        _ => anyhow::anyhow!("{error}"),
-    }
 }

@@ -139,6 +139,7 @@ async fn serve_rpc(
 ) -> anyhow::Result<()> {
     let services = || {
         store_rpc::Services::new(node.mail_store(), node.change_feed(), store_rpc::ServicesOptions::default())
+            .with_maintenance(node.maintenance())
     };
     // This process alone serves the directory: a socket in it is left from one that was killed.
     let _ = std::fs::remove_file(socket);

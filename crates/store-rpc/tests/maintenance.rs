@@ -1,0 +1,100 @@
+//! Checks and restores over a socket.
+
+use bytes::Bytes;
+use feed::Feed;
+use futures::StreamExt as _;
+use kv_embedded::EmbeddedEngine;
+use model::{CpmAddress, ErrorKind, Flags, Keyword, MailboxName, ModSeq, Uid, UidValidity};
+use store::Store;
+use store_api::{
+    AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, MailStore, Maintenance, NewAccount, QuotaLimits,
+    Requestor, RestoreFolder, RestoreMessage, RestoreProgress,
+};
+use store_rpc::{Endpoint, RemoteMaintenance, Services, ServicesOptions, connect};
+use tokio_util::sync::CancellationToken;
+
+fn name(text: &str) -> MailboxName {
+    MailboxName::parse(text).expect("a name")
+}
+
+fn uid(n: u32) -> Uid {
+    Uid::new(n).expect("positive")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = kv_embedded::Options { free_bytes_min: 0, ..kv_embedded::Options::default() };
+    let engine = EmbeddedEngine::open(directory.path(), options).expect("an engine");
+    let local = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
+    let feed = Feed::new(engine, feed::Options::default());
+    let stop = CancellationToken::new();
+    let services =
+        Services::new(local.clone(), feed, ServicesOptions::default()).with_maintenance(local.clone());
+    let router = services.router(stop.clone()).await.expect("services");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint: Endpoint =
+        format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint");
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+    tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
+    let remote = RemoteMaintenance::new(connect(&endpoint).expect("channels").remove(0));
+
+    let operator = Ctx { request_id: 1, deadline: None, requestor: Requestor::Operator };
+    let new = NewAccount {
+        address: CpmAddress::parse("tel:+15550001").expect("an address"),
+        credentials: Credentials::None,
+        limits: QuotaLimits::default(),
+    };
+    let id = local.create_account(&operator, new).await.expect("an account");
+    let owner = Ctx { requestor: Requestor::Owner(id), ..operator.clone() };
+
+    let folder = RestoreFolder {
+        name: name("old"),
+        special_use: None,
+        noselect: false,
+        uid_validity: UidValidity::new(77).expect("positive"),
+        uid_next: 10,
+        highest_modseq: ModSeq(30),
+        recent_uid: 1,
+    };
+    let begun = remote.restore_folder(&operator, id, folder.clone()).await.expect("begun");
+    let RestoreProgress::Open { restore, next_uid: 1 } = begun else { panic!("{begun:?}") };
+    let restored = |n: u32| RestoreMessage {
+        uid: uid(n),
+        modseq: ModSeq(u64::from(n) * 3),
+        flags: Flags::SEEN,
+        keywords: vec![Keyword::parse("k").expect("a keyword")],
+        internal_date: (1_600_000_000, 60),
+        saved_at: 1_600_000_001,
+        body: AppendBody::Inline(Bytes::from_static(b"Subject: x\r\n\r\nx")),
+    };
+    let next = remote.restore_messages(&operator, id, restore, vec![restored(3), restored(9)]).await;
+    assert_eq!(next.expect("restored"), 10);
+    remote.finish_folder(&operator, id, restore).await.expect("finished");
+    assert_eq!(
+        remote.restore_folder(&operator, id, folder.clone()).await.expect("there"),
+        RestoreProgress::Done
+    );
+    let tree = local.folders(&owner, id).await.expect("folders");
+    let mailbox = tree.find(&name("old")).expect("the folder").id;
+    let old = local.folder(&owner, id, mailbox).await.expect("the folder");
+    assert_eq!(old.uids().to_string(), "3,9");
+    assert_eq!(old.row(uid(9)).map(|row| (row.modseq, row.zone_minutes)), Some((ModSeq(27), 60)));
+    let error = remote.restore_folder(&owner, id, folder).await.expect_err("not the operator");
+    assert_eq!(error.kind(), ErrorKind::NoPermission);
+
+    let request = CheckRequest { repair: true, octets: true, rate: 1_000_000, ..CheckRequest::default() };
+    let told: Vec<_> = remote.inspect(&operator, request).await.expect("events").collect().await;
+    let last = told.last().expect("progress").as_ref().expect("no failure");
+    assert!(matches!(last, CheckEvent::Progress(progress) if progress.accounts == 1), "{last:?}");
+    let nobody = CheckRequest {
+        accounts: vec![CpmAddress::parse("tel:+999").expect("an address")],
+        ..CheckRequest::default()
+    };
+    let told: Vec<_> = remote.inspect(&operator, nobody).await.expect("events").collect().await;
+    assert_eq!(
+        told.last().and_then(|event| event.as_ref().err()).map(model::Error::kind),
+        Some(ErrorKind::NoSuchAccount)
+    );
+    stop.cancel();
+}
