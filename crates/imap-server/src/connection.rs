@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imap_wire::{ParseErrorKind, Reader, Step, Tag};
+use imap_wire::{Command, ParseErrorKind, Reader, Step, Tag};
 use store_api::RequestId;
 
 use crate::capabilities;
+use crate::commands::fetch::ahead;
 use crate::commands::{self, Row};
 use crate::reply::{After, Reply, Status};
 use crate::server::{Security, Shared};
@@ -55,6 +56,9 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
         let after = match input.next(out).await {
             Ok(Step::Command(command)) => {
                 let row = commands::row(&command.body);
+                if session.batch.is_none() && input.has_received() {
+                    begin_batch(session, input, &command.body).await;
+                }
                 let began = begin(session, &command.tag);
                 let reply = match row.check(session.state()) {
                     Ok(()) => commands::run(session, out, input, command.body).await,
@@ -154,6 +158,21 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
     }
 }
 
+/// Reads at once for a command and for those that arrived behind it, where all of them only read.
+async fn begin_batch(session: &mut Session, input: &mut Input, command: &Command) {
+    let Some(first) = ahead::member(session, command) else { return };
+    let member = |step: &Step| matches!(step, Step::Command(command) if ahead::member(session, &command.body).is_some());
+    let waiting = input.look_ahead(ahead::COMMANDS_MAX, member);
+    let later = waiting.iter().map_while(|step| match step {
+        Step::Command(command) => ahead::member(session, &command.body),
+        _ => None,
+    });
+    let fetches: Vec<_> = std::iter::once(first).chain(later).collect();
+    if fetches.len() > 1 {
+        session.batch = Box::pin(ahead::begin(session, &fetches)).await.map(Box::new);
+    }
+}
+
 fn begin(session: &mut Session, tag: &Tag) -> Instant {
     session.tag = tag.clone();
     session.request_id = session.server.next_request_id();
@@ -185,6 +204,9 @@ async fn end(
         }
     }
     session.fresh = None;
+    if session.batch.as_mut().is_some_and(|batch| batch.ended()) {
+        session.batch = None;
+    }
     // A tag is a part of its command's buffer, which must not outlive the command.
     session.tag = Tag::default();
     session.note_stage();

@@ -8,6 +8,7 @@ use imap_wire::{MailboxArg, MailboxEncoding, Tag};
 use model::{AccountId, ErrorKind, FolderSnapshot, MailboxId, MailboxName, Uid};
 use store_api::{Ctx, FolderTree, MailStore, Requestor};
 
+use crate::commands::fetch::ahead::Batch;
 use crate::config::CleartextLogin;
 use crate::connection::Output;
 use crate::reply::Reply;
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     pub view: Option<Box<View>>,
     /// The folder as the running command read it; see [`Session::snapshot`].
     pub(crate) fresh: Option<Arc<FolderSnapshot>>,
+    /// What was read for FETCH commands that arrived together, while they run.
+    pub(crate) batch: Option<Box<Batch>>,
     /// Names the running command in the log and towards the store.
     pub request_id: u64,
     /// The running command's tag, for responses that name it (ESEARCH, INPROGRESS).
@@ -73,6 +76,7 @@ impl Session {
             login: None,
             view: None,
             fresh: None,
+            batch: None,
             request_id: 0,
             tag: Tag::default(),
             login_failures: 0,
@@ -176,7 +180,10 @@ impl Session {
     /// NO `[NONEXISTENT]` when the folder was deleted meanwhile, and what the store answers.
     pub async fn snapshot(&mut self) -> Result<Arc<FolderSnapshot>, Reply> {
         let (account, mailbox) = (self.account()?, self.view()?.mailbox);
-        let snapshot = self.store().folder(&self.ctx(), account, mailbox).await?;
+        let snapshot = match self.batch.as_ref().and_then(|batch| batch.snapshot(mailbox)) {
+            Some(snapshot) => snapshot.clone(),
+            None => self.store().folder(&self.ctx(), account, mailbox).await?,
+        };
         self.fresh = Some(snapshot.clone());
         Ok(snapshot)
     }
@@ -270,6 +277,7 @@ impl Session {
     /// Leaves the selected folder. Messages shown as \Recent in this session will not be in another.
     pub fn deselect(&mut self) {
         self.fresh = None;
+        self.batch = None;
         let (Some(view), Some(login)) = (self.view.take(), &self.login) else { return };
         self.claim_recent(login.account, &view);
     }

@@ -8,8 +8,9 @@
 //!
 //! Three ways, by what a command asks for ([`plan`]): items that stand in rows are written straight from the folder;
 //! items of indexes are read for some messages at once; octets are opened for a few messages ahead of the one that is
-//! being sent, and pass to the client piece by piece.
+//! being sent, and pass to the client piece by piece. Commands that arrived together are read together ([`ahead`]).
 
+pub(crate) mod ahead;
 pub(crate) mod octets;
 mod plan;
 pub(crate) mod row;
@@ -26,7 +27,8 @@ use imap_wire::{SequenceSet, response};
 use model::{AccountId, ErrorKind, Flags, FolderSnapshot, MailboxId, MessageRow, ModSeq, UidSet};
 use store_api::{Ctx, FlagAction, FlagChange, MailStore, StoreFlags, thread_id};
 
-use self::octets::{Decoded, Message, Opened, is_small};
+use self::ahead::Batch;
+use self::octets::{Decoded, Message, Opened};
 pub(crate) use self::plan::What;
 use self::plan::{FactItem, Item, Plan};
 use self::row::{FlagNames, RowItem};
@@ -94,7 +96,12 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
     if plan.rows_only {
         show.rows(out, &snapshot, &wanted).await?;
     } else {
-        let source = Source { store: session.store(), ctx: &session.ctx(), account: session.account()? };
+        let source = Source {
+            store: session.store(),
+            ctx: &session.ctx(),
+            account: session.account()?,
+            batch: session.batch.as_deref(),
+        };
         let missed = show.messages(out, source, &snapshot, &wanted).await?;
         gone |= missed.gone;
         unknown_encoding = missed.unknown_encoding;
@@ -174,6 +181,8 @@ struct Source<'a> {
     store: &'a dyn MailStore,
     ctx: &'a Ctx,
     account: AccountId,
+    /// What was read for this command when it arrived together with others.
+    batch: Option<&'a Batch>,
 }
 
 /// What could not be shown.
@@ -288,12 +297,15 @@ impl Show<'_> {
         if bodies.is_empty() {
             return Ok(vec![None; batch.len()]);
         }
-        let mut found = source.store.infos(source.ctx, source.account, &bodies).await?.into_iter();
+        let mut found = match source.batch.and_then(|batch| batch.indexes(&bodies)) {
+            Some(found) => found.into_iter(),
+            None => source.store.infos(source.ctx, source.account, &bodies).await?.into_iter(),
+        };
         Ok(batch.iter().map(|(_, row)| if needed(row) { found.next().flatten() } else { None }).collect())
     }
 
     fn needs_index(&self, row: &MessageRow) -> bool {
-        self.plan.facts || (self.plan.facts_if_large && !is_small(u64::from(row.size)))
+        self.plan.needs_index(u64::from(row.size))
     }
 
     /// Opens what a message's items ask for, an entry each that is read from octets; none if the message is gone.
@@ -307,7 +319,8 @@ impl Show<'_> {
             return Ok(None);
         }
         let about = (row.body, u64::from(row.size));
-        let mut message = Message::new(source.store, source.ctx, source.account, about, index);
+        let message = Message::new(source.store, source.ctx, source.account, about, index);
+        let mut message = message.with_batch(source.batch);
         let mut values = Vec::with_capacity(1);
         for item in &self.plan.items {
             values.push(match item {

@@ -1,5 +1,6 @@
 //! What a connection receives: steps of commands, read as they are asked for.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -27,6 +28,8 @@ pub(crate) enum Ended {
 pub(crate) struct Input {
     reader: Reader,
     buffer: BytesMut,
+    /// Steps that were read ahead of the running command.
+    ahead: VecDeque<Step>,
     shutdown: CancellationToken,
     /// Silence between commands.
     pub(super) silence_max: Duration,
@@ -48,6 +51,7 @@ impl Input {
         Self {
             reader,
             buffer: BytesMut::new(),
+            ahead: VecDeque::new(),
             shutdown,
             silence_max,
             pause_max,
@@ -83,6 +87,23 @@ impl Input {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Whether octets wait that arrived behind the running command.
+    pub fn has_received(&self) -> bool {
+        !(self.buffer.is_empty() && self.ahead.is_empty())
+    }
+
+    /// Reads on in what has arrived already, up to `max` steps and no further than the first that does not belong: how
+    /// what follows it is read may depend on what it does. Returns the steps that wait now.
+    pub fn look_ahead(&mut self, max: usize, belongs: impl Fn(&Step) -> bool) -> &VecDeque<Step> {
+        while self.ahead.len() < max && self.ahead.back().is_none_or(&belongs) {
+            match self.reader.next(&mut self.buffer) {
+                Step::NeedMore => break,
+                step => self.ahead.push_back(step),
+            }
+        }
+        &self.ahead
+    }
+
     /// Takes octets that arrived, to be read after those that wait.
     pub fn give_back(&mut self, received: BytesMut) {
         self.buffer.unsplit(received);
@@ -102,7 +123,7 @@ impl Input {
     /// The next step, whether of a new command or of one that has begun. Cancel-safe between two commands.
     pub(crate) async fn next(&mut self, out: &mut Output) -> Result<Step, Ended> {
         loop {
-            match self.reader.next(&mut self.buffer) {
+            match self.ahead.pop_front().unwrap_or_else(|| self.reader.next(&mut self.buffer)) {
                 Step::NeedMore => self.receive(out).await?,
                 Step::Continue => out.push(b"+ OK\r\n"),
                 step => return Ok(step),
@@ -117,6 +138,7 @@ impl Input {
         let between = self.buffer.is_empty() && self.reader.is_between_commands();
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.ahead = VecDeque::new();
         }
         out.shrink();
         let silence_until = || Instant::now() + if between { self.silence_max } else { self.pause_max };

@@ -268,3 +268,76 @@ async fn the_source_of_a_copy_is_gone() {
     let mut client = fixture.select(1).await;
     client.expect("UID COPY 1 nowhere", "NO [TRYCREATE]").await;
 }
+
+/// RFC 9051 §5.5: commands in a pipeline give what they would give one after another.
+#[tokio::test]
+async fn fetches_that_arrive_together() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 5).await;
+    two.ok("STORE 5 +FLAGS.SILENT (\\Deleted)").await;
+    // Reads, one that changes flags, reads again, a removal by another command, reads after it, junk among them.
+    one.send(concat!(
+        "a UID FETCH 1 (BODY.PEEK[HEADER])\r\n",
+        "b UID FETCH 2,3 (RFC822.SIZE BODYSTRUCTURE)\r\n",
+        "c FETCH 9 BODY.PEEK[]\r\n",
+        "d UID FETCH 2 (BODY[TEXT])\r\n",
+        "e FETCH 2 (FLAGS BODY.PEEK[TEXT])\r\n",
+        "f FETCH 5 (UID)\r\n",
+        "nonsense\r\n",
+        "g FETCH 4 (UID)\r\n",
+        "h EXPUNGE\r\n",
+        "i FETCH 1:* (UID BODY.PEEK[1])\r\n",
+        "j FETCH 1 (ENVELOPE BODY.PEEK[]<0.4>)\r\n",
+        "k NOOP\r\n",
+    ))
+    .await;
+    let (said, end) = one.end("a").await;
+    assert!(end.starts_with("OK ") && said[0].contains("Subject: x"), "{said:?}");
+    let (said, _) = one.end("b").await;
+    assert!(
+        said[0].starts_with("* 2 FETCH (UID 2 RFC822.SIZE ") && said[1].starts_with("* 3 FETCH ("),
+        "{said:?}"
+    );
+    assert!(one.end("c").await.1.starts_with("BAD "));
+    let (said, _) = one.end("d").await;
+    assert!(said[0].contains("body") && said[0].contains("\\Seen"), "{said:?}");
+    let (said, _) = one.end("e").await;
+    assert!(said[0].starts_with(r"* 2 FETCH (FLAGS (\Seen \Recent) BODY[TEXT] "), "{said:?}");
+    assert_eq!(one.end("f").await.0, ["* 5 FETCH (UID 5)"]);
+    let (said, _) = one.end("g").await;
+    assert!(said[0].starts_with("* BAD ") && said[1] == "* 4 FETCH (UID 4)", "{said:?}");
+    assert!(one.end("h").await.0.contains(&"* 5 EXPUNGE".to_owned()));
+    assert_eq!(one.end("i").await.0.len(), 4);
+    let (said, _) = one.end("j").await;
+    assert!(said[0].contains("BODY[]<0> {4}\r\nSubj"), "{said:?}");
+    assert!(one.end("k").await.1.starts_with("OK "));
+    // The same from a store that takes its time, as one over a network: what the later ones want is asked for ahead.
+    fixture.faults.set_faults(Faults { read_slow: 1.0, delay_ms_max: 5, ..Faults::none() });
+    one.send(concat!(
+        "q UID FETCH 1 (BODY.PEEK[HEADER])\r\n",
+        "r FETCH 2:3 (BODYSTRUCTURE BODY.PEEK[1])\r\n",
+        "s UID FETCH 77 (BODY.PEEK[])\r\n",
+        "t FETCH 4 (ENVELOPE)\r\n",
+        "u FETCH 1:* (UID BODY.PEEK[])\r\n",
+    ))
+    .await;
+    assert!(one.end("q").await.0[0].contains("Subject: x"));
+    let (said, _) = one.end("r").await;
+    assert!(said.len() == 2 && said[1].contains("BODYSTRUCTURE (") && said[1].contains("body"), "{said:?}");
+    assert_eq!(one.end("s").await.0, Vec::<String>::new());
+    assert!(one.end("t").await.0[0].contains("ENVELOPE ("));
+    let (said, _) = one.end("u").await;
+    let whole = |line: &String| line.contains("Subject: x\r\n\r\nbody\r\n");
+    assert!(said.len() == 4 && said.iter().all(whole), "{said:?}");
+    // A folder that cannot be read: each command says so for itself, and the next ones work.
+    fixture.faults.set_faults(Faults { read_unavailable: 1.0, ..Faults::none() });
+    one.send("l FETCH 1 UID\r\nm FETCH 2 UID\r\n").await;
+    for tag in ["l", "m"] {
+        assert!(one.end(tag).await.1.starts_with("NO [UNAVAILABLE]"));
+    }
+    fixture.faults.set_faults(Faults::none());
+    one.send("n FETCH 1 UID\r\no FETCH 2 BODY.PEEK[]\r\np LOGOUT\r\n").await;
+    for tag in ["n", "o", "p"] {
+        assert!(one.end(tag).await.1.starts_with("OK "));
+    }
+}

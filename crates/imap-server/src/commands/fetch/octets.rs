@@ -13,6 +13,7 @@ use model::limits::STAGED_SECONDS_MAX;
 use model::{AccountId, BodyId, Error, ErrorKind, Result};
 use store_api::{BodyData, BodyPieces, Ctx, MailStore};
 
+use super::ahead::Batch;
 use super::plan::{What, cut};
 
 /// A message up to this size is read whole, once, for all that a command asks of it; octets.
@@ -64,6 +65,8 @@ pub(crate) struct Message<'a> {
     pub body: BodyId,
     pub size: u64,
     pub index: Option<Arc<MessageIndex>>,
+    /// Where its octets may have been asked for ahead.
+    batch: Option<&'a Batch>,
     whole: Option<Bytes>,
 }
 
@@ -81,7 +84,12 @@ impl<'a> Message<'a> {
         (body, size): (BodyId, u64),
         index: Option<Arc<MessageIndex>>,
     ) -> Self {
-        Self { store, ctx, account, body, size, index, whole: None }
+        Self { store, ctx, account, body, size, index, batch: None, whole: None }
+    }
+
+    /// The same, of which octets may have been asked for ahead.
+    pub fn with_batch(self, batch: Option<&'a Batch>) -> Self {
+        Self { batch, ..self }
     }
 
     /// The octets that `part`, `what` and `partial` name.
@@ -194,7 +202,15 @@ impl<'a> Message<'a> {
         if let Some(whole) = &self.whole {
             return Ok(whole.clone());
         }
-        let whole = opened(self.store.body(self.ctx, self.account, self.body, None).await?).collect().await?;
+        // What was asked for ahead may have failed for being asked too long ago.
+        let ahead = match self.batch.and_then(|batch| batch.body(self.body)) {
+            Some(body) => body.await.ok(),
+            None => None,
+        };
+        let whole = match ahead {
+            Some(whole) => whole,
+            None => opened(self.store.body(self.ctx, self.account, self.body, None).await?).collect().await?,
+        };
         self.whole = Some(whole.clone());
         Ok(whole)
     }
@@ -236,7 +252,7 @@ pub(crate) fn streaming(ctx: &Ctx) -> Ctx {
     Ctx { deadline: Some(Instant::now() + Duration::from_secs(STAGED_SECONDS_MAX)), ..ctx.clone() }
 }
 
-fn opened(data: BodyData) -> Opened {
+pub(super) fn opened(data: BodyData) -> Opened {
     match data {
         BodyData::Whole(octets) => Opened::Octets(octets),
         BodyData::Pieces(len, pieces) => Opened::Pieces(len, pieces),

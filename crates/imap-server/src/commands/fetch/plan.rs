@@ -6,6 +6,7 @@ use std::ops::Range;
 use imap_wire::command::{FetchItem, Partial, SectionText};
 use imap_wire::response::fetch::PartName;
 
+use super::octets::is_small;
 use super::row::RowItem;
 
 /// A data item, ready to be answered for any message.
@@ -113,6 +114,11 @@ impl<'a> Plan<'a> {
         }
         plan.rows_only = !(plan.facts || plan.octets);
         plan
+    }
+
+    /// Whether a message of `size` octets needs its index.
+    pub fn needs_index(&self, size: u64) -> bool {
+        self.facts || (self.facts_if_large && !is_small(size))
     }
 
     /// Adds `MODSEQ` if it is not asked for.
