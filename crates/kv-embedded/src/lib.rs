@@ -101,6 +101,16 @@
 //! for range reads. Larger tables in memory lower the average further, and raise the longest stall: the file system
 //! writes a flushed table out before a sync returns (104–231 ms at 16 MiB, 153–280 ms at 64 MiB).
 //!
+//! Octets written pass through the tables in memory, so a large message makes the process grow by up to the tables that
+//! may stand at once, 4 × [`Options::memtable_bytes`], whatever its size: those who write ahead wait in the queue while
+//! flushes lag. Smaller tables bound it lower and cost more writing, as above.
+//!
+//! # Backup
+//!
+//! A copy of the directory is good if it is of one moment: of a stopped engine, or by a snapshot of the file system (LVM,
+//! btrfs, ZFS, a cloud's disks), which is what a power cut would have left and opens as after one. A file by file copy of a
+//! running engine is of many moments and is not good.
+//!
 //! # Deliberately absent
 //!
 //! Replication, backup, more than one process, transactions over several engines, and any reading of the store's

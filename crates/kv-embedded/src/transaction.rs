@@ -30,6 +30,7 @@ pub(crate) struct EmbeddedTransaction {
     watches: Vec<Unarmed>,
     size: usize,
     keys_written: u64,
+    bytes_written: u64,
     /// The first write that broke a limit.
     refused: Option<Error>,
 }
@@ -48,6 +49,7 @@ impl EmbeddedTransaction {
             watches: Vec::new(),
             size: 0,
             keys_written: 0,
+            bytes_written: 0,
             refused: None,
         }
     }
@@ -76,7 +78,7 @@ impl EmbeddedTransaction {
         check_readable(key)?;
         let value = base.snapshot.get(key)?;
         if mode == ReadMode::Serializable {
-            self.size += key.len();
+            self.size += conflict_bytes(key.len());
             self.reads.points.push(Bytes::copy_from_slice(key));
         }
         let telemetry = &self.shared.telemetry;
@@ -121,7 +123,8 @@ impl EmbeddedTransaction {
         if self.refused.is_some() {
             return false;
         }
-        self.size += key_bytes + value_bytes;
+        self.size += key_bytes + value_bytes + conflict_bytes(key_bytes);
+        self.bytes_written += (key_bytes + value_bytes) as u64;
         self.keys_written += 1;
         let problem = if key_bytes > kv::limits::KEY_BYTES_MAX {
             Some((ErrorKind::TooLarge, "a key is too long"))
@@ -301,7 +304,7 @@ impl Transaction for EmbeddedTransaction {
         }
         let (answer, answered) = oneshot::channel();
         self.shared.telemetry.writes.increment(self.keys_written);
-        self.shared.telemetry.write_bytes.increment(self.size as u64);
+        self.shared.telemetry.write_bytes.increment(self.bytes_written);
         self.shared.submit(Request {
             base: self.base.map(|(base, _)| base),
             reads: self.reads,
@@ -316,6 +319,11 @@ impl Transaction for EmbeddedTransaction {
             Err(Error::new(ErrorKind::CommitUnknown, "the commit thread ended before it answered"))
         })
     }
+}
+
+/// What the conflict range of one key counts: from the key to the first after it.
+fn conflict_bytes(key_bytes: usize) -> usize {
+    2 * key_bytes + 1
 }
 
 /// The first key after `key`.

@@ -121,6 +121,7 @@ cases! {
     watches::a_tailer_misses_nothing Nothing,
     rules::long_keys_and_values_are_refused Calm,
     rules::large_transactions_are_refused Calm,
+    rules::conflict_ranges_count_towards_the_limit Calm,
     rules::the_largest_of_each_is_accepted Nothing,
     rules::the_size_counts_writes Nothing,
     rules::the_system_keys_are_out_of_reach Calm,

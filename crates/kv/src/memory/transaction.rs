@@ -18,6 +18,11 @@ use crate::{
     Watch, limits,
 };
 
+/// What the conflict range of one key counts: from the key to the first after it.
+fn conflict_bytes(key_bytes: usize) -> usize {
+    2 * key_bytes + 1
+}
+
 /// The first byte of keys that are the engine's own.
 const SYSTEM: u8 = 0xFF;
 
@@ -72,7 +77,7 @@ impl MemoryTransaction {
         check_key(key)?;
         let value = self.shared.state().get(key, version);
         if mode == ReadMode::Serializable {
-            self.size += key.len();
+            self.size += conflict_bytes(key.len());
             self.reads.push((Bytes::copy_from_slice(key), after(key)));
         }
         Ok(match self.writes.own(key) {
@@ -120,7 +125,7 @@ impl MemoryTransaction {
         if self.refused.is_some() {
             return false;
         }
-        self.size += key_bytes + value_bytes;
+        self.size += key_bytes + value_bytes + conflict_bytes(key_bytes);
         self.refused = if key_bytes > limits::KEY_BYTES_MAX {
             Some(Error::new(ErrorKind::TooLarge, "a key is too long"))
         } else if value_bytes > limits::VALUE_BYTES_MAX {

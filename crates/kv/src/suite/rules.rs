@@ -48,6 +48,21 @@ pub(super) async fn large_transactions_are_refused(ground: Ground) {
     assert_eq!(ground.dump().await, []);
 }
 
+/// Many small keys reach the limit by their conflict ranges, not by what is written.
+pub(super) async fn conflict_ranges_count_towards_the_limit(ground: Ground) {
+    let mut trx = ground.begin();
+    let mut written = 0;
+    let mut number = 0u64;
+    while written < TRANSACTION_BYTES_MAX / 2 {
+        let key = ground.key(number.to_be_bytes());
+        written += key.len();
+        trx.set_bytes(key, Bytes::new());
+        number += 1;
+    }
+    assert_eq!(kind(trx.commit().await), TOO_LARGE);
+    assert_eq!(ground.dump().await, []);
+}
+
 pub(super) async fn the_largest_of_each_is_accepted(ground: Ground) {
     let key = long_key(&ground, KEY_BYTES_MAX);
     let value = Bytes::from(vec![7; VALUE_BYTES_MAX]);
