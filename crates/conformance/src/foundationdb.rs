@@ -68,8 +68,8 @@ pub fn kill_one(cluster_file: &Path, which: usize) -> Result<(), String> {
 /// When `fdbcli` fails, or nobody starts them again.
 pub fn kill_all(cluster_file: &Path) -> Result<(), String> {
     let before = processes(cluster_file);
-    // The first lists the processes, which `all` refers to.
-    cli(cluster_file, "kill; kill all")?;
+    // The first lists the processes, which `all` refers to; without the last fdbcli is gone before it has told them.
+    cli(cluster_file, "kill; kill all; sleep 2")?;
     wait_for_others(cluster_file, &before, before.len())
 }
 
