@@ -68,7 +68,7 @@ const USES_SEQ: u8 = 1;
 const MAY_EXPUNGE: u8 = 2;
 /// It changes the selected folder: what it read before is not what is now.
 const CHANGES: u8 = 4;
-/// Nothing is told at its end.
+/// Nothing is told at its end: nothing is to be told, or it has told it itself.
 const QUIET: u8 = 8;
 
 /// A row of the table.
@@ -233,7 +233,7 @@ commands! {
     }
     plain {
     Capability   "CAPABILITY",   ANY,       MAY_EXPUNGE,           "RFC 9051 §6.1.1",  Command::Capability => capability::run(session, out);
-    Noop         "NOOP",         ANY,       MAY_EXPUNGE,           "RFC 9051 §6.1.2",  Command::Noop => noop::run(session);
+    Noop         "NOOP",         ANY,       MAY_EXPUNGE | QUIET,   "RFC 9051 §6.1.2",  Command::Noop => noop::run(session, out);
     Logout       "LOGOUT",       ANY,       QUIET,                 "RFC 9051 §6.1.3",  Command::Logout => logout::run(session, out);
     Id           "ID",           ANY,       MAY_EXPUNGE,           "RFC 2971 §3.1",    Command::Id(fields) => id::run(session, out, fields);
     StartTls     "STARTTLS",     CLOSED,    QUIET,                 "RFC 9051 §6.2.1",  Command::StartTls => starttls::run(session, out);
@@ -259,7 +259,7 @@ commands! {
     SetQuota     "SETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.3",  Command::SetQuota(_) => quota::set_quota();
     GetMetadata  "GETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.2",    Command::GetMetadata(get) => metadata::get(session, out, get);
     SetMetadata  "SETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.3",    Command::SetMetadata(set) => metadata::set(session, set);
-    Check        "CHECK",        SELECTED,  MAY_EXPUNGE,           "RFC 3501 §6.4.1",  Command::Check => check::run(session);
+    Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);
     UidFetch     "UID FETCH",    SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Fetch(fetch) if fetch.uid => fetch::run(session, out, fetch);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, ErrorKind, FolderSnapshot, MailboxId, MailboxName, Uid};
+use model::{AccountId, FolderSnapshot, MailboxId, MailboxName, Uid};
 use store_api::{Ctx, FolderTree, MailStore, Requestor};
 
 use crate::commands::fetch::ahead::Batch;
@@ -154,23 +154,6 @@ impl Session {
                 None => Requestor::Operator,
             },
         }
-    }
-
-    /// Reads the selected folder, if there is one, for commands that do nothing else: their OK says that the client has
-    /// been told all, which they must not say when nobody can know. That a folder is gone is told when they end.
-    ///
-    /// # Errors
-    /// NO, as the store answers.
-    pub async fn look(&mut self) -> Result<(), Reply> {
-        if self.view.is_none() {
-            return Ok(());
-        }
-        match crate::sync::read(self).await? {
-            Ok(snapshot) => self.fresh = Some(snapshot),
-            Err(error) if error.kind() == ErrorKind::NoSuchMailbox => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
     }
 
     /// The selected folder as it is now. What the command read is also what is compared with the client's knowledge

@@ -90,6 +90,22 @@ pub(crate) async fn read(session: &Session) -> Result<model::Result<Arc<FolderSn
     Ok(session.store().folder(&session.ctx(), account, mailbox).await)
 }
 
+/// For commands that do nothing else: their OK says that the client has been told all, so there is none when nobody can
+/// know. Returns how the connection goes on.
+///
+/// # Errors
+/// NO, as the store answers, when the selected folder cannot be read now.
+pub(crate) async fn tell_all(session: &mut Session, out: &mut Output) -> Result<After, Reply> {
+    match Box::pin(sync(session, out, Removals::Tell)).await {
+        Ok(Told::All) => Ok(After::Continue),
+        Ok(Told::Unread(kind)) => {
+            Err(Reply::no_code(kind.wire().0, "the mailbox cannot be read now, try again later"))
+        }
+        // It was said why.
+        Err(ended) => Ok(ended.after),
+    }
+}
+
 fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) {
     let enabled = session.enabled;
     let Some(view) = session.view.as_deref_mut() else { return };
