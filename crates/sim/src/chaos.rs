@@ -59,8 +59,15 @@ pub async fn make(world: Arc<World>) {
                 world.trace.say(format_args!("engine"), format_args!("watches {which}"));
             }
             Trouble::Nodes => {
-                net.kill_node(node);
-                later(net, length, move |net| async move { net.start_node(node).await });
+                if which == 0 {
+                    later(net, Duration::ZERO, move |net| async move {
+                        net.drain_node(node, length / 4).await;
+                        net.start_node(node).await;
+                    });
+                } else {
+                    net.kill_node(node);
+                    later(net, length, move |net| async move { net.start_node(node).await });
+                }
             }
             Trouble::FrontEnds if which == 0 => {
                 net.kill_front_end(front_end, Duration::ZERO).await;

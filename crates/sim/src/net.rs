@@ -9,11 +9,12 @@ use kv::fault::Faults;
 use model::Partition;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use store_api::{Member, Members, Membership, NodeState};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
-use crate::node::Node;
+use crate::node::{Node, name_of};
 use crate::plan::Plan;
 use crate::trace::Trace;
 
@@ -39,7 +40,7 @@ struct Way {
     weather: Weather,
     /// Ends what flows over it when it is cut.
     flow: CancellationToken,
-    /// The front end believes that the node is there.
+    /// The front end may take the node for one that serves, if it is told so.
     believed: bool,
 }
 
@@ -47,6 +48,8 @@ struct State {
     nodes: [Option<Arc<Node>>; NODES],
     front_ends: [Option<Server>; FRONT_ENDS],
     ways: Vec<Way>,
+    /// The nodes that each front end was last told of.
+    members: [Arc<Members>; FRONT_ENDS],
     faults: Faults,
     chance: SmallRng,
 }
@@ -67,6 +70,7 @@ impl Net {
             nodes: std::array::from_fn(|_| None),
             front_ends: std::array::from_fn(|_| None),
             ways: (0..NODES * FRONT_ENDS).map(|_| way()).collect(),
+            members: Default::default(),
             faults: calm(),
             chance: SmallRng::seed_from_u64(plan.seed ^ 0x006E_6574),
         };
@@ -102,7 +106,7 @@ impl Net {
             let mut state = self.state();
             (state.chance.random(), state.faults)
         };
-        while let node = Node::start(&self.plan, self.disk.clone(), seed, faults).await
+        while let node = Node::start(&self.plan, number, self.disk.clone(), seed, faults).await
             && self.state().nodes[number].is_none()
         {
             if node.is_some() {
@@ -119,6 +123,26 @@ impl Net {
         let Some(node) = self.state().nodes[number].take() else { return };
         self.trace.say(format_args!("node {number}"), format_args!("dies"));
         node.kill();
+    }
+
+    /// Ends a node in order: it tells the others that it takes no more, then that it leaves.
+    pub async fn drain_node(&self, number: usize, patience: Duration) {
+        let Some(node) = self.node(number) else { return };
+        self.trace.say(format_args!("node {number}"), format_args!("drains"));
+        let drained = async {
+            let _ = node.membership.set_state(NodeState::Draining).await;
+            tokio::time::sleep(patience).await;
+            let _ = node.membership.leave().await;
+        };
+        tokio::select! {
+            biased;
+            () = node.dead.cancelled() => return,
+            () = drained => {}
+        }
+        // Unless it died meanwhile and another runs in its place.
+        if self.node(number).is_some_and(|now| Arc::ptr_eq(&now, &node)) {
+            self.kill_node(number);
+        }
     }
 
     /// The process of a node, if it runs.
@@ -192,14 +216,59 @@ impl Net {
     /// The nodes that a front end would ask for a partition, the one it takes for the owner first.
     pub fn ranking(&self, front_end: usize, partition: Partition) -> Vec<usize> {
         let state = self.state();
-        let mut ranking: Vec<usize> =
-            (0..NODES).filter(|node| state.ways[front_end * NODES + node].believed).collect();
-        let score = |node: usize| {
-            (u64::from(partition.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(node as u32 * 21 + 7)
-        };
-        ranking.sort_by_key(|node| score(*node));
-        ranking
+        let believed = |node: &usize| state.ways[front_end * NODES + node].believed;
+        let ranking = state.members[front_end].ranking(partition);
+        ranking.into_iter().filter_map(number_of).filter(believed).collect()
     }
+
+    // --- members -----------------------------------------------------------------------------------------------
+
+    /// The nodes that a front end was last told of.
+    pub fn members(&self, front_end: usize) -> Arc<Members> {
+        self.state().members[front_end].clone()
+    }
+
+    /// Keeps what a front end knows of the nodes, by what any of them tells that it reaches.
+    pub async fn follow_members(self: Arc<Self>, front_end: usize) {
+        loop {
+            for number in 0..NODES {
+                let (weather, flow) = self.way(front_end, number);
+                let Some(node) = self.node(number).filter(|_| weather == Weather::Fair) else { continue };
+                tokio::select! {
+                    biased;
+                    () = node.dead.cancelled() => {}
+                    () = flow.cancelled() => {}
+                    () = self.hear(front_end, &node) => {}
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Takes over what a node tells of the nodes, for as long as it tells.
+    async fn hear(&self, front_end: usize, node: &Node) {
+        let mut told = node.membership.watch();
+        loop {
+            self.pause(3).await;
+            let members = told.borrow_and_update().clone();
+            let epoch = members.epoch;
+            let before = std::mem::replace(&mut self.state().members[front_end], members);
+            if before.epoch != epoch {
+                self.trace.say(
+                    format_args!("front end {front_end}"),
+                    format_args!("hears of nodes, epoch {epoch}"),
+                );
+            }
+            if told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The number of a node.
+fn number_of(member: &Member) -> Option<usize> {
+    (0..NODES).find(|number| name_of(*number) == member.name)
 }
 
 /// No faults, and the little delays that there always are.

@@ -1,4 +1,5 @@
-//! A storage node: a store and a feed over the shared engine, with a clock of its own, until it dies.
+//! A storage node: a store, a feed and a place among the nodes, over the shared engine, with a clock of its own, until
+//! it dies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,15 +14,28 @@ use kv::{
     TransactionOptions, Watch,
 };
 use store::{Environment, Store};
+use store_api::NodeState;
 use tokio_util::sync::CancellationToken;
 
 use crate::machine;
 use crate::plan::{Plan, Sabotage};
 
+/// Time between two heartbeats of a node.
+const RENEW: Duration = Duration::from_secs(2);
+/// How long the others wait for one.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// The name of a node, the same each time it starts.
+pub fn name_of(number: usize) -> String {
+    format!("node-{number}")
+}
+
 /// A node for the life of its process.
 pub struct Node {
     pub store: Arc<Store>,
     pub feed: Arc<Feed>,
+    /// What the others know of it, and it of them.
+    pub membership: Arc<cluster::Node>,
     /// Its process has ended.
     pub dead: CancellationToken,
     /// What its transactions suffer.
@@ -32,7 +46,13 @@ pub struct Node {
 
 impl Node {
     /// Starts a node over the shared engine. None if the engine could not be had.
-    pub async fn start(plan: &Plan, disk: Arc<dyn Engine>, seed: u64, faults: Faults) -> Option<Arc<Self>> {
+    pub async fn start(
+        plan: &Plan,
+        number: usize,
+        disk: Arc<dyn Engine>,
+        seed: u64,
+        faults: Faults,
+    ) -> Option<Arc<Self>> {
         let dead = CancellationToken::new();
         let mortal = Arc::new(Mortal { inner: disk, dead: dead.clone() });
         let engine = FaultEngine::new(mortal, seed, faults);
@@ -44,7 +64,19 @@ impl Node {
             options.recheck = Duration::from_secs(86_400);
         }
         let feed = Feed::new(engine.clone(), options);
-        Some(Arc::new(Self { store, feed, dead, engine, clock }))
+        let options = cluster::Options {
+            prefix: Vec::new(),
+            name: name_of(number),
+            address: format!("sim:{number}"),
+            version: String::new(),
+            renew: RENEW,
+            lease: LEASE,
+            sole: false,
+        };
+        let membership = cluster::Node::join(engine.clone(), options).await.ok()?;
+        // If it fails, it is told with the next heartbeat.
+        let _ = membership.set_state(NodeState::Serving).await;
+        Some(Arc::new(Self { store, feed, membership, dead, engine, clock }))
     }
 
     /// Ends its process: nothing of it does anything any more, wherever it stands.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use imap_server::credentials::derive_scram_with;
 use kv::memory::MemoryEngine;
-use model::{AccountId, CpmAddress};
+use model::{AccountId, CpmAddress, PARTITIONS, Partition};
 use secrecy::SecretSlice;
-use store_api::{Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor};
+use store_api::{Credentials, Ctx, MailStore, Membership, NewAccount, QuotaLimits, Requestor};
 use tokio::sync::watch;
 
 use crate::chaos;
@@ -128,6 +128,7 @@ pub async fn run(plan: Plan) {
     }
     for front_end in 0..FRONT_ENDS {
         net.start_front_end(front_end);
+        tokio::spawn(net.clone().follow_members(front_end));
     }
     let mut accounts = Vec::new();
     for user in USERS {
@@ -211,6 +212,19 @@ async fn ended(world: &World, clients: Vec<tokio::task::JoinHandle<()>>, who: &s
 
 async fn last_checks(world: &World) {
     let trace = &world.trace;
+    let node = world.net.node(0).map(|node| node.membership.now());
+    for front_end in 0..FRONT_ENDS {
+        let members = world.net.members(front_end);
+        let serving = members.serving().count();
+        let agree = node.as_ref().is_some_and(|node| {
+            (0..PARTITIONS)
+                .map(Partition)
+                .all(|p| node.owner(p).map(|m| m.id) == members.owner(p).map(|m| m.id))
+        });
+        if members.all().len() != NODES || serving != NODES || !agree {
+            trace.broken(format_args!("in the end front end {front_end} knows {members:?}, a node {node:?}"));
+        }
+    }
     for (account, tokens) in world.together.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let arrivals = world.history.arrivals(*account);
         let came: BTreeSet<_> = tokens.iter().map(|token| arrivals.get(token)).collect();
