@@ -61,8 +61,25 @@
 //!
 //! # What was run
 //!
-//! `cargo test -p kv-fdb` runs the opening against client libraries that are missing, broken, too old or silent. The
-//! engine suite runs where `MSS_FDB_CLUSTER_FILE` names a cluster; it has not been run on one yet.
+//! `cargo test -p kv-fdb` runs the opening against client libraries that are missing, broken, too old or silent. With
+//! `MSS_FDB_LIBRARY` and `MSS_FDB_CLUSTER_FILE` it also runs a real library without a cluster, and the whole engine suite
+//! on a cluster: at the root of the key space and under a prefix of the longest length. All cases passed on FoundationDB
+//! 7.3.79 (one process, `ssd`). So did three rounds of those that hold under faults (`MSS_FDB_DISTURBED=3`), while the one
+//! server process was killed with SIGKILL and started again twelve times. Not run: a library of 7.1 (API version 710 was
+//! asked of 7.3's), TLS, a cluster of several machines.
+//!
+//! # Measured
+//!
+//! `MSS_FDB_CLUSTER_FILE=FILE cargo bench -p kv-fdb --profile fast -- --seconds 2`: the same keys and bytes in the same
+//! transactions, through the engine and by the bare client, 64 tasks, in alternation. The server was built without
+//! optimization and shared two busy cores with the bench, so that only the ratios say something.
+//!
+//! | transaction | engine | bare | ratio |
+//! |---|---|---|---|
+//! | 3 reads, 8 small writes, one of 2 kB, commit | 1 200 /s | 1 355 /s | 0.89 |
+//! | one read | 7 277 /s | 7 393 /s | 0.98 |
+//! | 16 reads together | 1 488 /s | 1 502 /s | 0.99 |
+//! | a range of 1 000 pairs | 48 /s | 50 /s | 0.96 |
 //!
 //! # Deliberately absent
 //!
