@@ -76,8 +76,9 @@ fn literals_with_literal_minus() {
 }
 
 /// Dovecot judges the transcripts: what it breaks is wrong in the transcript, or listed with the reason.
+///
+/// Wants the package dovecot-imapd, which `cargo xtask test` installs, and root.
 #[test]
-#[ignore = "wants dovecot-imapd and root; `cargo xtask conformance --oracle` runs it"]
 fn dovecot_agrees() {
     let transcripts = chosen();
     let server = conformance::oracle::dovecot().expect("a Dovecot");
