@@ -6,7 +6,12 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
-    let files = ["store/v1/store.proto", "store/v1/maintenance.proto", "feed/v1/feed.proto"];
+    let files = [
+        "store/v1/store.proto",
+        "store/v1/maintenance.proto",
+        "feed/v1/feed.proto",
+        "cluster/v1/cluster.proto",
+    ];
     for file in files {
         println!("cargo::rerun-if-changed={}", root.join(file).display());
     }

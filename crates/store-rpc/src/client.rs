@@ -24,7 +24,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::convert::{self, MESSAGE_BYTES_MAX};
-use crate::error::{from_status, invalid};
+use crate::error::{Call, from_status, invalid};
 use crate::metadata::request;
 use crate::pb;
 use crate::pb::mail_store_client::MailStoreClient;
@@ -34,7 +34,7 @@ const STATUS_PER_REQUEST: usize = 1_000;
 /// Pieces of a body under way before its writer waits.
 const PIECES_AHEAD: usize = 4;
 
-/// Bounds of what a [`RemoteStore`] keeps.
+/// Bounds of what [`ClientCaches`] keep.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientOptions {
     /// Folders, bytes.
@@ -49,27 +49,18 @@ impl Default for ClientOptions {
     }
 }
 
-/// A storage node over gRPC.
-pub struct RemoteStore {
-    clients: Vec<MailStoreClient<Channel>>,
-    next: AtomicUsize,
+/// What clients of one tier keep, whichever node it came from: each answer is checked by its version when it is used.
+pub struct ClientCaches {
     folders: Cache<(AccountId, MailboxId), Arc<FolderSnapshot>>,
     trees: Cache<AccountId, Arc<FolderTree>>,
     infos: Cache<(AccountId, BodyId), Arc<MessageIndex>>,
 }
 
-impl RemoteStore {
-    /// A client over these channels to one node; at least one.
-    pub fn new(channels: Vec<Channel>, options: ClientOptions) -> Self {
-        let limited = |channel| {
-            MailStoreClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX)
-        };
+impl ClientCaches {
+    /// Empty, within these bounds.
+    pub fn new(options: ClientOptions) -> Arc<Self> {
         let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self {
-            clients: channels.into_iter().map(limited).collect(),
-            next: AtomicUsize::new(0),
+        Arc::new(Self {
             folders: Cache::builder()
                 .weigher(move |_, folder: &Arc<FolderSnapshot>| weight(folder.weight()))
                 .max_capacity(options.folder_bytes)
@@ -82,7 +73,26 @@ impl RemoteStore {
                 .weigher(move |_, info: &Arc<MessageIndex>| weight(256 + info.encode().len()))
                 .max_capacity(options.info_bytes)
                 .build(),
-        }
+        })
+    }
+}
+
+/// A storage node over gRPC.
+pub struct RemoteStore {
+    clients: Vec<MailStoreClient<Channel>>,
+    next: AtomicUsize,
+    caches: Arc<ClientCaches>,
+}
+
+impl RemoteStore {
+    /// A client over these channels to one node; at least one.
+    pub fn new(channels: Vec<Channel>, caches: Arc<ClientCaches>) -> Self {
+        let limited = |channel| {
+            MailStoreClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
+        Self { clients: channels.into_iter().map(limited).collect(), next: AtomicUsize::new(0), caches }
     }
 
     fn client(&self) -> MailStoreClient<Channel> {
@@ -91,9 +101,14 @@ impl RemoteStore {
     }
 }
 
-/// The message of an answer, or our error of a failure.
+/// The message of an answer to a call that reads, or our error of a failure.
 fn answer<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
-    outcome.map(Response::into_inner).map_err(|status| from_status(&status))
+    outcome.map(Response::into_inner).map_err(|status| from_status(&status, Call::Read))
+}
+
+/// As [`answer`], of a call that changes something.
+fn written<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
+    outcome.map(Response::into_inner).map_err(|status| from_status(&status, Call::Write))
 }
 
 fn cut_short() -> Error {
@@ -114,7 +129,7 @@ impl MailStore for RemoteStore {
             credentials: Some(convert::credentials_pb(&new.credentials)),
             limits: Some(convert::limits_pb(new.limits)),
         };
-        Ok(AccountId(answer(self.client().create_account(request(ctx, message)).await)?.account))
+        Ok(AccountId(written(self.client().create_account(request(ctx, message)).await)?.account))
     }
 
     async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
@@ -122,7 +137,7 @@ impl MailStore for RemoteStore {
             address: address.to_string(),
             credentials: Some(convert::credentials_pb(&credentials)),
         };
-        answer(self.client().set_credentials(request(ctx, message)).await).map(drop)
+        written(self.client().set_credentials(request(ctx, message)).await).map(drop)
     }
 
     async fn configure_account(
@@ -137,7 +152,7 @@ impl MailStore for RemoteStore {
             state: convert::account_state_pb(state).into(),
             limits: Some(convert::limits_pb(limits)),
         };
-        answer(self.client().configure_account(request(ctx, message)).await).map(drop)
+        written(self.client().configure_account(request(ctx, message)).await).map(drop)
     }
 
     async fn list_accounts(
@@ -156,7 +171,7 @@ impl MailStore for RemoteStore {
 
     async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
         let message = pb::RemoveAccountRequest { address: address.to_string() };
-        answer(self.client().remove_account(request(ctx, message)).await).map(drop)
+        written(self.client().remove_account(request(ctx, message)).await).map(drop)
     }
 
     async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
@@ -174,14 +189,14 @@ impl MailStore for RemoteStore {
     }
 
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
-        let known = self.trees.get(&account);
+        let known = self.caches.trees.get(&account);
         let known_version = known.as_ref().map_or(0, |t| t.version);
         let message = pb::ListFoldersRequest { account: account.0, known_version };
         let mut pages = answer(self.client().list_folders(request(ctx, message)).await)?;
         let (mut version, mut folders, mut subscribed) =
             (None, Vec::new(), std::collections::BTreeSet::new());
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|s| from_status(&s))?;
+            let page = page.map_err(|s| from_status(&s, Call::Read))?;
             if page.unchanged {
                 return known
                     .ok_or_else(|| invalid("an unchanged tree was answered to a caller without one"));
@@ -195,7 +210,7 @@ impl MailStore for RemoteStore {
             }
         }
         let tree = Arc::new(FolderTree::new(version.ok_or_else(cut_short)?, folders, subscribed));
-        self.trees.insert(account, tree.clone());
+        self.caches.trees.insert(account, tree.clone());
         Ok(tree)
     }
 
@@ -211,12 +226,12 @@ impl MailStore for RemoteStore {
             name: name.to_string(),
             special_use: special_use.map(SpecialUse::attribute).unwrap_or_default().to_owned(),
         };
-        Ok(MailboxId(answer(self.client().create_folder(request(ctx, message)).await)?.mailbox))
+        Ok(MailboxId(written(self.client().create_folder(request(ctx, message)).await)?.mailbox))
     }
 
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
         let message = pb::DeleteFolderRequest { account: account.0, name: name.to_string() };
-        answer(self.client().delete_folder(request(ctx, message)).await).map(drop)
+        written(self.client().delete_folder(request(ctx, message)).await).map(drop)
     }
 
     async fn rename_folder(
@@ -228,7 +243,7 @@ impl MailStore for RemoteStore {
     ) -> Result<()> {
         let message =
             pb::RenameFolderRequest { account: account.0, from: from.to_string(), to: to.to_string() };
-        answer(self.client().rename_folder(request(ctx, message)).await).map(drop)
+        written(self.client().rename_folder(request(ctx, message)).await).map(drop)
     }
 
     async fn subscribe(
@@ -239,7 +254,7 @@ impl MailStore for RemoteStore {
         subscribed: bool,
     ) -> Result<()> {
         let message = pb::SubscribeRequest { account: account.0, name: name.to_string(), subscribed };
-        answer(self.client().subscribe(request(ctx, message)).await).map(drop)
+        written(self.client().subscribe(request(ctx, message)).await).map(drop)
     }
 
     async fn status(
@@ -264,7 +279,7 @@ impl MailStore for RemoteStore {
     }
 
     async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
-        let known = self.folders.get(&(account, mailbox));
+        let known = self.caches.folders.get(&(account, mailbox));
         let message = pb::GetFolderRequest {
             account: account.0,
             mailbox: mailbox.0,
@@ -274,7 +289,7 @@ impl MailStore for RemoteStore {
         let mut pages = answer(self.client().get_folder(request(ctx, message)).await)?;
         let (mut state, mut whole, mut blocks) = (None, false, Vec::new());
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|s| from_status(&s))?;
+            let page = page.map_err(|s| from_status(&s, Call::Read))?;
             if let Some(wire) = &page.state {
                 state = Some(convert::folder_state(wire)?);
                 whole = page.whole;
@@ -294,7 +309,7 @@ impl MailStore for RemoteStore {
             _ if !whole => return Err(invalid("changes were answered to a caller without a folder")),
             _ => Arc::new(FolderSnapshot::new(mailbox, state, blocks)),
         };
-        self.folders.insert((account, mailbox), folder.clone());
+        self.caches.folders.insert((account, mailbox), folder.clone());
         Ok(folder)
     }
 
@@ -343,7 +358,7 @@ impl MailStore for RemoteStore {
         uid_next: u64,
     ) -> Result<()> {
         let message = pb::ClaimRecentRequest { account: account.0, mailbox: mailbox.0, uid_next };
-        answer(self.client().claim_recent(request(ctx, message)).await).map(drop)
+        written(self.client().claim_recent(request(ctx, message)).await).map(drop)
     }
 
     async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
@@ -372,7 +387,7 @@ impl MailStore for RemoteStore {
             mailbox: req.mailbox.to_string(),
             messages: req.messages.into_iter().map(convert::append_message_pb).collect(),
         };
-        convert::appended(&answer(self.client().append(request(ctx, message)).await)?)
+        convert::appended(&written(self.client().append(request(ctx, message)).await)?)
     }
 
     async fn replace(&self, ctx: &Ctx, account: AccountId, req: ReplaceRequest) -> Result<Appended> {
@@ -383,7 +398,7 @@ impl MailStore for RemoteStore {
             target: req.target.to_string(),
             message: Some(convert::append_message_pb(req.message)),
         };
-        convert::appended(&answer(self.client().replace(request(ctx, message)).await)?)
+        convert::appended(&written(self.client().replace(request(ctx, message)).await)?)
     }
 
     async fn store_flags(&self, ctx: &Ctx, account: AccountId, req: StoreFlags) -> Result<StoreOutcome> {
@@ -396,7 +411,7 @@ impl MailStore for RemoteStore {
             keywords: convert::keyword_texts(&req.change.keywords),
             unchanged_since: req.unchanged_since.map(|m| m.0),
         };
-        let got = answer(self.client().store_flags(request(ctx, message)).await)?;
+        let got = written(self.client().store_flags(request(ctx, message)).await)?;
         Ok(StoreOutcome {
             changed: convert::uid_set(&got.changed.unwrap_or_default())?,
             modified: convert::uid_set(&got.modified.unwrap_or_default())?,
@@ -414,7 +429,7 @@ impl MailStore for RemoteStore {
             target: req.target.to_string(),
             refuse_missing: req.missing == Missing::Refuse,
         };
-        convert::copied(&answer(self.client().copy(request(ctx, message)).await)?)
+        convert::copied(&written(self.client().copy(request(ctx, message)).await)?)
     }
 
     async fn expunge(
@@ -429,7 +444,7 @@ impl MailStore for RemoteStore {
             mailbox: mailbox.0,
             within: within.as_ref().map(convert::uid_set_pb),
         };
-        let got = answer(self.client().expunge(request(ctx, message)).await)?;
+        let got = written(self.client().expunge(request(ctx, message)).await)?;
         Ok(ExpungeOutcome {
             uids: convert::uid_set(&got.uids.unwrap_or_default())?,
             modseq: convert::modseq(got.modseq)?,
@@ -442,7 +457,7 @@ impl MailStore for RemoteStore {
         account: AccountId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
-        let mut infos: Vec<_> = bodies.iter().map(|body| self.infos.get(&(account, *body))).collect();
+        let mut infos: Vec<_> = bodies.iter().map(|body| self.caches.infos.get(&(account, *body))).collect();
         let missing: Vec<usize> = (0..bodies.len()).filter(|at| infos[*at].is_none()).collect();
         if missing.is_empty() {
             return Ok(infos);
@@ -454,7 +469,7 @@ impl MailStore for RemoteStore {
         let mut pages = answer(self.client().get_infos(request(ctx, message)).await)?;
         let mut places = missing.into_iter();
         while let Some(page) = pages.next().await {
-            for one in page.map_err(|s| from_status(&s))?.answers {
+            for one in page.map_err(|s| from_status(&s, Call::Read))?.answers {
                 let at = places.next().ok_or_else(|| invalid("more facts were answered than asked for"))?;
                 if one.index.is_empty() {
                     continue;
@@ -464,7 +479,7 @@ impl MailStore for RemoteStore {
                     Error::new(ErrorKind::Corrupt, "the facts of a message cannot be read").with_detail(error)
                 })?;
                 let info = Arc::new(info);
-                self.infos.insert((account, bodies[at]), info.clone());
+                self.caches.infos.insert((account, bodies[at]), info.clone());
                 infos[at] = Some(info);
             }
         }
@@ -488,12 +503,12 @@ impl MailStore for RemoteStore {
             end: range.as_ref().map(|r| r.end),
         };
         let mut pieces = answer(self.client().read_body(request(ctx, message)).await)?;
-        let first = pieces.next().await.ok_or_else(cut_short)?.map_err(|s| from_status(&s))?;
+        let first = pieces.next().await.ok_or_else(cut_short)?.map_err(|s| from_status(&s, Call::Read))?;
         let total = first.total;
         if first.octets.len() as u64 == total {
             return Ok(BodyData::Whole(first.octets));
         }
-        let rest = pieces.map(|piece| piece.map(|p| p.octets).map_err(|s| from_status(&s)));
+        let rest = pieces.map(|piece| piece.map(|p| p.octets).map_err(|s| from_status(&s, Call::Read)));
         let all = futures::stream::once(async move { Ok(first.octets) }).chain(rest);
         Ok(BodyData::Pieces(total, Box::pin(all)))
     }

@@ -19,23 +19,63 @@ pub(crate) fn to_status(error: &Error) -> Status {
     status
 }
 
+/// What a call does, as far as its failure tells whether it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It changes nothing that anybody sees: after any failure it did not happen.
+    Read,
+    /// It changes something: when the connection breaks under it nobody knows whether it happened.
+    Write,
+}
+
 /// As the client understands it. A status without a kind comes from the transport.
-pub(crate) fn from_status(status: &Status) -> Error {
+pub(crate) fn from_status(status: &Status, call: Call) -> Error {
     let named = status.metadata().get(ERROR_KEY).and_then(|v| v.to_str().ok()).and_then(ErrorKind::from_name);
     if let Some(kind) = named {
         return Error::new(kind, status.message());
     }
-    let kind = match status.code() {
-        Code::DeadlineExceeded | Code::Cancelled => ErrorKind::Deadline,
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidRequest,
-        Code::Internal | Code::Unimplemented | Code::DataLoss => ErrorKind::Bug,
-        _ => ErrorKind::Unavailable,
+    let lost = || match call {
+        Call::Read => (ErrorKind::Unavailable, "the storage tier did not answer; try again later"),
+        Call::Write => (ErrorKind::CommitUnknown, "the change may or may not have happened"),
     };
-    Error::new(kind, "the storage tier did not answer; try again later").with_detail(format_args!(
-        "{:?}: {}",
-        status.code(),
-        status.message()
-    ))
+    let (kind, text) = if never_sent(status) {
+        (ErrorKind::Unavailable, "the storage tier cannot be reached; try again later")
+    } else if caused_by(status, <dyn std::error::Error>::is::<tonic::TimeoutExpired>) {
+        (ErrorKind::Deadline, "the request took too long; try again later")
+    } else if std::error::Error::source(status).is_some() {
+        lost()
+    } else {
+        match status.code() {
+            Code::DeadlineExceeded | Code::Cancelled => {
+                (ErrorKind::Deadline, "the request took too long; try again later")
+            }
+            Code::InvalidArgument | Code::OutOfRange => {
+                (ErrorKind::InvalidRequest, "the storage tier refused the request")
+            }
+            Code::Internal | Code::Unimplemented | Code::DataLoss => (ErrorKind::Bug, "internal error"),
+            _ => lost(),
+        }
+    };
+    Error::new(kind, text).with_detail(format_args!("{:?}: {}", status.code(), status.message()))
+}
+
+/// Whether the request never left: there was no connection, or it ended before the request's turn came.
+fn never_sent(status: &Status) -> bool {
+    caused_by(status, |error| {
+        error.is::<tonic::ConnectError>()
+            || error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
+    })
+}
+
+fn caused_by(status: &Status, is: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if is(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A failure of a caller that does not keep to the contract.
@@ -67,9 +107,27 @@ mod tests {
     #[test]
     fn every_kind_survives_the_wire() {
         for kind in ErrorKind::ALL {
-            let back = from_status(&to_status(&Error::new(kind, "a text").with_detail("secret")));
-            assert_eq!((back.kind(), back.text(), back.detail()), (kind, "a text", ""));
+            let sent = to_status(&Error::new(kind, "a text").with_detail("secret"));
+            for call in [Call::Read, Call::Write] {
+                let back = from_status(&sent, call);
+                assert_eq!((back.kind(), back.text(), back.detail()), (kind, "a text", ""));
+            }
         }
-        assert_eq!(from_status(&Status::unavailable("x")).kind(), ErrorKind::Unavailable);
+    }
+
+    /// A write is told "it did not happen" only when that is certain.
+    #[test]
+    fn what_the_transport_says() {
+        let refused = || Status::from_error(Box::new(tonic::ConnectError("refused".into())));
+        let broken = || Status::from_error(Box::new(std::io::Error::other("reset")));
+        for (status, read, write) in [
+            (refused(), ErrorKind::Unavailable, ErrorKind::Unavailable),
+            (broken(), ErrorKind::Unavailable, ErrorKind::CommitUnknown),
+            (Status::unavailable("a proxy"), ErrorKind::Unavailable, ErrorKind::CommitUnknown),
+            (Status::deadline_exceeded("late"), ErrorKind::Deadline, ErrorKind::Deadline),
+        ] {
+            assert_eq!(from_status(&status, Call::Read).kind(), read, "{status}");
+            assert_eq!(from_status(&status, Call::Write).kind(), write, "{status}");
+        }
     }
 }

@@ -14,6 +14,9 @@ const REQUESTOR: &str = "mss-requestor";
 /// Longest a call without a deadline of its caller may take.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(300);
 
+/// How long a stream of news is kept before it is opened anew: well within what a server allows.
+pub(crate) const STREAM_LIFE: Duration = Duration::from_secs(3_000);
+
 /// A request that carries `ctx`.
 pub(crate) fn request<T>(ctx: &Ctx, message: T) -> Request<T> {
     let mut request = Request::new(message);

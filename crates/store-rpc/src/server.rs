@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
-    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Missing, NewAccount,
-    ReplaceRequest, SearchRequest, StoreFlags,
+    BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Membership, Missing,
+    NewAccount, NodeId, ReplaceRequest, SearchRequest, StoreFlags,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,14 +22,18 @@ use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_health::ServingStatus;
 
+use crate::cluster::ClusterCalls;
+use crate::cluster_pb::cluster_server::ClusterServer;
 use crate::convert::{self, MESSAGE_BYTES_MAX};
-use crate::error::{invalid, to_status};
+use crate::error::{Call, invalid, to_status};
 use crate::feed::ACCOUNTS_PER_REQUEST;
 use crate::feed_pb::change_feed_server::{ChangeFeed as FeedService, ChangeFeedServer};
 use crate::feed_pb::{ListenRequest, Pulse};
+use crate::gate::{Gate, stopping};
 use crate::metadata;
 use crate::pb;
 use crate::pb::mail_store_server::{MailStore as StoreService, MailStoreServer};
+use crate::transport::Tls;
 
 /// Bytes a page of a streamed answer aims at.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -43,18 +47,31 @@ const ACCOUNTS_PER_STREAM_MAX: usize = 1_000_000;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 
 /// Options of [`Services`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServicesOptions {
     /// Whether the contract can be asked for by gRPC reflection.
     pub reflection: bool,
     /// Calls at once on one connection.
     pub calls_per_connection_max: usize,
+    /// Mutual TLS; none for a listener in clear.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServicesOptions {
     fn default() -> Self {
-        Self { reflection: true, calls_per_connection_max: 1_024 }
+        Self { reflection: true, calls_per_connection_max: 1_024, tls: None }
     }
+}
+
+/// What a node tells of the cluster.
+#[derive(Clone)]
+pub struct ClusterSide {
+    /// Who is there.
+    pub membership: Arc<dyn Membership>,
+    /// The node that tells.
+    pub own: NodeId,
+    /// What all front ends have in common; a secret.
+    pub decoy_key: [u8; 32],
 }
 
 /// A store and a feed, served; and maintenance, where a tool may ask for it.
@@ -62,13 +79,20 @@ pub struct Services {
     store: Arc<dyn MailStore>,
     feed: Arc<dyn ChangeFeed>,
     maintenance: Option<Arc<dyn Maintenance>>,
+    cluster: Option<ClusterSide>,
+    gate: Gate,
     options: ServicesOptions,
 }
 
 impl Services {
-    /// Serves these.
-    pub fn new(store: Arc<dyn MailStore>, feed: Arc<dyn ChangeFeed>, options: ServicesOptions) -> Self {
-        Self { store, feed, maintenance: None, options }
+    /// Serves these, while `gate` is open.
+    pub fn new(
+        store: Arc<dyn MailStore>,
+        feed: Arc<dyn ChangeFeed>,
+        gate: Gate,
+        options: ServicesOptions,
+    ) -> Self {
+        Self { store, feed, maintenance: None, cluster: None, gate, options }
     }
 
     /// Serves an operator's tools too.
@@ -76,29 +100,39 @@ impl Services {
         Self { maintenance: Some(maintenance), ..self }
     }
 
-    /// A gRPC server with both services, health and reflection. Health answers `NOT_SERVING` once `stop` is cancelled.
+    /// Serves what the node knows of the cluster, too.
+    pub fn with_cluster(mut self, cluster: ClusterSide) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
+    /// A gRPC server with all services, health and reflection. Health answers `NOT_SERVING` once the gate is closed.
     ///
     /// # Errors
-    /// When the contract's own descriptors cannot be read.
-    pub async fn router(self, stop: CancellationToken) -> Result<Router> {
+    /// When the contract's own descriptors cannot be read, or the certificate cannot be used.
+    pub async fn router(self) -> Result<Router> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<MailStoreServer<StoreCalls>>().await;
         health.set_serving::<ChangeFeedServer<FeedCalls>>().await;
-        let stopped = stop.clone();
+        let gate = self.gate.clone();
         tokio::spawn(async move {
-            stopped.cancelled().await;
+            gate.closed().await;
             health.set_not_serving::<MailStoreServer<StoreCalls>>().await;
             health.set_not_serving::<ChangeFeedServer<FeedCalls>>().await;
             health.set_service_status("", ServingStatus::NotServing).await;
         });
-        let store = MailStoreServer::new(StoreCalls { store: self.store })
+        let store = MailStoreServer::new(StoreCalls { store: self.store, gate: self.gate.clone() })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let feed = ChangeFeedServer::new(FeedCalls { feed: self.feed, stop });
+        let feed = ChangeFeedServer::new(FeedCalls { feed: self.feed, gate: self.gate.clone() });
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service).add_service(store).add_service(feed);
         if let Some(maintenance) = self.maintenance {
             routes.add_service(crate::maintenance::server(maintenance));
+        }
+        if let Some(ClusterSide { membership, own, decoy_key }) = self.cluster {
+            let calls = ClusterCalls { membership, own, decoy_key, gate: self.gate };
+            routes.add_service(ClusterServer::new(calls));
         }
         if self.options.reflection {
             let reflection = tonic_reflection::server::Builder::configure()
@@ -108,7 +142,13 @@ impl Services {
                 .map_err(|e| Error::new(ErrorKind::Bug, "reflection cannot start").with_detail(e))?;
             routes.add_service(reflection);
         }
-        Ok(Server::builder()
+        let mut server = Server::builder();
+        if let Some(tls) = &self.options.tls {
+            server = server.tls_config(tls.server()).map_err(|error| {
+                Error::new(ErrorKind::InvalidRequest, "the certificate cannot be used").with_detail(error)
+            })?;
+        }
+        Ok(server
             .concurrency_limit_per_connection(self.options.calls_per_connection_max)
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
@@ -122,6 +162,7 @@ type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 struct StoreCalls {
     store: Arc<dyn MailStore>,
+    gate: Gate,
 }
 
 impl StoreCalls {
@@ -136,8 +177,10 @@ impl StoreCalls {
         F: Future<Output = Result<A>>,
     {
         let began = Instant::now();
+        let inside = self.gate.enter();
         let mut named = None;
-        let outcome = match metadata::ctx(request.metadata()) {
+        let admitted = inside.as_ref().map_err(Error::clone);
+        let outcome = match admitted.and_then(|_| metadata::ctx(request.metadata())) {
             Ok(ctx) => {
                 named = Some(ctx.request());
                 let deadline = ctx.deadline.unwrap_or(began + Duration::from_secs(300));
@@ -481,7 +524,7 @@ impl StoreService for StoreCalls {
     ) -> Result<Response<pb::StageBodyResponse>, Status> {
         use pb::stage_body_request::Part;
         self.call("StageBody", request, |store, ctx, mut parts| async move {
-            let lost = |status: Status| crate::error::from_status(&status);
+            let lost = |status: Status| crate::error::from_status(&status, Call::Read);
             let first = parts.next().await.transpose().map_err(lost)?.and_then(|p| p.part);
             let Some(Part::Header(header)) = first else {
                 return Err(invalid("a staged body must begin with its header"));
@@ -675,7 +718,7 @@ impl StoreService for StoreCalls {
 
 struct FeedCalls {
     feed: Arc<dyn ChangeFeed>,
-    stop: CancellationToken,
+    gate: Gate,
 }
 
 #[tonic::async_trait]
@@ -687,7 +730,8 @@ impl FeedService for FeedCalls {
         request: Request<Streaming<ListenRequest>>,
     ) -> Result<Response<Self::ListenStream>, Status> {
         let ctx = metadata::ctx(request.metadata()).map_err(|e| to_status(&e))?;
-        let (feed, stop) = (self.feed.clone(), self.stop.clone());
+        drop(self.gate.enter().map_err(|e| to_status(&e))?);
+        let (feed, gate) = (self.feed.clone(), self.gate.clone());
         let mut asks = request.into_inner();
         Ok(Response::new(paged(move |pulses| async move {
             let mut accounts: HashMap<u64, CancellationToken> = HashMap::new();
@@ -695,7 +739,10 @@ impl FeedService for FeedCalls {
             let deadline = ctx.deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
             loop {
                 let ask = tokio::select! {
-                    () = stop.cancelled() => break,
+                    () = gate.closed() => {
+                        let _ = pulses.send(Err(to_status(&stopping()))).await;
+                        break;
+                    }
                     () = pulses.closed() => break,
                     () = tokio::time::sleep_until(deadline.into()) => break,
                     ask = asks.next() => match ask {

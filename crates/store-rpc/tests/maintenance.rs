@@ -10,7 +10,7 @@ use store_api::{
     AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, MailStore, Maintenance, NewAccount, QuotaLimits,
     Requestor, RestoreFolder, RestoreMessage, RestoreProgress,
 };
-use store_rpc::{Endpoint, RemoteMaintenance, Services, ServicesOptions, connect};
+use store_rpc::{Endpoint, Gate, RemoteMaintenance, Services, ServicesOptions, connect};
 use tokio_util::sync::CancellationToken;
 
 fn name(text: &str) -> MailboxName {
@@ -29,15 +29,15 @@ async fn maintenance() {
     let local = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
     let feed = Feed::new(engine, feed::Options::default());
     let stop = CancellationToken::new();
-    let services =
-        Services::new(local.clone(), feed, ServicesOptions::default()).with_maintenance(local.clone());
-    let router = services.router(stop.clone()).await.expect("services");
+    let services = Services::new(local.clone(), feed, Gate::new(), ServicesOptions::default())
+        .with_maintenance(local.clone());
+    let router = services.router().await.expect("services");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint: Endpoint =
         format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint");
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
-    let remote = RemoteMaintenance::new(connect(&endpoint).expect("channels").remove(0));
+    let remote = RemoteMaintenance::new(connect(&endpoint, None).expect("channels").remove(0));
 
     let operator = Ctx { request_id: 1, deadline: None, requestor: Requestor::Operator };
     let new = NewAccount {

@@ -13,17 +13,19 @@ use model::{
 };
 use store::Store;
 use store_api::{
-    AccountState, AppendBody, AppendMessage, AppendRequest, BodyData, ChangeFeed, CopyMode, CopyRequest,
-    Credentials, Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, Missing, NewAccount,
-    QuotaLimits, ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
+    AccountState, AppendBody, AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials,
+    Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, Missing, NewAccount, QuotaLimits,
+    ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
 };
-use store_rpc::{ClientOptions, Endpoint, RemoteFeed, RemoteStore, Services, ServicesOptions, connect};
+use store_rpc::{
+    ClientCaches, ClientOptions, Endpoint, Gate, RemoteStore, Services, ServicesOptions, connect, listen,
+};
 use tokio_util::sync::CancellationToken;
 
 struct Tier {
     local: Arc<Store>,
     remote: Arc<RemoteStore>,
-    feed: RemoteFeed,
+    gate: Gate,
     endpoint: Endpoint,
     stop: CancellationToken,
     _directory: tempfile::TempDir,
@@ -42,17 +44,17 @@ async fn tier() -> Tier {
     let local = Store::open(engine.clone(), store::Options::default()).await.expect("a store");
     let feed = Feed::new(engine, feed::Options::default());
     let stop = CancellationToken::new();
-    let services = Services::new(local.clone(), feed, ServicesOptions::default());
-    let router = services.router(stop.clone()).await.expect("services");
+    let gate = Gate::new();
+    let services = Services::new(local.clone(), feed, gate.clone(), ServicesOptions::default());
+    let router = services.router().await.expect("services");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint: Endpoint =
         format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint");
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned()));
-    let channels = connect(&endpoint).expect("channels");
-    let feed = RemoteFeed::new(channels[0].clone());
-    let remote = Arc::new(RemoteStore::new(channels, ClientOptions::default()));
-    Tier { local, remote, feed, endpoint, stop, _directory: directory }
+    let channels = connect(&endpoint, None).expect("channels");
+    let remote = Arc::new(RemoteStore::new(channels, ClientCaches::new(ClientOptions::default())));
+    Tier { local, remote, gate, endpoint, stop, _directory: directory }
 }
 
 fn operator() -> Ctx {
@@ -373,20 +375,45 @@ async fn large_bodies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn feed_wakes_and_survives_a_lost_stream() {
+async fn a_stream_tells_of_what_it_was_asked_and_ends_with_a_reason() {
     let tier = tier().await;
     let id = account(&tier).await;
-    let mut subscription = tier.feed.subscribe(id).await.expect("subscribed");
-    let _ = subscription.pulse();
+    let channel = connect(&tier.endpoint, None).expect("channels").remove(0);
+    let (asks, mut pulses) = listen(channel.clone()).await.expect("a stream");
+    assert!(asks.add(&[id]).await);
+    let heard = pulses.next().await.expect("told").expect("a pulse");
+    assert!(heard.confirms && heard.account == id);
     for n in 0..20 {
         let request = AppendRequest { mailbox: name("INBOX"), messages: vec![message(n)] };
-        tier.local.append(&owner(id), id, request).await.expect("appended");
-        let heard = tokio::time::timeout(Duration::from_secs(10), subscription.changed()).await;
-        assert_eq!(heard, Ok(true), "change {n}");
-        let _ = subscription.pulse();
+        let done = tier.local.append(&owner(id), id, request).await.expect("appended");
+        let heard = pulses.next().await.expect("told").expect("a pulse");
+        assert!(!heard.confirms && heard.mailbox == Some(done.mailbox) && heard.modseq == done.modseq);
     }
-    let second = tier.feed.subscribe(id).await.expect("subscribed");
-    drop((subscription, second));
+    assert!(asks.remove(&[id]).await);
+    tier.gate.close();
+    let error = pulses.next().await.expect_err("the node stops");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(listen(channel).await.is_err(), "no new stream");
+}
+
+/// A closed gate begins nothing, says so, and waits for what was begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let mut writer = tier.remote.stage_body(&owner(id), id, 200_000).await.expect("a writer");
+    writer.write(Bytes::from(vec![b'x'; 100_000])).await.expect("written");
+    while tier.gate.inside() == 0 {
+        tokio::task::yield_now().await;
+    }
+    tier.gate.close();
+    let request = AppendRequest { mailbox: name("INBOX"), messages: vec![message(1)] };
+    let error = tier.remote.append(&owner(id), id, request).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "it certainly did not happen");
+    assert!(tokio::time::timeout(Duration::from_millis(50), tier.gate.empty()).await.is_err());
+    writer.write(Bytes::from(vec![b'y'; 100_000])).await.expect("written");
+    writer.finish().await.expect("what was begun is ended");
+    tokio::time::timeout(Duration::from_secs(30), tier.gate.empty()).await.expect("nobody is left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,7 +424,10 @@ async fn deadlines_and_strangers() {
     let error = tier.remote.quota(&late, id).await.expect_err("too late");
     assert_eq!(error.kind(), ErrorKind::Deadline);
     let nobody: Endpoint = "http://127.0.0.1:1".parse().expect("an endpoint");
-    let lonely = RemoteStore::new(connect(&nobody).expect("channels"), ClientOptions::default());
+    let lonely = RemoteStore::new(
+        connect(&nobody, None).expect("channels"),
+        ClientCaches::new(ClientOptions::default()),
+    );
     let error = lonely.quota(&owner(id), id).await.expect_err("nobody there");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
@@ -405,7 +435,7 @@ async fn deadlines_and_strangers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health() {
     let tier = tier().await;
-    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let channel = connect(&tier.endpoint, None).expect("channels").remove(0);
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     for service in ["", "mss.store.v1.MailStore", "mss.feed.v1.ChangeFeed"] {
         let request = tonic_health::pb::HealthCheckRequest { service: service.into() };
@@ -426,7 +456,7 @@ async fn reflection() {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
     let tier = tier().await;
-    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let channel = connect(&tier.endpoint, None).expect("channels").remove(0);
     let mut client = ServerReflectionClient::new(channel);
     let ask = |message_request| tonic_reflection::pb::v1::ServerReflectionRequest {
         host: String::new(),
@@ -451,7 +481,7 @@ async fn reflection() {
 #[tokio::test]
 async fn oversized_messages() {
     let tier = tier().await;
-    let channel = connect(&tier.endpoint).expect("channels").remove(0);
+    let channel = connect(&tier.endpoint, None).expect("channels").remove(0);
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.expect("a connection");
     let huge = tonic_health::pb::HealthCheckRequest { service: "x".repeat(64 << 20) };

@@ -1,0 +1,299 @@
+//! Every operation of the store, at the node it belongs to.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cpm_mime::MessageIndex;
+use futures::StreamExt as _;
+use model::{
+    AccountId, BodyId, CpmAddress, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq,
+    Partition, Result, SpecialUse, UidSet,
+};
+use store_api::{
+    Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
+    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata, MetadataChange,
+    NewAccount, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+};
+
+use crate::fleet::Node;
+use crate::limits::BODY_MOVES_MAX;
+use crate::route::Effect;
+use crate::staging::Staging;
+use crate::{Router, Shared};
+
+/// Asks the node of a partition, and others if need be.
+macro_rules! ask {
+    ($self:ident, $ctx:ident, $partition:expr, $effect:ident, $method:ident($($argument:expr),*)) => {
+        $self
+            .shared
+            .route($ctx, $partition, Effect::$effect, |node: Arc<Node>| async move {
+                node.store.$method($ctx, $($argument),*).await
+            })
+            .await
+    };
+}
+
+#[async_trait]
+impl MailStore for Router {
+    async fn account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<Option<Arc<Account>>> {
+        ask!(self, ctx, address.partition(), None, account(address))
+    }
+
+    async fn create_account(&self, ctx: &Ctx, new: NewAccount) -> Result<AccountId> {
+        let new = &new;
+        ask!(self, ctx, new.address.partition(), Once, create_account(new.clone()))
+    }
+
+    async fn set_credentials(&self, ctx: &Ctx, address: &CpmAddress, credentials: Credentials) -> Result<()> {
+        let credentials = &credentials;
+        ask!(self, ctx, address.partition(), Idempotent, set_credentials(address, credentials.clone()))
+    }
+
+    async fn configure_account(
+        &self,
+        ctx: &Ctx,
+        address: &CpmAddress,
+        state: AccountState,
+        limits: QuotaLimits,
+    ) -> Result<()> {
+        ask!(self, ctx, address.partition(), Idempotent, configure_account(address, state, limits))
+    }
+
+    async fn list_accounts(
+        &self,
+        ctx: &Ctx,
+        after: Option<&CpmAddress>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Account>>> {
+        ask!(self, ctx, Partition(0), None, list_accounts(after, limit))
+    }
+
+    async fn remove_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        ask!(self, ctx, address.partition(), Once, remove_account(address))
+    }
+
+    async fn quota(&self, ctx: &Ctx, account: AccountId) -> Result<Quota> {
+        ask!(self, ctx, account.partition(), None, quota(account))
+    }
+
+    async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
+        ask!(self, ctx, account.partition(), None, folders(account))
+    }
+
+    async fn create_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<MailboxId> {
+        ask!(self, ctx, account.partition(), Once, create_folder(account, name, special_use))
+    }
+
+    async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
+        ask!(self, ctx, account.partition(), Once, delete_folder(account, name))
+    }
+
+    async fn rename_folder(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<()> {
+        ask!(self, ctx, account.partition(), Once, rename_folder(account, from, to))
+    }
+
+    async fn subscribe(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        name: &MailboxName,
+        subscribed: bool,
+    ) -> Result<()> {
+        ask!(self, ctx, account.partition(), Idempotent, subscribe(account, name, subscribed))
+    }
+
+    async fn status(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[MailboxId],
+    ) -> Result<Vec<Option<FolderState>>> {
+        ask!(self, ctx, account.partition(), None, status(account, mailboxes))
+    }
+
+    async fn metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailboxes: &[Option<MailboxId>],
+    ) -> Result<Vec<Metadata>> {
+        ask!(self, ctx, account.partition(), None, metadata(account, mailboxes))
+    }
+
+    async fn set_metadata(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+        changes: Vec<MetadataChange>,
+    ) -> Result<()> {
+        let changes = &changes;
+        ask!(self, ctx, account.partition(), Once, set_metadata(account, mailbox, changes.clone()))
+    }
+
+    async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
+        ask!(self, ctx, account.partition(), None, folder(account, mailbox))
+    }
+
+    async fn vanished(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<UidSet> {
+        ask!(self, ctx, account.partition(), None, vanished(account, mailbox, since))
+    }
+
+    async fn claim_recent(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid_next: u64,
+    ) -> Result<()> {
+        ask!(self, ctx, account.partition(), Idempotent, claim_recent(account, mailbox, uid_next))
+    }
+
+    async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
+        Ok(Staging::open(&self.shared, ctx, account, size).await?)
+    }
+
+    async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended> {
+        let request = &request;
+        ask!(self, ctx, account.partition(), Once, append(account, request.clone()))
+    }
+
+    async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended> {
+        let request = &request;
+        ask!(self, ctx, account.partition(), Once, replace(account, request.clone()))
+    }
+
+    async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome> {
+        let request = &request;
+        ask!(self, ctx, account.partition(), Once, store_flags(account, request.clone()))
+    }
+
+    async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome> {
+        let request = &request;
+        ask!(self, ctx, account.partition(), Once, copy(account, request.clone()))
+    }
+
+    async fn expunge(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        within: Option<UidSet>,
+    ) -> Result<ExpungeOutcome> {
+        let within = &within;
+        ask!(self, ctx, account.partition(), Once, expunge(account, mailbox, within.clone()))
+    }
+
+    async fn infos(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        bodies: &[BodyId],
+    ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
+        ask!(self, ctx, account.partition(), None, infos(account, bodies))
+    }
+
+    async fn body(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        body: BodyId,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        let start = range.as_ref().map_or(0, |range| range.start);
+        match read(&self.shared, ctx, account, body, range).await? {
+            BodyData::Pieces(total, pieces) => {
+                let reading = Reading {
+                    shared: self.shared.clone(),
+                    ctx: ctx.clone(),
+                    account,
+                    body,
+                    next: start,
+                    end: start + total,
+                    pieces,
+                    moves: 0,
+                };
+                Ok(BodyData::Pieces(total, Box::pin(futures::stream::unfold(reading, Reading::piece))))
+            }
+            whole @ BodyData::Whole(_) => Ok(whole),
+        }
+    }
+
+    async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
+        ask!(self, ctx, account.partition(), None, search(account, request))
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    ctx: &Ctx,
+    account: AccountId,
+    body: BodyId,
+    range: Option<Range<u64>>,
+) -> Result<BodyData> {
+    let range = &range;
+    let call = |node: Arc<Node>| async move { node.store.body(ctx, account, body, range.clone()).await };
+    shared.route(ctx, account.partition(), Effect::None, call).await
+}
+
+/// A body that is being read, and where to go on when its node goes away.
+struct Reading {
+    shared: Arc<Shared>,
+    ctx: Ctx,
+    account: AccountId,
+    body: BodyId,
+    /// The next octet, and the one after the last.
+    next: u64,
+    end: u64,
+    pieces: BodyPieces,
+    moves: u32,
+}
+
+impl Reading {
+    /// The next piece; after a failure that another node may not have, from that one.
+    async fn piece(mut self) -> Option<(Result<Bytes>, Self)> {
+        loop {
+            let error = match self.pieces.next().await {
+                Some(Ok(octets)) => {
+                    self.next += octets.len() as u64;
+                    return Some((Ok(octets), self));
+                }
+                None if self.next >= self.end => return None,
+                None => crate::nobody_answers(),
+                Some(Err(error)) => error,
+            };
+            if error.kind() != ErrorKind::Unavailable || self.moves >= BODY_MOVES_MAX {
+                self.next = self.end;
+                self.pieces = Box::pin(futures::stream::empty());
+                return Some((Err(error), self));
+            }
+            self.moves += 1;
+            let rest = Some(self.next..self.end);
+            self.pieces = match read(&self.shared, &self.ctx, self.account, self.body, rest).await {
+                Ok(BodyData::Pieces(_, pieces)) => pieces,
+                Ok(BodyData::Whole(octets)) => Box::pin(futures::stream::iter([Ok(octets)])),
+                Err(error) => Box::pin(futures::stream::iter([Err(error)])),
+            };
+        }
+    }
+}
