@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::process;
@@ -77,6 +77,18 @@ impl Readiness {
     /// Says yes or no from now on.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Release);
+    }
+
+    /// Says what `state` says, until the task is aborted.
+    pub fn follow(&self, mut state: watch::Receiver<bool>) -> tokio::task::AbortHandle {
+        self.set(*state.borrow_and_update());
+        let readiness = self.clone();
+        let follow = async move {
+            while state.changed().await.is_ok() {
+                readiness.set(*state.borrow_and_update());
+            }
+        };
+        tokio::spawn(follow).abort_handle()
     }
 
     fn is_ready(&self) -> bool {

@@ -2,4 +2,7 @@
 
 pub mod account;
 pub mod check;
+pub mod cluster;
+pub mod imap;
 pub mod serve;
+pub mod store;

@@ -5,10 +5,13 @@
 mod admin;
 mod commands;
 mod engine;
+mod front;
 mod logging;
 mod node;
 mod process;
+mod rpc;
 mod settings;
+mod storage;
 mod tier;
 mod tls;
 
@@ -39,6 +42,9 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(commands::serve::Arguments),
+    Store(commands::store::Arguments),
+    Imap(commands::imap::Arguments),
+    Cluster(commands::cluster::Arguments),
     Account(commands::account::Arguments),
     Check(commands::check::Arguments),
 }
@@ -50,6 +56,9 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Arguments::parse().command {
         Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Store(arguments) => commands::store::run(arguments),
+        Command::Imap(arguments) => commands::imap::run(arguments),
+        Command::Cluster(arguments) => commands::cluster::run(arguments),
         Command::Account(arguments) => commands::account::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
     };

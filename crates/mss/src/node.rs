@@ -105,6 +105,22 @@ pub fn claim(settings: &Settings) -> anyhow::Result<Option<std::fs::File>> {
     }
 }
 
+/// The key of answers about addresses without an account as an earlier release kept it, in a file beside the data; it
+/// stands in the database now.
+///
+/// # Errors
+/// When the file is there and cannot be used.
+pub fn earlier_decoy_key(settings: &Settings) -> anyhow::Result<Option<[u8; 32]>> {
+    let path = settings.data.dir.join("decoy.key");
+    match std::fs::read(&path) {
+        Ok(key) => key.try_into().map(Some).map_err(|_| {
+            anyhow::anyhow!("{} must have 32 octets; remove it to get a new one", path.display())
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    }
+}
+
 /// Where a server on `directory` listens for tools.
 pub fn socket(directory: &Path) -> PathBuf {
     directory.join(SOCKET)

@@ -11,6 +11,15 @@ use tokio_util::sync::CancellationToken;
 /// Files the process needs beside its connections: tables and journals of the engine, listeners, tools.
 const FILES_BESIDE_CONNECTIONS: u64 = 4_096;
 
+/// How a process was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// SIGTERM: by what runs it; load balancers may still send clients.
+    Terminate,
+    /// SIGINT: by a person at a terminal.
+    Interrupt,
+}
+
 /// SIGTERM and SIGINT, which both ask the process to stop.
 pub struct Signals {
     terminate: Signal,
@@ -24,10 +33,10 @@ impl Signals {
     }
 
     /// The next one of either.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => Asked::Interrupt,
         }
     }
 }

@@ -4,11 +4,13 @@
 //! `MSS_<SECTION>__<KEY>` (two underscores between section and key), flags. An unknown key or a value out of its
 //! bounds stops the start with one sentence that names the key.
 
+pub mod roles;
 mod strict;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
 
 /// Everything the operator may say.
@@ -27,6 +29,12 @@ pub struct Settings {
     pub admin: Admin,
     /// The storage tier's gRPC listener.
     pub store: StoreRpc,
+    /// A storage node among others.
+    pub cluster: Cluster,
+    /// A front end over storage nodes elsewhere.
+    pub front: Front,
+    /// What roles show each other.
+    pub rpc_tls: RpcTls,
     /// Bounds on what clients may use.
     pub limits: Limits,
     /// Bounds on memory for caches.
@@ -127,8 +135,7 @@ pub struct Admin {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreRpc {
-    /// gRPC listener for front ends and tools elsewhere; empty for none. It does not ask who calls: bind it to
-    /// loopback or a network of its own.
+    /// gRPC listener for front ends and tools elsewhere; empty for none. Beyond this machine it wants `[rpc_tls]`.
     pub rpc_listen: String,
 }
 
@@ -346,7 +353,15 @@ impl Settings {
                 kv_fdb::limits::PREFIX_BYTES_MAX
             );
         }
+        roles::check(&self.cluster, &self.front, &self.rpc_tls)?;
+        if self.front.grace_seconds >= self.limits.drain_seconds_max {
+            anyhow::bail!("front.grace_seconds must be less than limits.drain_seconds_max");
+        }
         for (key, value, low, high) in [
+            ("cluster.renew_ms", self.cluster.renew_ms, 100, 60_000),
+            ("cluster.lease_ms", self.cluster.lease_ms, 300, 600_000),
+            ("front.patience_seconds", self.front.patience_seconds, 1, 60),
+            ("front.grace_seconds", self.front.grace_seconds, 0, 600),
             // A negative one is far above the bound.
             (
                 "fdb.api_version",
@@ -462,6 +477,18 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn storage_nodes_are_a_list_or_a_text() -> anyhow::Result<()> {
+        let two = ["http://a:1", "http://b:2"];
+        let file = Some("[front]\nstore = ['http://a:1', 'http://b:2']\n");
+        assert_eq!(load(file, &[], Overrides::default())?.front.store, two);
+        let env = [("MSS_FRONT__STORE", "http://a:1, http://b:2")];
+        assert_eq!(load(None, &env, Overrides::default())?.front.store, two);
+        let flags = Overrides::default().set("front.store", Some("http://a:1,http://b:2"));
+        assert_eq!(load(None, &[], flags)?.front.store, two);
+        Ok(())
+    }
+
     /// The file that operators start from says what happens without it.
     #[test]
     fn the_shipped_file_has_the_defaults() -> anyhow::Result<()> {
@@ -500,6 +527,12 @@ mod tests {
             (Some("[fdb]\napi_version = 700\n"), None, "fdb.api_version"),
             (Some("[fdb]\nprefix = 'a name that is longer than 32 bytes'\n"), None, "fdb.prefix"),
             (Some("[fdb]\nconnect_seconds_max = 0\n"), None, "fdb.connect_seconds_max"),
+            (Some("[cluster]\nlease_ms = 4000\n"), None, "cluster.lease_ms"),
+            (Some("[cluster]\nadvertise = 'here:1'\n"), None, "cluster.advertise"),
+            (Some("[front]\nstore = ['http://a:1', 'b:2']\n"), None, "front.store"),
+            (Some("[front]\nstore = []\n"), None, "front.store"),
+            (Some("[front]\ngrace_seconds = 20\n"), None, "front.grace_seconds"),
+            (Some("[rpc_tls]\nkey = '/k.pem'\n"), None, "rpc_tls.certificate"),
         ] {
             let env: Vec<_> = env.into_iter().collect();
             let error = load(file, &env, Overrides::default()).expect_err(names).to_string();

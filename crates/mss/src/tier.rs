@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use kv_embedded::EmbeddedEngine;
 use model::ErrorKind;
 use store_api::{Ctx, MailStore, Maintenance, Requestor};
-use store_rpc::{ClientOptions, Endpoint, RemoteMaintenance, RemoteStore};
+use store_rpc::{ClientCaches, ClientOptions, Endpoint, RemoteMaintenance, RemoteStore};
 
 use crate::engine;
 use crate::node::{self, Node, Purpose};
+use crate::rpc;
 use crate::settings::{EngineName, Settings};
 
 /// The tier to ask: a node elsewhere, or the directory opened here.
@@ -28,10 +29,10 @@ impl Tier {
     /// One sentence that names the setting to look at.
     pub async fn open(settings: &Settings, store: Option<Endpoint>, may_begin: bool) -> anyhow::Result<Self> {
         let remote = |endpoint: &Endpoint| -> anyhow::Result<Self> {
-            let channels = store_rpc::connect(endpoint)?;
+            let channels = rpc::channels(endpoint, settings)?;
             let maintenance = channels.first().cloned().context("there is no channel")?;
             Ok(Self {
-                store: Arc::new(RemoteStore::new(channels, ClientOptions::default())),
+                store: Arc::new(RemoteStore::new(channels, ClientCaches::new(ClientOptions::default()))),
                 maintenance: Arc::new(RemoteMaintenance::new(maintenance)),
                 opened: None,
             })

@@ -30,6 +30,7 @@ pub use feed::{Asks, Heard, Pulses, listen};
 pub use gate::Gate;
 pub use maintenance::RemoteMaintenance;
 pub use server::{ClusterSide, Services, ServicesOptions};
+pub use tonic::transport::Channel;
 pub use transport::{Endpoint, EndpointError, Tls, connect};
 
 /// Generated code of `mss.store.v1`.

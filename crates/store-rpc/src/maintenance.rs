@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::convert::{self, MESSAGE_BYTES_MAX};
-use crate::error::{from_status, invalid, to_status};
+use crate::error::{Call, from_status, invalid, to_status};
 use crate::metadata::{self, request};
 use crate::pb;
 use crate::pb::maintenance_client::MaintenanceClient;
@@ -182,7 +182,7 @@ impl RemoteMaintenance {
 }
 
 fn answer<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
-    outcome.map(Response::into_inner).map_err(|status| from_status(&status))
+    outcome.map(Response::into_inner).map_err(|status| from_status(&status, Call::Read))
 }
 
 #[async_trait]
@@ -196,7 +196,7 @@ impl Maintenance for RemoteMaintenance {
             rate: wanted.rate,
         };
         let events = answer(self.client.clone().check(request(ctx, message)).await)?;
-        Ok(Box::pin(events.map(|told| event(told.map_err(|status| from_status(&status))?))))
+        Ok(Box::pin(events.map(|told| event(told.map_err(|status| from_status(&status, Call::Read))?))))
     }
 
     async fn restore_folder(
