@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::clients;
 use crate::server::{ServerError, io};
 
 /// A role of `mss` that runs until it is told to end, and says in one line where it listens.
@@ -88,6 +89,19 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Tells it to end (SIGTERM), and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run, or ends with another exit code than 0.
+    pub fn terminate(&mut self) -> Result<(), ServerError> {
+        let unexpected = |what: String| ServerError::Unexpected(format!("mss {}: {what}", self.role));
+        let mut child = self.child.take().ok_or_else(|| unexpected("it does not run".to_owned()))?;
+        let told = clients::run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+        let status = child.wait().map_err(|error| io("mss", error))?;
+        told.map_err(unexpected)?;
+        if status.success() { Ok(()) } else { Err(unexpected(format!("{status}\n{}", self.log()))) }
     }
 
     /// Starts it again where it was, killed first if it runs; whoever knew its addresses finds it there.

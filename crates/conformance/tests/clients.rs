@@ -39,6 +39,15 @@ fn mbsync() {
 
 /// All of them at a front end, each compared with what the other front end says.
 #[test]
+fn all_on_processes_apart() {
+    let server = Server::for_tests(Layout::Apart { fronts: 2 }, 4).expect("a server");
+    for work in [imaplib_works, imapflow_works, curl_works, mbsync_works] {
+        work(&server, &server.fresh_user());
+    }
+}
+
+/// The same with two storage nodes.
+#[test]
 #[ignore = "wants a FoundationDB; `cargo xtask foundationdb` runs it"]
 fn all_on_foundationdb() {
     let cluster_file = foundationdb::cluster_file().unwrap_or_else(|why| panic!("{why}"));

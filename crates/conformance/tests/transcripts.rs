@@ -20,7 +20,15 @@ fn every_transcript_holds() {
     hold(&transcripts, &server);
 }
 
-/// Connections of one transcript go to two front ends in turn, which have nothing in common but their storage nodes.
+/// Connections of one transcript go to two front ends in turn, which have nothing in common but their storage node.
+#[test]
+fn every_transcript_holds_on_processes_apart() {
+    let transcripts = chosen();
+    let server = Server::for_tests(Layout::Apart { fronts: 2 }, accounts(&transcripts));
+    hold(&transcripts, &server.expect("a server under test"));
+}
+
+/// The same with two storage nodes.
 #[test]
 #[ignore = "wants a FoundationDB; `cargo xtask foundationdb` runs it"]
 fn every_transcript_holds_on_foundationdb() {

@@ -33,6 +33,11 @@ enum Fault {
 }
 
 #[test]
+fn any_process_dies() {
+    survive(Layout::Apart { fronts: 2 }, &[Fault::Front, Fault::Store, Fault::Everything]);
+}
+
+#[test]
 #[ignore = "wants a FoundationDB; `cargo xtask foundationdb` runs it"]
 fn any_process_dies_on_foundationdb() {
     let cluster_file = foundationdb::cluster_file().unwrap_or_else(|why| panic!("{why}"));
