@@ -27,7 +27,7 @@ fn a_signal_drains() {
 
 #[test]
 fn a_drain_is_bounded_by_its_setting() {
-    let mut node = Node::start(&[("MSS_LIMITS__DRAIN_SECONDS_MAX", "1")]);
+    let mut node = Node::start(&[("MSS_LIMITS__DRAIN_SECONDS_MAX", "1"), ("MSS_FRONT__GRACE_SECONDS", "0")]);
     let _client = hold_up(&node);
     let began = Instant::now();
     node.signal("TERM");
