@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line was wrong.
 
 mod admin;
+mod archive;
 mod commands;
 mod engine;
 mod front;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,6 +16,7 @@ use store_rpc::Endpoint;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use crate::archive;
 use crate::engine::EngineFlags;
 use crate::settings::{Overrides, Settings};
 use crate::tier::{Tier, ctx, told};
@@ -94,16 +95,44 @@ enum Action {
         #[arg(value_parser = CpmAddress::parse)]
         address: CpmAddress,
     },
-    /// Create accounts from a CSV file of address,password lines; - is standard input.
+    /// Write an account to a directory or a tar, while the server goes on.
     ///
-    /// A first line "address,password" is skipped. Lines that fail are reported with their number, the others are
+    /// Messages are written octet for octet as UID.eml, with what belongs to them (UID, MODSEQ, dates, flags, size,
+    /// SHA-256) in a messages.jsonl for each folder, and folders, subscriptions, metadata and quota in account.json,
+    /// which comes last: an export without it was interrupted. Each folder is as it stood at the HIGHESTMODSEQ that
+    /// account.json names; what changes while the export runs is taken in until all folders are of one moment.
+    Export {
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
+        /// An empty or new directory, or a new file whose name ends in .tar
+        #[arg(long, value_name = "DIR|FILE.tar")]
+        to: PathBuf,
+        /// Also what is kept of the password, so that it works after an import; treat the export as a secret
+        #[arg(long)]
+        with_credentials: bool,
+    },
+    /// Create accounts from a CSV file of address,password lines; or put back an account that was exported.
+    ///
+    /// What SOURCE is decides: a directory, or a file that begins as a tar does, is an export; everything else, and -
+    /// for standard input, is CSV.
+    ///
+    /// CSV: a first line "address,password" is skipped. Lines that fail are reported with their number, the others are
     /// done; an account that exists is reported and left as it is. Exits with 1 if any line failed. Each account is
     /// made whole or not at all, so a run that was cut short is simply run again.
+    ///
+    /// Export: the account is made if it is not there, with the quota and, if the export has it, the password it had.
+    /// Folders keep UIDs, UIDVALIDITY and MODSEQ, so that clients go on where they were. A folder appears when all of
+    /// it is there; one that has other messages is refused. An import that was interrupted goes on when it is run again,
+    /// and doubles nothing.
     Import {
-        /// The file.
-        file: PathBuf,
+        /// A CSV file, -, a directory, or a tar
+        source: PathBuf,
         #[command(flatten)]
         quota: Quota,
+        /// Import an export under this address instead of its own
+        #[arg(long = "as", value_name = "ADDRESS", value_parser = CpmAddress::parse)]
+        address: Option<CpmAddress>,
     },
 }
 
@@ -149,13 +178,14 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let tier = Tier::open(&settings, arguments.store, arguments.action.may_begin()).await?;
-        let outcome = act(&tier.store, &settings, arguments.action).await;
+        let outcome = act(&tier, &settings, arguments.action).await;
         tier.close().await?;
         outcome
     })
 }
 
-async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) -> anyhow::Result<()> {
+async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result<()> {
+    let store = &tier.store;
     let unset = |n: u64| (n > 0).then_some(n);
     let quota_default =
         QuotaLimits { bytes: unset(settings.quota.bytes), messages: unset(settings.quota.messages) };
@@ -201,7 +231,16 @@ async fn act(store: &Arc<dyn MailStore>, settings: &Settings, action: Action) ->
         Action::Remove { address } => {
             store.remove_account(&ctx(), &address).await.map_err(told)?;
         }
-        Action::Import { file, quota } => import(store, &file, quota.over(quota_default)).await?,
+        Action::Export { address, to, with_credentials } => {
+            export(tier, &address, &to, archive::Options { credentials: with_credentials }).await?;
+        }
+        Action::Import { source, address, .. } if archive::is_export(&source)? => {
+            import_export(tier, &source, address).await?;
+        }
+        Action::Import { source, quota, address } => {
+            anyhow::ensure!(address.is_none(), "--as is for an export, and {} is none", source.display());
+            import(store, &source, quota.over(quota_default)).await?;
+        }
     }
     Ok(())
 }
@@ -230,6 +269,35 @@ async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<(
     println!("folders    {}", tree.folders().len());
     println!("messages   {} of {}", quota.usage.messages, limit(quota.limits.messages));
     println!("octets     {} of {}", quota.usage.bytes, limit(quota.limits.bytes));
+    Ok(())
+}
+
+async fn export(
+    tier: &Tier,
+    address: &CpmAddress,
+    to: &Path,
+    options: archive::Options,
+) -> anyhow::Result<()> {
+    let account = find(&tier.store, address).await?;
+    let mut sink = archive::Sink::create(to)?;
+    let head = archive::export(&tier.store, &account, &mut sink, options).await?;
+    let messages: u64 = head.folders.iter().map(|folder| folder.messages).sum();
+    println!("{} folders, {messages} messages written to {}", head.folders.len(), to.display());
+    if !head.of_one_moment {
+        eprintln!("mss: the account kept changing: each folder is of one moment, but not all of the same");
+    }
+    Ok(())
+}
+
+async fn import_export(tier: &Tier, source: &Path, address: Option<CpmAddress>) -> anyhow::Result<()> {
+    let imported = archive::import(tier, &archive::Source::open(source)?, address).await?;
+    println!(
+        "account {}, {} folders and {} messages imported, {} folders were there",
+        if imported.created { "created" } else { "was there" },
+        imported.folders,
+        imported.messages,
+        imported.folders_before
+    );
     Ok(())
 }
 

@@ -1,0 +1,237 @@
+//! The files of an export that describe it.
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use model::{EntryName, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid};
+use serde::{Deserialize, Serialize};
+use store_api::{Credentials, Metadata, MetadataChange, ScramVerifier};
+
+/// `account.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Head {
+    /// [`super::FORMAT`].
+    pub format: String,
+    /// [`super::VERSION`].
+    pub version: u32,
+    /// The account's address.
+    pub address: String,
+    /// Whether logins were refused.
+    pub disabled: bool,
+    /// Octets of all messages that it may have.
+    pub quota_bytes: Option<u64>,
+    /// Messages that it may have.
+    pub quota_messages: Option<u64>,
+    /// When it was created, seconds since 1970-01-01 UTC.
+    pub created_at: i64,
+    /// When the export ended, seconds since 1970-01-01 UTC.
+    pub exported_at: i64,
+    /// Whether all folders are as of one moment.
+    pub of_one_moment: bool,
+    /// How its owner proves who they are; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credential>,
+    /// Folders, by name: levels come before what is below them.
+    pub folders: Vec<FolderLine>,
+    /// Names subscribed to.
+    pub subscriptions: Vec<String>,
+    /// Metadata of the account itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<MetadataLine>,
+}
+
+/// A folder in `account.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FolderLine {
+    /// Its number below `folders/`.
+    pub number: u32,
+    /// Its name, levels separated by `/`.
+    pub name: String,
+    /// RFC 6154 attribute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special_use: Option<String>,
+    /// Only a name; all further fields are 0 then.
+    pub noselect: bool,
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// UIDNEXT.
+    pub uid_next: u64,
+    /// HIGHESTMODSEQ: the folder is as it stood then.
+    pub highest_modseq: u64,
+    /// Messages from this UID on had been shown to no session as \Recent.
+    pub recent_uid: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of all messages.
+    pub bytes: u64,
+    /// Its metadata.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<MetadataLine>,
+}
+
+/// A line of `messages.jsonl`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MessageLine {
+    /// UID.
+    pub uid: u32,
+    /// MODSEQ.
+    pub modseq: u64,
+    /// INTERNALDATE, seconds since 1970-01-01 UTC.
+    pub internal_date: i64,
+    /// Its zone, minutes east of UTC.
+    pub zone_minutes: i16,
+    /// SAVEDATE, seconds since 1970-01-01 UTC.
+    pub saved_at: i64,
+    /// System flags and keywords.
+    pub flags: Vec<String>,
+    /// The body's number, from which EMAILID is made. Not kept by an import.
+    pub body: String,
+    /// Octets.
+    pub size: u64,
+    /// SHA-256 of the octets, hexadecimal.
+    pub sha256: String,
+}
+
+/// A metadata entry (RFC 5464).
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MetadataLine {
+    /// Its name.
+    pub entry: String,
+    /// Its value, base64.
+    pub value: String,
+}
+
+/// What is kept of a password; octets in base64.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Credential {
+    /// SCRAM-SHA-256.
+    ScramSha256 {
+        /// Rounds of PBKDF2.
+        iterations: u32,
+        /// The salt.
+        salt: String,
+        /// `StoredKey`.
+        stored_key: String,
+        /// `ServerKey`.
+        server_key: String,
+    },
+    /// PHC string form.
+    Argon2(String),
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+impl Credential {
+    /// What is kept of `credentials`; none where there is no password.
+    pub fn of(credentials: &Credentials) -> Option<Self> {
+        match credentials {
+            Credentials::None => None,
+            Credentials::Argon2(hash) => Some(Self::Argon2(hash.clone())),
+            Credentials::Scram(keys) => Some(Self::ScramSha256 {
+                iterations: keys.iterations,
+                salt: BASE64_STANDARD.encode(&keys.salt),
+                stored_key: BASE64_STANDARD.encode(keys.stored_key),
+                server_key: BASE64_STANDARD.encode(keys.server_key),
+            }),
+        }
+    }
+
+    /// The credentials of an account.
+    ///
+    /// # Errors
+    /// When a key is not base64 of 32 octets.
+    pub fn read(&self) -> anyhow::Result<Credentials> {
+        let key = |text: &str| -> anyhow::Result<[u8; 32]> {
+            let octets = BASE64_STANDARD.decode(text).context("a key is not base64")?;
+            octets.try_into().map_err(|_| anyhow::anyhow!("a key has not 32 octets"))
+        };
+        Ok(match self {
+            Self::Argon2(hash) => Credentials::Argon2(hash.clone()),
+            Self::ScramSha256 { iterations, salt, stored_key, server_key } => {
+                Credentials::Scram(ScramVerifier {
+                    iterations: *iterations,
+                    salt: BASE64_STANDARD.decode(salt).context("the salt is not base64")?,
+                    stored_key: key(stored_key)?,
+                    server_key: key(server_key)?,
+                })
+            }
+        })
+    }
+}
+
+impl MetadataLine {
+    /// All entries of a folder.
+    pub fn all(metadata: &Metadata) -> Vec<Self> {
+        let line = |(name, value): (&EntryName, &Bytes)| Self {
+            entry: name.as_str().to_owned(),
+            value: BASE64_STANDARD.encode(value),
+        };
+        metadata.iter().map(line).collect()
+    }
+
+    /// What sets the entry.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn change(&self) -> anyhow::Result<MetadataChange> {
+        let name = EntryName::parse(self.entry.as_bytes())?;
+        Ok((name, Some(BASE64_STANDARD.decode(&self.value).context("a value is not base64")?.into())))
+    }
+}
+
+impl MessageLine {
+    /// The line of a row.
+    pub fn of(row: &MessageRow, keywords: &KeywordTable, sha256: &[u8]) -> Self {
+        let system = Flags::SYSTEM.iter().filter(|(flag, _)| row.flags.contains(*flag));
+        let named = row.flags.keyword_indexes().filter_map(|index| keywords.get(index));
+        Self {
+            uid: row.uid.get(),
+            modseq: row.modseq.0,
+            internal_date: row.internal_date,
+            zone_minutes: row.zone_minutes,
+            saved_at: row.saved_at,
+            flags: system.map(|(_, name)| (*name).to_owned()).chain(named.map(ToString::to_string)).collect(),
+            body: row.body.to_string(),
+            size: u64::from(row.size),
+            sha256: hexadecimal(sha256),
+        }
+    }
+
+    /// UID and MODSEQ.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn numbers(&self) -> anyhow::Result<(Uid, ModSeq)> {
+        Ok((Uid::new(self.uid).context("a UID is 0")?, ModSeq(self.modseq)))
+    }
+
+    /// System flags and keywords.
+    ///
+    /// # Errors
+    /// When one is neither.
+    pub fn flags(&self) -> anyhow::Result<(Flags, Vec<Keyword>)> {
+        let (mut flags, mut keywords) = (Flags::default(), Vec::new());
+        for name in &self.flags {
+            match Flags::system(name) {
+                Some(flag) => flags = flags.union(flag),
+                None => keywords.push(Keyword::parse(name)?),
+            }
+        }
+        Ok((flags, keywords))
+    }
+}
+
+/// Octets as hexadecimal digits.
+pub(super) fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        text.push(char::from_digit(u32::from(octet >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(octet & 15), 16).unwrap_or('0'));
+        text
+    })
+}
