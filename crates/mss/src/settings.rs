@@ -530,7 +530,7 @@ mod tests {
             (Some("[cluster]\nlease_ms = 4000\n"), None, "cluster.lease_ms"),
             (Some("[cluster]\nadvertise = 'here:1'\n"), None, "cluster.advertise"),
             (Some("[front]\nstore = ['http://a:1', 'b:2']\n"), None, "front.store"),
-            (Some("[front]\nstore = []\n"), None, "front.store"),
+            (Some("[front]\nstore = ','\n"), None, "front.store"),
             (Some("[front]\ngrace_seconds = 20\n"), None, "front.grace_seconds"),
             (Some("[rpc_tls]\nkey = '/k.pem'\n"), None, "rpc_tls.certificate"),
         ] {
