@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use conformance::client::Client;
+use conformance::client::{Client, Response};
 use conformance::server::{Options, Server, binary};
 
 const PASSWORD: &str = "correct horse";
@@ -37,10 +37,8 @@ fn append(client: &mut Client, folder: &str, flags: &str, octets: &[u8]) {
 fn everything(client: &mut Client, folder: &str) -> Vec<String> {
     let (selected, _) = client.expect_ok(&format!("SELECT {folder}")).expect("select");
     let marks = ["UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ"];
-    let marks = selected
-        .iter()
-        .map(|response| response.text())
-        .filter(|text| marks.iter().any(|mark| text.contains(mark)));
+    let marks =
+        selected.iter().map(Response::text).filter(|text| marks.iter().any(|mark| text.contains(mark)));
     let mut all: Vec<String> = marks.collect();
     let command = "UID FETCH 1:* (FLAGS MODSEQ INTERNALDATE SAVEDATE RFC822.SIZE BODY.PEEK[])";
     let (rows, _) = client.expect_ok(command).expect("fetch");
@@ -52,7 +50,7 @@ fn everything(client: &mut Client, folder: &str) -> Vec<String> {
 
 fn texts(client: &mut Client, command: &str) -> Vec<String> {
     let (responses, _) = client.expect_ok(command).expect(command);
-    responses.iter().map(|response| response.text()).collect()
+    responses.iter().map(Response::text).collect()
 }
 
 fn files_of(root: &Path) -> Vec<String> {
@@ -88,7 +86,7 @@ fn an_account_moves_to_another_installation() {
     // A phone synchronises, and then some things happen.
     let (selected, _) = client.expect_ok("SELECT INBOX").expect("select");
     let mark = |name: &str| -> u64 {
-        let text = selected.iter().map(|it| it.text()).find(|text| text.contains(name)).expect(name);
+        let text = selected.iter().map(Response::text).find(|text| text.contains(name)).expect(name);
         let digits = text.split(name).nth(1).expect("a value").trim_start();
         digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
     };
@@ -109,7 +107,8 @@ fn an_account_moves_to_another_installation() {
         refused(&["account", "export", ALICE, "--to", &directory, "--data", &data]).contains("is not empty")
     );
     let names = files_of(Path::new(&directory));
-    assert_eq!(names.iter().filter(|name| name.ends_with(".eml")).count(), 40, "{names:?}");
+    let is_message = |name: &&String| Path::new(name).extension().is_some_and(|extension| extension == "eml");
+    assert_eq!(names.iter().filter(is_message).count(), 40, "{names:?}");
     let secret = std::fs::read_to_string(format!("{directory}/account.json")).expect("account.json");
     assert!(secret.contains("stored_key"), "{secret}");
     drop((client, here));

@@ -281,7 +281,7 @@ async fn folder(
     let snapshot = written.snapshot.take();
     let snapshot =
         snapshot.with_context(|| format!("{} lost messages faster than they were read", entry.name))?;
-    let mut hashes = written.hashes.into_inner().map_err(|error| error.into_error())?;
+    let mut hashes = written.hashes.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     hashes.rewind()?;
     let mut hashes = BufReader::new(hashes);
     // Of what length the lines are is known only once they are written.
@@ -298,7 +298,7 @@ async fn folder(
         serde_json::to_writer(&mut spool, &line)?;
         spool.write_all(b"\n")?;
     }
-    let mut spool = spool.into_inner().map_err(|error| error.into_error())?;
+    let mut spool = spool.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     let size = spool.stream_position()?;
     spool.rewind()?;
     let name = format!("folders/{}/messages.jsonl", written.number);
