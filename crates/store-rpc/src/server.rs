@@ -184,12 +184,13 @@ impl StoreCalls {
             Ok(ctx) => {
                 named = Some(ctx.request());
                 let deadline = ctx.deadline.unwrap_or(began + Duration::from_secs(300));
-                let work = work(self.store.clone(), ctx, request.into_inner());
-                match tokio::time::timeout_at(deadline.into(), work).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        Err(Error::new(ErrorKind::Deadline, "the request took too long; try again later"))
-                    }
+                let late = || Error::new(ErrorKind::Deadline, "the request took too long; try again later");
+                // A call that came too late is not begun, even if it could be answered at once.
+                if deadline <= Instant::now() {
+                    Err(late())
+                } else {
+                    let work = work(self.store.clone(), ctx, request.into_inner());
+                    tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
                 }
             }
             Err(error) => Err(error),
