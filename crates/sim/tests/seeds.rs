@@ -51,11 +51,12 @@ fn defects_are_found() {
     ] {
         let found = (1..=SEEDS_TO_FIND).find_map(|seed| {
             let output = sim(&["one", "--seed", &seed.to_string(), "--sabotage", sabotage]);
-            (!output.status.success()).then(|| (seed, text(&output)))
+            // A defect may show in another way first; it must show in the one that it is there for.
+            let (failed, output) = (!output.status.success(), text(&output));
+            (failed && output.contains(broken)).then_some((seed, output))
         });
         let (seed, output) =
             found.unwrap_or_else(|| panic!("{sabotage} was not found in {SEEDS_TO_FIND} seeds"));
-        assert!(output.contains(broken), "{sabotage}: {output}");
         let line = output.lines().find(|line| line.contains("BROKEN")).unwrap_or_default();
         println!("{sabotage}: seed {seed}: {line:.160}");
     }
