@@ -234,6 +234,8 @@ finding_kinds! {
     Unheld = "unheld-body",
     /// The index of headers lacks an entry or has one too many.
     Headers = "header-index",
+    /// Metadata entries that cannot be read, or of a folder that is not there.
+    Metadata = "metadata",
     /// A note for the sweeper that cannot be read, or of nothing.
     Work = "work",
     /// Data of an account that the directory does not have.

@@ -11,7 +11,7 @@ use kv_embedded::{EmbeddedEngine, Sync};
 use model::{AccountId, Block, BlockNo, BodyId, Flags, MailboxId, MessageRow, ModSeq, Partition, Uid};
 use store::Options;
 use store::keyspace::{IndexedHeader, Keyspace, PendingKind, Subspace};
-use store::records::{FolderRecord, Ledger, LogBatch, Pending, StateRecord};
+use store::records::{FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, StateRecord};
 use store_api::{
     CheckEvent, CheckProgress, CheckRequest, CopyMode, Finding, FindingKind, MailStore, Maintenance, Remedy,
 };
@@ -378,6 +378,24 @@ async fn works_orphans_and_feeds() {
     })
     .await;
     assert!(Partition(0).0 < model::PARTITIONS);
+}
+
+#[tokio::test]
+async fn metadata() {
+    let comment = model::EntryName::parse(b"/private/comment").unwrap();
+    let record = MetadataRecord { entries: [(comment, Bytes::from_static(b"x"))].into() };
+    check(&[FindingKind::Metadata], Remedy::Repaired, async |trx, keys, account, _| {
+        let key = keys.metadata(account, Some(MailboxId(u64::MAX - 1)), model::EntryScope::Private);
+        trx.set(&key, &record.encode());
+        // That of the account itself is no stray.
+        trx.set(&keys.metadata(account, None, model::EntryScope::Private), &record.encode());
+    })
+    .await;
+    check(&[FindingKind::Metadata], Remedy::None, async |trx, keys, account, places| {
+        let key = keys.metadata(account, Some(places.deep), model::EntryScope::Shared);
+        trx.set(&key, b"nonsense");
+    })
+    .await;
 }
 
 /// A repaired folder is learned anew by whoever knew it.

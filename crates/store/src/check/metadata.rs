@@ -1,0 +1,71 @@
+//! The metadata entries of an account's folders.
+
+use kv::{RangeRequest, ReadMode, Transaction};
+use model::{AccountId, MailboxId};
+use store_api::{Finding, FindingKind};
+
+use super::{Check, remedied, transaction};
+use crate::failure::Failure;
+use crate::keyspace::{PendingKind, Subspace};
+use crate::records::MetadataRecord;
+use crate::snapshot::after;
+
+/// Records looked at in one transaction; each may have 66 kB.
+const RECORDS_PER_PAGE: usize = 32;
+
+/// Records that cannot be read, and those of folders that are not there.
+pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), Failure> {
+    let range = check.shared.keys.subspace(account, Subspace::Metadata);
+    let mut begin = range.begin;
+    loop {
+        let request = RangeRequest::new(begin, range.end.clone()).limit(RECORDS_PER_PAGE);
+        let (findings, page) = transaction!(check, trx, {
+            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+            let (findings, wrote) = records(check, account, &page.pairs, trx.as_mut()).await?;
+            Ok(((findings, page), wrote))
+        });
+        check.tell(findings).await?;
+        check.read(page.pairs.len()).await?;
+        match page.pairs.last() {
+            Some(last) if page.more => begin = after(&last.key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+async fn records(
+    check: &Check,
+    account: AccountId,
+    pairs: &[kv::KeyValue],
+    trx: &mut dyn Transaction,
+) -> Result<(Vec<Finding>, bool), Failure> {
+    let keys = &check.shared.keys;
+    let named: Vec<MailboxId> =
+        pairs.iter().filter_map(|pair| keys.id_of(&pair.key)).map(MailboxId).collect();
+    let mut wanted = vec![keys.ledger(account)];
+    for mailbox in &named {
+        wanted.push(keys.folder(account, *mailbox));
+        wanted.push(keys.pending(account, PendingKind::Restore, mailbox.0));
+    }
+    let values = trx.get_many(&wanted, check.mode()).await?;
+    let (mut findings, mut wrote) = (Vec::new(), false);
+    if values.first().is_none_or(Option::is_none) {
+        return Ok((findings, wrote));
+    }
+    for ((pair, mailbox), holders) in pairs.iter().zip(named).zip(values[1..].chunks(2)) {
+        // Number 0 is the account itself.
+        if mailbox.0 != 0 && holders.iter().all(Option::is_none) {
+            if check.repair() {
+                trx.clear(&pair.key);
+                wrote = true;
+            }
+            let text = "its metadata is there, but not the mailbox";
+            let finding = check.subject.of_mailbox(FindingKind::Metadata, mailbox, text);
+            findings.push(remedied(finding, check.repair()));
+        } else if MetadataRecord::decode(&pair.value).is_none() {
+            let text = "its metadata cannot be read";
+            findings.push(check.subject.of_mailbox(FindingKind::Metadata, mailbox, text));
+        }
+    }
+    Ok((findings, wrote))
+}
