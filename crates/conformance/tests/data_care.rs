@@ -129,8 +129,8 @@ fn an_account_moves_to_another_installation() {
             let number = before.rsplit([' ', ',']).find(|part| !part.is_empty()).unwrap_or_default();
             number.parse().unwrap_or(0)
         };
-        let (imported, there) = (folders(" folders and"), folders(" folders were there"));
-        assert!(imported >= 3 && imported + there == 5, "{told}");
+        let (imported, kept) = (folders(" folders and"), folders(" folders were there"));
+        assert!(imported >= 3 && imported + kept == 5, "{told}");
         // Again: nothing is doubled.
         let told = done(&["account", "import", source, "--data", &data]);
         assert!(
