@@ -65,6 +65,7 @@ pub fn foundationdb() -> anyhow::Result<()> {
         foundationdb_is_named(),
         "MSS_FDB_CLUSTER_FILE is not set: it names the cluster file of a FoundationDB that tests may write to and kill"
     );
+    step("deps", deps)?;
     let tests = ["test", "--package", "kv-fdb", "--package", "conformance", "--locked", "--no-fail-fast"];
     let chosen = ["--", "--include-ignored", "foundationdb", "--nocapture"];
     run(&cargo(), &[&tests[..], &chosen[..]].concat(), &[])
