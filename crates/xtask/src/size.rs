@@ -142,7 +142,9 @@ fn size(
         + flags * input("flag_us")?
         + removals * input("removal_us")?
         + logins * (input("login_us")? + input("sync_us")?);
-    let cores = micros / 1e6 * input("apart_factor")?;
+    // Each asks the storage tier at least once; a login asks for the account, then for the folder.
+    let calls = deposits + fetches + flags + removals + 2.0 * logins;
+    let cores = (micros + calls * input("hop_us")?) / 1e6;
     let (busy, spare) = (input("busy_share")?, 1.0 - input("nodes_lost")?);
     let nodes = |cores: f64| Ok::<_, anyhow::Error>(cores / busy / input("cores_a_node")?);
     let front_cores = cores * input("front_end_share")?;
