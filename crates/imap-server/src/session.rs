@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, FolderSnapshot, MailboxId, MailboxName, Uid};
-use store_api::{Ctx, FolderTree, MailStore, Requestor};
+use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid};
+use store_api::{Ctx, FolderTree, MailStore, Requestor, User};
 
 use crate::commands::fetch::ahead::Batch;
 use crate::config::CleartextLogin;
@@ -32,7 +32,10 @@ pub(crate) struct Enabled {
 /// Who is logged in.
 #[derive(Debug)]
 pub(crate) struct Login {
+    /// The active account: folders are found in it, and its rights count.
     pub account: AccountId,
+    /// What the store is told of who asks.
+    pub user: Arc<User>,
     /// Counts this session against the account's limit.
     _slot: Slot<AccountId>,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Session {
     pub peer: SocketAddr,
     pub enabled: Enabled,
     pub login: Option<Login>,
+    /// The device that the client said it is, before login or after.
+    pub device: Option<DeviceId>,
     /// The selected folder.
     pub view: Option<Box<View>>,
     /// The folder as the running command read it; see [`Session::snapshot`].
@@ -74,6 +79,7 @@ impl Session {
             peer,
             enabled: Enabled::default(),
             login: None,
+            device: None,
             view: None,
             fresh: None,
             batch: None,
@@ -113,6 +119,14 @@ impl Session {
         self.login.as_ref().map(|l| l.account).ok_or_else(|| Reply::bad("log in first"))
     }
 
+    /// Notes at which device the session is; changes from now on are that device's.
+    pub fn set_device(&mut self, device: DeviceId) {
+        self.device = Some(device.clone());
+        if let Some(login) = &mut self.login {
+            login.user = Arc::new(User { device: Some(device), ..(*login.user).clone() });
+        }
+    }
+
     /// The selected folder.
     ///
     /// # Errors
@@ -150,7 +164,7 @@ impl Session {
             request_id: self.request_id,
             deadline: Some(Instant::now() + self.server.options.limits.call_time_max),
             requestor: match &self.login {
-                Some(login) => Requestor::Owner(login.account),
+                Some(login) => Requestor::User(login.user.clone()),
                 None => Requestor::Operator,
             },
         }
@@ -253,7 +267,8 @@ impl Session {
             Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
         })?;
         tracing::debug!(connection = self.id, %account, "logged in");
-        self.login = Some(Login { account, _slot: slot });
+        let user = User { device: self.device.clone(), ..User::owner(account) };
+        self.login = Some(Login { account, user: Arc::new(user), _slot: slot });
         Ok(())
     }
 

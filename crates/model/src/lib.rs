@@ -5,6 +5,7 @@
 //! that knows a wire format other than the text forms written here.
 
 mod address;
+mod device_id;
 mod entry_name;
 pub mod error;
 mod flags;
@@ -12,14 +13,17 @@ mod folder;
 mod ids;
 pub mod limits;
 mod mailbox_name;
+mod rights;
 mod uid_set;
 pub mod varint;
 
 pub use address::{AddressError, CpmAddress, PARTITIONS, Partition};
+pub use device_id::{DeviceId, DeviceIdError};
 pub use entry_name::{EntryName, EntryNameError, EntryScope};
 pub use error::{Error, ErrorKind, Result};
 pub use flags::{Flags, Keyword, KeywordError, KeywordTable, SpecialUse};
 pub use folder::{Block, BlockNo, FolderSnapshot, FolderState, MessageRow};
 pub use ids::{AccountId, BodyId, MailboxId, ModSeq, Uid, UidValidity};
 pub use mailbox_name::{HIERARCHY_SEPARATOR, MailboxName, MailboxNameError};
+pub use rights::{Rights, RightsError};
 pub use uid_set::{UidRanges, UidSet};

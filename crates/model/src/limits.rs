@@ -9,6 +9,10 @@ const MIB: u64 = 1024 * KIB;
 
 /// Longest CPM address, bytes of its text. Seen by who creates an account or logs in.
 pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Longest identity of a device, bytes of its text. Seen by the device that names itself.
+pub const DEVICE_ID_BYTES_MAX: usize = 255;
+/// Most accounts of one subscriber, so that what accompanies every call stays small. Seen by who links them.
+pub const ACCOUNTS_PER_SUBSCRIBER_MAX: usize = 16;
 /// Longest folder name, bytes of UTF-8 over all levels; keeps keys far below the engine's limit.
 pub const FOLDER_NAME_BYTES_MAX: usize = 1_000;
 /// Most levels of a folder name.

@@ -131,7 +131,7 @@ fn ctx(requestor: Requestor) -> Ctx {
 }
 
 fn owner(account: AccountId) -> Ctx {
-    ctx(Requestor::Owner(account))
+    ctx(Requestor::owner(account))
 }
 
 async fn account(router: &Router, number: usize) -> AccountId {

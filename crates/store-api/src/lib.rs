@@ -22,6 +22,7 @@ mod maintenance;
 mod members;
 mod messages;
 mod metadata;
+mod requestor;
 mod search;
 
 use std::ops::Range;
@@ -52,6 +53,7 @@ pub use messages::{
     StoreOutcome,
 };
 pub use metadata::{Metadata, MetadataChange};
+pub use requestor::{Requestor, User};
 pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
 
 /// What accompanies every call: who asks, for which request, and how long it may take.
@@ -80,15 +82,6 @@ impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
     }
-}
-
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Requestor {
-    /// The owner of the account, logged in through a front end.
-    Owner(AccountId),
-    /// The operator: provisioning and maintenance.
-    Operator,
 }
 
 /// The storage tier, as front ends see it.

@@ -46,7 +46,7 @@ async fn maintenance() {
         limits: QuotaLimits::default(),
     };
     let id = local.create_account(&operator, new).await.expect("an account");
-    let owner = Ctx { requestor: Requestor::Owner(id), ..operator.clone() };
+    let owner = Ctx { requestor: Requestor::owner(id), ..operator.clone() };
 
     let folder = RestoreFolder {
         name: name("old"),

@@ -66,7 +66,7 @@ fn operator() -> Ctx {
 }
 
 fn owner(account: AccountId) -> Ctx {
-    Ctx { requestor: Requestor::Owner(account), ..operator() }
+    Ctx { requestor: Requestor::owner(account), ..operator() }
 }
 
 fn address(text: &str) -> CpmAddress {

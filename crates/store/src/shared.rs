@@ -63,9 +63,9 @@ impl Shared {
 
 /// Whether `ctx` may touch `account`. The answer for what is another's is that for what is not there.
 pub(crate) fn authorize(ctx: &Ctx, account: AccountId) -> Result<(), Failure> {
-    match ctx.requestor {
+    match &ctx.requestor {
         Requestor::Operator => Ok(()),
-        Requestor::Owner(owner) if owner == account => Ok(()),
-        Requestor::Owner(_) => Err(no_such_mailbox().into()),
+        Requestor::User(user) if user.account == account => Ok(()),
+        Requestor::User(_) => Err(no_such_mailbox().into()),
     }
 }

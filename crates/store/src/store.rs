@@ -325,7 +325,7 @@ async fn read_metadata(
 fn operator(ctx: &Ctx) -> Result<()> {
     match ctx.requestor {
         Requestor::Operator => Ok(()),
-        Requestor::Owner(_) => Err(Error::new(ErrorKind::NoPermission, "only the operator may do this")),
+        Requestor::User(_) => Err(Error::new(ErrorKind::NoPermission, "only the operator may do this")),
     }
 }
 

@@ -1,8 +1,11 @@
 //! `ID`: who the two programs are.
 //!
-//! Source: RFC 2971 §3. Answers OK. What the client says of itself goes to the log, cut and made printable.
+//! Source: RFC 2971 §3. Answers OK, and BAD when `device-id` is not the identity of a device. What the client says of
+//! itself goes to the log, cut and made printable; the field `device-id`, before login or after, names the device whose
+//! changes are made here (OMA CPM Message Storage, Message-seen-identity).
 
 use imap_wire::IString;
+use model::DeviceId;
 
 use crate::connection::Output;
 use crate::reply::Reply;
@@ -21,6 +24,14 @@ pub(crate) async fn run(
         field.and_then(|(_, value)| value.as_ref()).map(printable).unwrap_or_default()
     };
     tracing::debug!(connection = session.id, name = said("name"), version = said("version"), "client");
+    if let Some((_, Some(device))) =
+        fields.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(b"device-id"))
+    {
+        match DeviceId::parse(device.as_bytes()) {
+            Ok(device) => session.set_device(device),
+            Err(error) => return Reply::bad(error.to_string()),
+        }
+    }
     // Before login the version is nobody's business.
     if session.login.is_some() {
         out.untagged(format_args!(r#"ID ("name" "mss" "version" "{}")"#, env!("CARGO_PKG_VERSION")));

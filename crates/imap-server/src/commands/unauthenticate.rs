@@ -11,6 +11,7 @@ use crate::session::{Enabled, Session};
 pub(crate) async fn run(session: &mut Session, out: &Output, input: &mut Input) -> Reply {
     session.deselect();
     session.login = None;
+    session.device = None;
     session.enabled = Enabled::default();
     input.logged_out(session);
     let reply = Reply::ok("logged out of the account, the connection stays");

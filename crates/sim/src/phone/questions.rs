@@ -168,7 +168,7 @@ async fn ask(
     account: AccountId,
     mailbox: MailboxId,
 ) -> Option<ErrorKind> {
-    let ctx = Ctx { request_id: 0, deadline: None, requestor: Requestor::Owner(owner) };
+    let ctx = Ctx { request_id: 0, deadline: None, requestor: Requestor::owner(owner) };
     let all = UidSet::range(Uid::MIN, Uid::MAX);
     let name = |name: &str| MailboxName::parse(name).ok();
     let failed = match which {

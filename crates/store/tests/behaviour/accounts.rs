@@ -74,7 +74,7 @@ async fn lists_are_paged_by_address() {
 async fn another_s_account_looks_like_none() {
     let h = Harness::new().await;
     let other = h.store.create_account(&operator(), new(1)).await.unwrap();
-    let stranger = Ctx { request_id: 1, deadline: None, requestor: Requestor::Owner(other) };
+    let stranger = Ctx { request_id: 1, deadline: None, requestor: Requestor::owner(other) };
     let inbox = h.id("INBOX").await;
     assert_eq!(kind(h.store.folder(&stranger, h.account, inbox).await), ErrorKind::NoSuchMailbox);
     assert_eq!(kind(h.store.folders(&stranger, h.account).await), ErrorKind::NoSuchMailbox);

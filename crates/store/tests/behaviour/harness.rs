@@ -131,7 +131,7 @@ impl Harness {
     }
 
     pub fn ctx(&self) -> Ctx {
-        Ctx { request_id: 9, deadline: None, requestor: Requestor::Owner(self.account) }
+        Ctx { request_id: 9, deadline: None, requestor: Requestor::owner(self.account) }
     }
 
     pub fn pass(&self, seconds: i64) {

@@ -72,7 +72,7 @@ async fn strangers_have_no_part_in_it() {
     let h = Harness::new().await;
     let folder = Some(h.create("a").await);
     h.set(folder, &[("/shared/comment", Some(b"mine"))]).await.unwrap();
-    let stranger = Ctx { requestor: Requestor::Owner(model::AccountId(h.account.0 ^ 1)), ..h.ctx() };
+    let stranger = Ctx { requestor: Requestor::owner(model::AccountId(h.account.0 ^ 1)), ..h.ctx() };
     let read = h.store.metadata(&stranger, h.account, &[folder]).await;
     assert_eq!(kind(read), ErrorKind::NoSuchMailbox);
     let change = vec![(entry("/shared/comment"), None)];
