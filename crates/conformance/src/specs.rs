@@ -1,5 +1,6 @@
-//! `specs.tsv`: each document, how far we follow it, and which transcripts show it; `capabilities.tsv`: which
-//! document a capability comes from.
+//! `specs.tsv`: each document, how far we follow it, and which transcripts show it, and below the documents each
+//! requirement of OMA CPM on the server, with the tests that show it; `capabilities.tsv`: which document a capability
+//! comes from.
 
 use std::fs;
 use std::path::Path;
@@ -24,8 +25,56 @@ pub struct Document {
     pub status: Status,
     /// What it is about, and what is missing.
     pub note: String,
-    /// Folders of transcripts that show it.
+    /// Folders of transcripts that show it; for a requirement, the transcripts and test functions that do.
     pub transcripts: Vec<String>,
+}
+
+impl Document {
+    /// Whether this is a requirement of OMA CPM, such as `S0-06`, and not a document. What shows it is named after it:
+    /// a transcript `requirements/s0-06-…` or a test function `s0_06_…`.
+    pub fn is_requirement(&self) -> bool {
+        matches!(self.name.as_bytes(), [b'S', b'0'..=b'9', b'-', b'0'..=b'9', b'0'..=b'9'])
+    }
+}
+
+/// The name of every test function in `crates/` that is named after a requirement, such as `s0_06_…`.
+pub fn requirement_tests() -> Result<Vec<String>, String> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (mut folders, mut names) = (vec![crates], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text =
+                    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+                names.extend(tests_of(&text));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The functions of a source text that have the attribute `test` and the name of a requirement.
+fn tests_of(text: &str) -> Vec<String> {
+    let (mut names, mut is_test) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("#[test") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some(name) = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ") {
+            let name = name.split('(').next().unwrap_or_default();
+            if is_test
+                && matches!(name.as_bytes(), [b's', b'0'..=b'9', b'_', b'0'..=b'9', b'0'..=b'9', b'_', ..])
+            {
+                names.push(name.to_owned());
+            }
+            is_test = false;
+        }
+    }
+    names
 }
 
 /// The documents, sorted by name as the file must be.
@@ -87,6 +136,13 @@ mod tests {
         assert_eq!(document_of("RFC 2047"), "RFC 2047");
         let oma = "OMA-TS-CPM_MessageStorage-V2_0";
         assert_eq!(document_of("OMA-TS-CPM_MessageStorage-V2_0 Appendix C"), oma);
+    }
+
+    #[test]
+    fn tests_named_after_requirements() {
+        let text = "#[test]\nfn s0_06_asks() {}\n#[tokio::test(flavor = \"x\")]\n#[ignore]\nasync fn s3_12_x() {}\n\
+                    fn s1_01_no_test() {}\n#[test]\nfn other() {}\n";
+        assert_eq!(tests_of(text), ["s0_06_asks", "s3_12_x"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use conformance::client::Client;
 use conformance::server::{Options, Server};
-use conformance::specs::{Status, capabilities, document_of, documents};
+use conformance::specs::{Status, capabilities, document_of, documents, requirement_tests};
 use conformance::transcript::{all, root};
 
 #[test]
@@ -18,7 +18,7 @@ fn every_source_has_a_row_and_every_row_its_transcripts() {
             }
         }
     }
-    for row in &documents {
+    for row in documents.iter().filter(|row| !row.is_requirement()) {
         for folder in &row.transcripts {
             let shown = transcripts.iter().any(|transcript| {
                 transcript.name.starts_with(&format!("{folder}/"))
@@ -31,6 +31,44 @@ fn every_source_has_a_row_and_every_row_its_transcripts() {
         let elsewhere = row.note.contains("tests/");
         if row.status != Status::None && row.transcripts.is_empty() && !elsewhere {
             wrong.push(format!("specs.tsv: {} is shown nowhere", row.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_requirement_has_its_tests_and_every_such_test_its_requirement() {
+    let rows: Vec<_> = documents()
+        .expect("specs.tsv")
+        .into_iter()
+        .filter(conformance::specs::Document::is_requirement)
+        .collect();
+    let tests = requirement_tests().expect("sources");
+    let mut named: Vec<String> = all(&root())
+        .expect("transcripts")
+        .into_iter()
+        .filter_map(|transcript| transcript.name.strip_prefix("requirements/").map(str::to_owned))
+        .collect();
+    named.extend(tests);
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let [dashes, underscores] = [row.name.to_lowercase(), row.name.to_lowercase().replace('-', "_")];
+        for shown in &row.transcripts {
+            if !shown.starts_with(&dashes) && !shown.starts_with(&underscores) {
+                wrong.push(format!("specs.tsv: {shown} is not named after {}", row.name));
+            }
+            if !named.contains(shown) {
+                wrong.push(format!("specs.tsv: {shown} is neither a test nor in transcripts/requirements"));
+            }
+        }
+        if row.transcripts.is_empty() != (row.status == Status::None) {
+            wrong
+                .push(format!("specs.tsv: {} is {:?}, shown by {:?}", row.name, row.status, row.transcripts));
+        }
+    }
+    for name in &named {
+        if !rows.iter().any(|row| row.transcripts.contains(name)) {
+            wrong.push(format!("no requirement of specs.tsv says that {name} shows it"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -29,7 +29,7 @@ fn capabilities(client: &mut Client) -> String {
 }
 
 #[test]
-fn starttls_then_login() {
+fn s0_02_starttls_then_login() {
     let server = server();
     let user = server.fresh_user();
     let mut client = Client::connect(server.imap, "").expect("connect");
