@@ -11,10 +11,11 @@
 //! (FoundationDB's may); so a tail also looks, without one, every [`Options::recheck`].
 //!
 //! Deliberately absent: what changed. A pulse says where to look; the store says what is there. So pulses may be
-//! merged, repeated and forgotten, as long as the last one arrives.
+//! merged, repeated and forgotten, as long as the last one arrives. Who must see each change reads the [`log`] itself.
 //!
 //! [`Pulse`]: store_api::Pulse
 
+pub mod log;
 mod options;
 mod tail;
 mod telemetry;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use feed::{Feed, Options};
+use feed::{Feed, Options, log};
 use kv::Engine;
 use kv::fault::{FaultEngine, Faults};
 use kv_embedded::EmbeddedEngine;
 use model::{AccountId, CpmAddress, Flags, MailboxId, MailboxName};
+use store::keyspace::Keyspace;
 use store::{Environment, Store};
 use store_api::{
     AppendBody, AppendMessage, AppendRequest, Appended, ChangeFeed, Credentials, Ctx, MailStore, NewAccount,
@@ -92,6 +93,51 @@ async fn hear(subscription: &mut Subscription) -> store_api::Pulse {
 
 async fn silent(subscription: &mut Subscription) -> bool {
     tokio::time::timeout(Duration::from_millis(50), subscription.changed()).await.is_err()
+}
+
+/// A consumer that keeps its position sees every entry once and in order, in pages of any size, and sleeps at the end.
+#[tokio::test]
+async fn the_log_is_read_from_where_it_was_left() {
+    let b = Bench::new(Faults::none()).await;
+    let keys = Keyspace::new(&[]);
+    let account = b.account(1).await;
+    let (engine, partition) = (b.engine.as_ref(), account.partition());
+    assert_eq!(log::end(engine, &keys, partition).await.unwrap(), None);
+    assert!(log::watch_after(engine, &keys, partition, None).await.unwrap().is_some());
+    let mut expected = Vec::new();
+    for _ in 0..7 {
+        expected.push(b.append(account).await.modseq);
+    }
+    assert!(log::watch_after(engine, &keys, partition, None).await.unwrap().is_none());
+    for limit in [1, 2, 3, 100] {
+        let (mut position, mut seen) = (None, Vec::new());
+        loop {
+            let page = log::read_after(engine, &keys, partition, position, limit).await.unwrap();
+            assert!(page.entries.len() <= limit);
+            for logged in page.entries {
+                assert!(position < Some(logged.position));
+                position = Some(logged.position);
+                seen.extend(logged.entry.unwrap().items.iter().map(|item| item.modseq));
+            }
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, expected);
+        assert!(position <= log::end(engine, &keys, partition).await.unwrap());
+        for from_end in [false, true] {
+            if from_end {
+                position = log::end(engine, &keys, partition).await.unwrap();
+            }
+            let watch = log::watch_after(engine, &keys, partition, position).await.unwrap().unwrap();
+            let appended = b.append(account).await.modseq;
+            tokio::time::timeout(Duration::from_secs(20), watch).await.unwrap().unwrap();
+            expected.push(appended);
+            let page = log::read_after(engine, &keys, partition, position, 10).await.unwrap();
+            assert_eq!(page.entries[0].entry.as_ref().unwrap().items[0].modseq, appended);
+            position = page.entries.last().map(|logged| logged.position);
+        }
+    }
 }
 
 #[tokio::test]
@@ -245,7 +291,7 @@ async fn what_a_later_release_wrote_stays_until_it_is_old() {
     let feed = b.feed(LONG);
     let account = b.account(1).await;
     b.append(account).await;
-    let keys = store::keyspace::Keyspace::new(&[]);
+    let keys = Keyspace::new(&[]);
     let mut trx = b.engine.begin(kv::TransactionOptions::default());
     trx.set_versionstamped_key(&keys.feed_log_prefix(account.partition()), &[0, 0], &[99, 1, 2, 3]);
     trx.commit().await.unwrap();

@@ -215,13 +215,7 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             let others = keys.pending_of_account(id);
             trx.clear_range(&others.begin, &others.end);
             trx.set_bytes(keys.pending(id, PendingKind::Account, 0), Pending::Marked.encode().into());
-            let item = FeedItem {
-                mailbox: None,
-                modseq: model::ModSeq(0),
-                kind: ChangeKind::Removed,
-                request: 0,
-                device: Vec::new(),
-            };
+            let item = FeedItem::new(None, model::ModSeq(0), ChangeKind::Removed, 0);
             let entry =
                 FeedEntry { account: id, at_millis: shared.environment().now_millis(), items: vec![item] };
             trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());

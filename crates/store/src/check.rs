@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 use crate::failure::{Failure, deadline};
 use crate::keyspace::KeyRange;
-use crate::records::{AccountRecord, ChangeKind, FeedEntry, FeedItem};
+use crate::records::{AccountRecord, ChangeKind, FeedEntry, FeedItem, FeedUids};
 use crate::retry::reading;
 use crate::shared::Shared;
 use crate::snapshot::after;
@@ -314,7 +314,11 @@ fn wake(
     modseq: ModSeq,
 ) {
     let kind = if mailbox.is_some() { ChangeKind::Flags } else { ChangeKind::Folders };
-    let item = FeedItem { mailbox, modseq, kind, request: 0, device: Vec::new() };
+    let (changed, removed) = match mailbox {
+        Some(_) => (FeedUids::Many, FeedUids::Many),
+        None => Default::default(),
+    };
+    let item = FeedItem { changed, removed, ..FeedItem::new(mailbox, modseq, kind, 0) };
     let entry = FeedEntry { account, at_millis: shared.environment().now_millis(), items: vec![item] };
     let partition = account.partition();
     trx.set_versionstamped_key(&shared.keys.feed_log_prefix(partition), &[0, 0], &entry.encode());

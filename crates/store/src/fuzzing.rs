@@ -43,6 +43,7 @@ pub fn stored_keys(input: &[u8]) {
     let _ = keys.address_of(input);
     let _ = keys.feed_partition_of(input);
     let _: Option<Versionstamp> = keys.feed_stamp_of(input);
+    let _ = keys.feed_entry_of(input);
     let _ = keys.pending_of(input);
     let _: Option<AccountId> = keys.account_of(input);
     let _ = keys.id_of(input);

@@ -9,7 +9,7 @@
 //! | 1 Schema | () | `u32` | 4 B | first start | every start |
 //! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
-//! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v2 | ~40 B | every change | feed |
+//! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v3 | ~45 B | every change | feed |
 //! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage, restore | sweeper |
 //! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
 //! | 16 Account | account, subspace … | the table below | | | |
@@ -309,6 +309,20 @@ impl Keyspace {
                 KeyRange { begin: prefix_end(&key.0), end: all.end }
             }
         }
+    }
+
+    /// The log of a partition after one entry, named by the octets that [`Keyspace::feed_entry_of`] gives.
+    pub fn feed_log_after_entry(&self, partition: Partition, after: Option<[u8; 12]>) -> KeyRange {
+        let all = KeyRange::of_prefix(self.feed_log_prefix(partition));
+        let Some(after) = after else { return all };
+        let mut key = self.area(Area::FeedLog).u16(partition.0);
+        key.0.extend_from_slice(&after);
+        KeyRange { begin: key.u8(0).done(), end: all.end }
+    }
+
+    /// What names an entry within the log of its partition: its versionstamp and its part.
+    pub fn feed_entry_of(&self, key: &[u8]) -> Option<[u8; 12]> {
+        key.get(self.prefix.len() + 3..)?.try_into().ok()
     }
 
     /// The partition in a key of a log.
@@ -656,5 +670,10 @@ mod tests {
         assert_eq!(keys.feed_stamp_of(&entry), Some(stamp));
         assert!(keys.feed_log_after(Partition(9), Some(stamp)).begin.as_ref() > entry.as_slice());
         assert!(keys.feed_log_after(Partition(9), None).begin.as_ref() < entry.as_slice());
+        let named = keys.feed_entry_of(&entry);
+        assert_eq!(named.map(|named| named[..10].to_vec()), Some(stamp.0.to_vec()));
+        let rest = keys.feed_log_after_entry(Partition(9), named);
+        let next = [&entry[..entry.len() - 1], &[1]].concat();
+        assert!(rest.begin.as_ref() > entry.as_slice() && rest.begin.as_ref() < next.as_slice());
     }
 }

@@ -1,5 +1,7 @@
 //! Bounds of this crate's own work; those that callers see stand in [`model::limits`].
 
+use crate::records::{FEED_KEYWORDS_MAX, FEED_RANGES_MAX};
+
 /// Most messages that one operation changes in one transaction; a longer one goes on in further transactions,
 /// behind what others queued meanwhile. Keeps every log entry below the largest value of the engine.
 pub const PAGE_MESSAGES_MAX: usize = 10_000;
@@ -29,6 +31,8 @@ pub const LOG_VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Pages of a log that one answer reads; for a reader farther behind, the folder is read whole or UIDs are
 /// over-reported.
 pub const LOG_PAGES_MAX: usize = 16;
+/// Octets of an entry of the feed after which the next items go into another of the same commit.
+pub const FEED_VALUE_BYTES_MAX: usize = 32 * 1024;
 /// Octets written in one transaction of a staged body.
 pub const STAGE_BYTES: usize = 1 << 20;
 /// Bodies up to this size may be cached, octets.
@@ -64,6 +68,15 @@ pub const SEARCH_READS_MAX: usize = 16;
 const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
 // A UID that stands alone takes at most six octets of a packed set.
 const _: () = assert!(LOG_VALUE_BYTES_MAX + PAGE_MESSAGES_MAX * 6 + 64 < kv::limits::VALUE_BYTES_MAX);
+// The longest item: both sets of UIDs, all keywords, a device.
+const _: () = assert!(
+    FEED_VALUE_BYTES_MAX
+        + 2 * 10 * FEED_RANGES_MAX
+        + 2 * FEED_KEYWORDS_MAX * (model::limits::KEYWORD_BYTES_MAX + 1)
+        + model::limits::DEVICE_ID_BYTES_MAX
+        + 64
+        < kv::limits::VALUE_BYTES_MAX
+);
 const _: () = assert!(BATCH_BYTES_MAX + INLINE_BYTES_MAX < kv::limits::TRANSACTION_BYTES_MAX);
 const _: () = assert!(INLINE_BYTES_MAX >= model::limits::BODY_INLINE_BYTES_MAX);
 const _: () = assert!(STAGED_TOUCH_SECONDS * 3 <= STAGED_QUIET_SECONDS);

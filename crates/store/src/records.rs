@@ -15,7 +15,7 @@ mod pending;
 mod state;
 
 pub use account::AccountRecord;
-pub use feed::{FeedEntry, FeedItem};
+pub use feed::{FEED_KEYWORDS_MAX, FEED_RANGES_MAX, FeedEntry, FeedItem, FeedUids, FlagNames};
 pub use folder::FolderRecord;
 pub use ledger::{BATCHES_REMEMBERED, Ledger};
 pub use log::{ChangeKind, LogBatch, LogEntry};

@@ -46,6 +46,7 @@ use crate::snapshot::{read_folder, read_vanished};
 use crate::stage::StagedWriter;
 use crate::telemetry::Operation;
 use crate::tree::read_tree;
+use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
 use crate::{Options, Swept, accounts, bodies, search, sweep};
 
@@ -165,7 +166,7 @@ impl Store {
             if let Some(page) = &mut done {
                 request.uids = std::mem::take(&mut page.rest);
             }
-            let page = Copy { request: request.clone(), first: done.is_none(), request_id: ctx.request_id };
+            let page = Copy { request: request.clone(), first: done.is_none(), by: Origin::of(ctx) };
             match (self.change(ctx, account, page).await, &mut done) {
                 (Ok(page), None) => done = Some(page),
                 (Ok(page), Some(done)) => {
@@ -190,7 +191,7 @@ impl Store {
                 mailbox: done.outcome.target,
                 which: Which::All,
                 within: Some(copies.clone()),
-                request_id: ctx.request_id,
+                by: Origin::of(ctx),
             };
             // Whatever the caller's time was: it is over, perhaps.
             match self.combiner.submit(account, None, Arc::new(expunge)).await {
@@ -417,7 +418,7 @@ impl MailStore for Store {
     ) -> Result<MailboxId> {
         measured!(self, ctx, CreateFolder, {
             authorize(ctx, account)?;
-            let create = CreateFolder { name: name.clone(), special_use, request_id: ctx.request_id };
+            let create = CreateFolder { name: name.clone(), special_use, by: Origin::of(ctx) };
             self.change(ctx, account, create).await
         })
     }
@@ -425,7 +426,7 @@ impl MailStore for Store {
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
         measured!(self, ctx, DeleteFolder, {
             authorize(ctx, account)?;
-            let delete = DeleteFolder { name: name.clone(), request_id: ctx.request_id };
+            let delete = DeleteFolder { name: name.clone(), by: Origin::of(ctx) };
             self.change(ctx, account, delete).await
         })
     }
@@ -440,10 +441,10 @@ impl MailStore for Store {
         measured!(self, ctx, RenameFolder, {
             authorize(ctx, account)?;
             if !from.is_inbox() {
-                let rename = RenameFolder { from: from.clone(), to: to.clone(), request_id: ctx.request_id };
+                let rename = RenameFolder { from: from.clone(), to: to.clone(), by: Origin::of(ctx) };
                 return self.change(ctx, account, rename).await;
             }
-            let rename = RenameInbox { to: to.clone(), request_id: ctx.request_id };
+            let rename = RenameInbox { to: to.clone(), by: Origin::of(ctx) };
             let page = self.change(ctx, account, rename).await?;
             let request = CopyRequest {
                 mode: CopyMode::Move,
@@ -465,7 +466,7 @@ impl MailStore for Store {
     ) -> Result<()> {
         measured!(self, ctx, Subscribe, {
             authorize(ctx, account)?;
-            let subscribe = Subscribe { name: name.clone(), subscribed, request_id: ctx.request_id };
+            let subscribe = Subscribe { name: name.clone(), subscribed, by: Origin::of(ctx) };
             self.change(ctx, account, subscribe).await
         })
     }
@@ -514,7 +515,7 @@ impl MailStore for Store {
                     ));
                 }
             }
-            self.change(ctx, account, SetMetadata { mailbox, changes, request_id: ctx.request_id }).await
+            self.change(ctx, account, SetMetadata { mailbox, changes, by: Origin::of(ctx) }).await
         })
     }
 
@@ -579,8 +580,7 @@ impl MailStore for Store {
         measured!(self, ctx, Append, {
             authorize(ctx, account)?;
             let messages = self.prepare(request.messages).await?;
-            let append =
-                Append { target: request.mailbox, messages, replaced: None, request: ctx.request_id };
+            let append = Append { target: request.mailbox, messages, replaced: None, by: Origin::of(ctx) };
             self.change(ctx, account, append).await
         })
     }
@@ -590,7 +590,7 @@ impl MailStore for Store {
             authorize(ctx, account)?;
             let messages = self.prepare(vec![request.message]).await?;
             let replaced = Some((request.source, request.uid));
-            let append = Append { target: request.target, messages, replaced, request: ctx.request_id };
+            let append = Append { target: request.target, messages, replaced, by: Origin::of(ctx) };
             self.change(ctx, account, append).await
         })
     }
@@ -601,7 +601,7 @@ impl MailStore for Store {
             let mut request = request;
             let mut outcome: Option<StoreOutcome> = None;
             loop {
-                let page = ChangeFlags { request: request.clone(), request_id: ctx.request_id };
+                let page = ChangeFlags { request: request.clone(), by: Origin::of(ctx) };
                 let page = self.change(ctx, account, page).await?;
                 outcome = Some(match outcome {
                     None => page.outcome,
@@ -647,12 +647,8 @@ impl MailStore for Store {
             authorize(ctx, account)?;
             let mut outcome = ExpungeOutcome::default();
             loop {
-                let page = Expunge {
-                    mailbox,
-                    which: Which::Deleted,
-                    within: within.clone(),
-                    request_id: ctx.request_id,
-                };
+                let page =
+                    Expunge { mailbox, which: Which::Deleted, within: within.clone(), by: Origin::of(ctx) };
                 let page = self.change(ctx, account, page).await?;
                 outcome.uids = outcome.uids.union(&page.uids);
                 outcome.modseq = page.modseq;

@@ -6,6 +6,7 @@
 //! An operation first reads and checks, then changes; so one that fails leaves no trace in the batch it is part of.
 
 pub(crate) mod folder;
+pub(crate) mod origin;
 pub(crate) mod page;
 
 use std::collections::BTreeMap;
@@ -25,16 +26,15 @@ use crate::cache::CachedFolder;
 use crate::failure::{Failure, bug, corrupt, no_such_account, no_such_mailbox};
 use crate::keyspace::PendingKind;
 use crate::limits::{
-    BLOCKS_READ_SINGLY_MAX, HEAD_BYTES, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX, WHOLE_IN_PLACE_MAX,
+    BLOCKS_READ_SINGLY_MAX, FEED_VALUE_BYTES_MAX, HEAD_BYTES, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX,
+    WHOLE_IN_PLACE_MAX,
 };
 use crate::records::{ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
 use crate::shared::Shared;
 use crate::snapshot::{current, load_folder, read_blocks, read_whole};
 use crate::tree::{TreeBuilder, load_tree};
 use folder::{FolderWork, Tally, moved};
-
-/// Items of a feed entry; further ones go into further entries of the same commit.
-const FEED_ITEMS_MAX: usize = 1_000;
+use origin::Origin;
 
 /// Large folders that were read in parts before the transaction that needs them whole; it lasts over its attempts.
 #[derive(Default)]
@@ -311,7 +311,7 @@ impl<'t> Work<'t> {
         put: &[FolderEntry],
         gone: &[MailboxId],
         kind: ChangeKind,
-        request: u64,
+        by: &Origin,
     ) -> Result<(), Failure> {
         let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
         for mailbox in gone {
@@ -323,7 +323,7 @@ impl<'t> Work<'t> {
             let key = self.shared.keys.folder(self.account, entry.id);
             self.trx.set_bytes(key, FolderRecord::of(entry).encode().into());
         }
-        self.next_tree(folders, old.subscribed().clone(), kind, request);
+        self.next_tree(folders, old.subscribed().clone(), kind, by);
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl<'t> Work<'t> {
         &mut self,
         name: &MailboxName,
         subscribed: bool,
-        request: u64,
+        by: &Origin,
     ) -> Result<(), Failure> {
         let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
         let key = self.shared.keys.subscription(self.account, name);
@@ -344,7 +344,7 @@ impl<'t> Work<'t> {
             self.trx.clear(&key);
             names.remove(name);
         }
-        self.next_tree(old.folders().to_vec(), names, ChangeKind::Subscriptions, request);
+        self.next_tree(old.folders().to_vec(), names, ChangeKind::Subscriptions, by);
         Ok(())
     }
 
@@ -353,18 +353,19 @@ impl<'t> Work<'t> {
         folders: Vec<FolderEntry>,
         subscribed: std::collections::BTreeSet<MailboxName>,
         kind: ChangeKind,
-        request: u64,
+        by: &Origin,
     ) {
         self.ledger.tree_version += 1;
         self.tree_changed = true;
         self.tree = Some(Arc::new(FolderTree::new(self.ledger.tree_version, folders, subscribed)));
-        self.note(None, kind, request);
+        self.note(None, kind, by);
     }
 
     /// Notes a change that has no MODSEQ, of a folder or of the account itself.
-    pub(crate) fn note(&mut self, mailbox: Option<MailboxId>, kind: ChangeKind, request: u64) {
+    pub(crate) fn note(&mut self, mailbox: Option<MailboxId>, kind: ChangeKind, by: &Origin) {
         self.ledger_dirty = true;
-        self.feed.push(FeedItem { mailbox, modseq: ModSeq(0), kind, request, device: Vec::new() });
+        let item = FeedItem::new(mailbox, ModSeq(0), kind, by.request);
+        self.feed.push(FeedItem { device: by.device.clone(), ..item });
     }
 
     /// Whether the tree has room for `more` folders.
@@ -538,14 +539,10 @@ impl<'t> Work<'t> {
             self.trx.set_bytes(key, Pending::Marked.encode().into());
             self.sweep = true;
         }
-        self.feed.extend(folder.entries.iter().map(|entry| FeedItem {
-            mailbox: Some(mailbox),
-            modseq: entry.modseq,
-            kind: entry.kind,
-            request: entry.request,
-            device: Vec::new(),
-        }));
-        let mut entries = std::mem::take(&mut folder.entries).into_iter().peekable();
+        let noted = std::mem::take(&mut folder.entries);
+        let (items, entries): (Vec<_>, Vec<_>) = noted.into_iter().map(|noted| noted.split(mailbox)).unzip();
+        self.feed.extend(items);
+        let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
             let mut batch = LogBatch { at: self.now, entries: Vec::new() };
             let mut bytes = 0;
@@ -571,11 +568,18 @@ impl<'t> Work<'t> {
         let partition = self.account.partition();
         let keys = &self.shared.keys;
         let prefix = keys.feed_log_prefix(partition);
-        let items = std::mem::take(&mut self.feed);
+        let mut items = std::mem::take(&mut self.feed).into_iter().peekable();
         let at_millis = self.shared.environment().now_millis();
-        for (part, items) in items.chunks(FEED_ITEMS_MAX).enumerate() {
-            let entry = FeedEntry { account: self.account, at_millis, items: items.to_vec() };
-            self.trx.set_versionstamped_key(&prefix, &(part as u16).to_be_bytes(), &entry.encode());
+        let mut part = 0u16;
+        while items.peek().is_some() {
+            let mut entry = FeedEntry { account: self.account, at_millis, items: Vec::new() };
+            let mut bytes = 0;
+            while let Some(item) = items.next_if(|_| bytes < FEED_VALUE_BYTES_MAX) {
+                bytes += item.size();
+                entry.items.push(item);
+            }
+            self.trx.set_versionstamped_key(&prefix, &part.to_be_bytes(), &entry.encode());
+            part += 1;
         }
         self.trx.set_versionstamped_value(&keys.feed_head(partition), &[]);
     }

@@ -21,6 +21,7 @@ use crate::records::{ChangeKind, Pending};
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{FolderWork, Tally, entry};
+use crate::work::origin::Origin;
 
 /// A message ready to be written: parsed before it came into the queue.
 pub(crate) struct NewMessage {
@@ -42,7 +43,7 @@ pub(crate) struct Append {
     pub(crate) messages: Vec<NewMessage>,
     /// The message to remove in the same step.
     pub(crate) replaced: Option<(MailboxId, Uid)>,
-    pub(crate) request: u64,
+    pub(crate) by: Origin,
 }
 
 /// The values of the indexed headers of a message.
@@ -176,7 +177,7 @@ impl Mutation for Append {
                 removed_here = gone;
             } else {
                 let modseq = folder.next_modseq();
-                folder.note(entry(modseq, kind, UidSet::new(), gone, self.request));
+                folder.note(entry(modseq, kind, UidSet::new(), gone, &self.by));
             }
             let mut lost = Tally::default();
             lost.count(&row, -1);
@@ -185,7 +186,7 @@ impl Mutation for Append {
         }
         work.tally(target, tally)?;
         let folder = work.folder(target)?;
-        folder.note(entry(modseq, kind, uids.clone(), removed_here, self.request));
+        folder.note(entry(modseq, kind, uids.clone(), removed_here, &self.by));
         Ok(Appended { mailbox: target, uid_validity: folder.state.uid_validity, uids, modseq })
     }
 }

@@ -14,6 +14,7 @@ use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::origin::Origin;
 use crate::work::page::{self, PageRoom};
 
 /// Messages to copy or move; at most a page of them is.
@@ -22,7 +23,7 @@ pub(crate) struct Copy {
     /// Room is asked for all of `request` here, so that a COPY that cannot be done whole is not begun
     /// (RFC 9051 §6.4.7).
     pub(crate) first: bool,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 /// What a page of it did.
@@ -121,7 +122,7 @@ impl Mutation for Copy {
                 } else {
                     let modseq = folder.next_modseq();
                     modseq_in_source = Some(modseq);
-                    folder.note(entry(modseq, kind, UidSet::new(), gone_set, self.request_id));
+                    folder.note(entry(modseq, kind, UidSet::new(), gone_set, &self.by));
                 }
                 work.tally(source, lost)?;
             } else {
@@ -130,7 +131,7 @@ impl Mutation for Copy {
                     work.trx.atomic(AtomicOp::Add, &key, &1u64.to_le_bytes());
                 }
             }
-            work.folder(target)?.note(entry(modseq, kind, changed, removed_here, self.request_id));
+            work.folder(target)?.note(entry(modseq, kind, changed, removed_here, &self.by));
         }
         let source_modseq = modseq_in_source.unwrap_or(work.folder(source)?.state.highest_modseq);
         let rest = match page_end {
@@ -145,7 +146,7 @@ impl Mutation for Copy {
 /// folder. The folder is made, and a page of the messages moved, in one step: for most that is all.
 pub(crate) struct RenameInbox {
     pub(crate) to: MailboxName,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -162,7 +163,7 @@ impl Mutation for RenameInbox {
         work.load_rows(source, None).await?;
         let last = u32::try_from(work.folder(source)?.state.uid_next - 1).unwrap_or(u32::MAX);
         let uids = UidSet::from_ranges((last > 0).then_some((1, last)));
-        let create = CreateFolder { name: self.to.clone(), special_use: None, request_id: self.request_id };
+        let create = CreateFolder { name: self.to.clone(), special_use: None, by: self.by.clone() };
         create.run(work).await?;
         let request = CopyRequest {
             mode: CopyMode::Move,
@@ -171,7 +172,7 @@ impl Mutation for RenameInbox {
             target: self.to.clone(),
             missing: Missing::Skip,
         };
-        Copy { request, first: true, request_id: self.request_id }.run(work).await
+        Copy { request, first: true, by: self.by.clone() }.run(work).await
     }
 }
 

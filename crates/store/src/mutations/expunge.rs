@@ -9,6 +9,7 @@ use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::origin::Origin;
 use crate::work::page::{self, PageRoom};
 
 /// Which messages go.
@@ -25,7 +26,7 @@ pub(crate) struct Expunge {
     pub(crate) mailbox: MailboxId,
     pub(crate) which: Which,
     pub(crate) within: Option<UidSet>,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 /// What a page of it did.
@@ -74,7 +75,7 @@ impl Mutation for Expunge {
         let modseq = folder.next_modseq();
         let (gone, uids, tally) = removal(&rows);
         folder.remove_rows(&gone);
-        folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), self.request_id));
+        folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), &self.by));
         work.tally(self.mailbox, tally)?;
         work.release(rows.iter().map(|row| row.body));
         Ok(ExpungePage { uids, modseq, more })

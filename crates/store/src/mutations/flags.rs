@@ -10,12 +10,13 @@ use crate::records::ChangeKind;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
+use crate::work::origin::{Origin, flag_names};
 use crate::work::page::{self, PageRoom};
 
 /// A change of flags; at most a page of it is done.
 pub(crate) struct ChangeFlags {
     pub(crate) request: StoreFlags,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 /// What a page of it did.
@@ -65,6 +66,7 @@ impl Mutation for ChangeFlags {
         let before = folder.state.highest_modseq;
         let mut outcome = StoreOutcome { modseq: before, modseq_before: before, ..StoreOutcome::default() };
         let mut changed: Vec<MessageRow> = Vec::new();
+        let (mut added, mut removed) = (Flags::default(), Flags::default());
         let (mut tally, mut room, mut page_end) = (Tally::default(), PageRoom::default(), None);
         folder.for_rows(Some(uids), |row| {
             if !room.take(row.uid) {
@@ -82,6 +84,8 @@ impl Mutation for ChangeFlags {
                 FlagAction::Replace => given,
             };
             if flags != row.flags {
+                added = added.union(flags.without(row.flags));
+                removed = removed.union(row.flags.without(flags));
                 tally.count(row, -1);
                 let row = MessageRow { flags, ..*row };
                 tally.count(&row, 1);
@@ -96,10 +100,13 @@ impl Mutation for ChangeFlags {
             }
             outcome.changed = changed.iter().map(|row| row.uid).collect();
             outcome.modseq = modseq;
+            let names = [added, removed].map(|flags| flag_names(flags, &keywords));
             folder.state.keywords = keywords;
             folder.replace_rows(&changed);
             let changed = outcome.changed.clone();
-            folder.note(entry(modseq, ChangeKind::Flags, changed, UidSet::new(), self.request_id));
+            let noted = entry(modseq, ChangeKind::Flags, changed, UidSet::new(), &self.by);
+            let [added, removed] = names;
+            folder.note(noted.with_flags(added, removed));
             work.tally(mailbox, tally)?;
         }
         let rest = match page_end {

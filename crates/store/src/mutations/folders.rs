@@ -9,6 +9,7 @@ use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, no_such_mailbox};
 use crate::records::ChangeKind;
 use crate::work::Work;
+use crate::work::origin::Origin;
 
 /// Folders that every account has beside INBOX, and that stay (RCC.09 §2: where the network records, and where the
 /// user keeps).
@@ -29,7 +30,7 @@ const TREE_COST: Cost = Cost { bytes: 4_096, messages: 0, blocks: 0 };
 pub(crate) struct CreateFolder {
     pub(crate) name: MailboxName,
     pub(crate) special_use: Option<SpecialUse>,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -63,7 +64,7 @@ impl Mutation for CreateFolder {
         let gone: Vec<MailboxId> = existing.map(|entry| entry.id).into_iter().collect();
         let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &gone, ChangeKind::Folders, self.request_id)?;
+        work.change_tree(folders, &put, &gone, ChangeKind::Folders, &self.by)?;
         Ok(mailbox)
     }
 }
@@ -84,7 +85,7 @@ pub(super) fn new_entry(
 /// DELETE.
 pub(crate) struct DeleteFolder {
     pub(crate) name: MailboxName,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -120,7 +121,7 @@ impl Mutation for DeleteFolder {
         }
         let kept = tree.folders().iter().filter(|other| other.id != entry.id);
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, self.request_id)
+        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by)
     }
 }
 
@@ -128,7 +129,7 @@ impl Mutation for DeleteFolder {
 pub(crate) struct RenameFolder {
     pub(crate) from: MailboxName,
     pub(crate) to: MailboxName,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -171,7 +172,7 @@ impl Mutation for RenameFolder {
             put.push(entry.clone());
             folders.push(entry);
         }
-        work.change_tree(folders, &put, &[], ChangeKind::Folders, self.request_id)
+        work.change_tree(folders, &put, &[], ChangeKind::Folders, &self.by)
     }
 }
 
@@ -179,7 +180,7 @@ impl Mutation for RenameFolder {
 pub(crate) struct Subscribe {
     pub(crate) name: MailboxName,
     pub(crate) subscribed: bool,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -202,6 +203,6 @@ impl Mutation for Subscribe {
             )
             .into());
         }
-        work.change_subscription(&self.name, self.subscribed, self.request_id)
+        work.change_subscription(&self.name, self.subscribed, &self.by)
     }
 }

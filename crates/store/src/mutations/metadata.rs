@@ -11,12 +11,13 @@ use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, corrupt, no_such_mailbox};
 use crate::records::{ChangeKind, MetadataRecord};
 use crate::work::Work;
+use crate::work::origin::Origin;
 
 /// Sets and removes entries of a folder, or of the account itself for none; all or nothing.
 pub(crate) struct SetMetadata {
     pub(crate) mailbox: Option<MailboxId>,
     pub(crate) changes: Vec<MetadataChange>,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -80,7 +81,7 @@ impl Mutation for SetMetadata {
                 work.trx.set_bytes(key, record.encode().into());
             }
         }
-        work.note(self.mailbox, ChangeKind::Metadata, self.request_id);
+        work.note(self.mailbox, ChangeKind::Metadata, &self.by);
         Ok(())
     }
 }

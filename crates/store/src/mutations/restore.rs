@@ -23,11 +23,12 @@ use crate::records::{ChangeKind, FolderRecord, Pending, Restoring, StateRecord};
 use crate::snapshot::after;
 use crate::work::Work;
 use crate::work::folder::Tally;
+use crate::work::origin::Origin;
 
 /// Begins to restore a folder, or finds out how far it came.
 pub(crate) struct BeginRestore {
     pub(crate) folder: RestoreFolder,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -48,7 +49,7 @@ impl Mutation for BeginRestore {
                 Work::check_room(&tree, missing.len() + 1)?;
                 let id = MailboxId(work.take_id());
                 let entry = FolderEntry { id, name: wanted.name.clone(), special_use: None, noselect: true };
-                place(work, &tree, missing, entry, None, self.request_id)?;
+                place(work, &tree, missing, entry, None, &self.by)?;
             }
             return Ok(RestoreProgress::Done);
         }
@@ -235,7 +236,7 @@ impl Mutation for RestorePage {
 /// Puts a restored folder in its place.
 pub(crate) struct FinishRestore {
     pub(crate) restore: MailboxId,
-    pub(crate) request_id: u64,
+    pub(crate) by: Origin,
 }
 
 #[async_trait]
@@ -261,7 +262,7 @@ impl Mutation for FinishRestore {
             work.delete_folder(entry.id)?;
         }
         let entry = FolderEntry { id: self.restore, name, special_use, noselect: false };
-        place(work, &tree, missing, entry, existing.map(|entry| entry.id), self.request_id)?;
+        place(work, &tree, missing, entry, existing.map(|entry| entry.id), &self.by)?;
         work.adopt_folder(self.restore, restoring.state);
         let key = work.shared.keys.pending(work.account, PendingKind::Restore, self.restore.0);
         work.trx.clear(&key);
@@ -276,14 +277,14 @@ fn place(
     missing: Vec<MailboxName>,
     entry: FolderEntry,
     gone: Option<MailboxId>,
-    request_id: u64,
+    by: &Origin,
 ) -> Result<(), Failure> {
     let mut put: Vec<FolderEntry> = missing.into_iter().map(|name| new_entry(work, name, None)).collect();
     put.push(entry);
     let gone: Vec<MailboxId> = gone.into_iter().collect();
     let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));
     let folders = kept.chain(&put).cloned().collect();
-    work.change_tree(folders, &put, &gone, ChangeKind::Folders, request_id)
+    work.change_tree(folders, &put, &gone, ChangeKind::Folders, by)
 }
 
 fn refuse_messages(name: &MailboxName, state: &FolderState) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use super::{Store, operator};
 use crate::failure::invalid;
 use crate::mutations::append::NewMessage;
 use crate::mutations::restore::{BeginRestore, FinishRestore, RestorePage, Restored};
+use crate::work::origin::Origin;
 
 #[async_trait]
 impl Maintenance for Store {
@@ -30,7 +31,7 @@ impl Maintenance for Store {
         if !(1..=1 << 32).contains(&folder.uid_next) {
             return Err(invalid("UIDNEXT must be from 1 to 4294967296"));
         }
-        self.change(ctx, account, BeginRestore { folder, request_id: ctx.request_id }).await
+        self.change(ctx, account, BeginRestore { folder, by: Origin::of(ctx) }).await
     }
 
     async fn restore_messages(
@@ -63,6 +64,6 @@ impl Maintenance for Store {
 
     async fn finish_folder(&self, ctx: &Ctx, account: AccountId, restore: MailboxId) -> Result<()> {
         operator(ctx)?;
-        self.change(ctx, account, FinishRestore { restore, request_id: ctx.request_id }).await
+        self.change(ctx, account, FinishRestore { restore, by: Origin::of(ctx) }).await
     }
 }

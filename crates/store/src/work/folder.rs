@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{
-    Block, BlockNo, Flags, FolderSnapshot, FolderState, Keyword, MailboxId, MessageRow, ModSeq, Uid, UidSet,
+    Block, BlockNo, DeviceId, Flags, FolderSnapshot, FolderState, Keyword, MailboxId, MessageRow, ModSeq,
+    Uid, UidSet,
 };
 
-use crate::records::{ChangeKind, LogEntry};
+use crate::records::{ChangeKind, FeedItem, FeedUids, FlagNames, LogEntry};
+use crate::work::origin::Origin;
 
 /// What a change does to the counters of a folder and its account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +77,7 @@ pub(crate) struct FolderWork {
     /// Blocks read or changed; they come before those of `base`.
     blocks: BTreeMap<BlockNo, Rows>,
     /// What this transaction did.
-    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) entries: Vec<Noted>,
 }
 
 impl FolderWork {
@@ -224,11 +226,11 @@ impl FolderWork {
     }
 
     /// Notes what the change of `modseq` was.
-    pub(crate) fn note(&mut self, entry: LogEntry) {
-        if !entry.removed.is_empty() {
-            self.state.expunge_modseq = entry.modseq;
+    pub(crate) fn note(&mut self, noted: Noted) {
+        if !noted.entry.removed.is_empty() {
+            self.state.expunge_modseq = noted.entry.modseq;
         }
-        self.entries.push(entry);
+        self.entries.push(noted);
     }
 
     /// Moves the counters.
@@ -295,13 +297,45 @@ impl FolderWork {
     }
 }
 
-/// An entry of the log.
+/// A change of a folder: what its log says, and what only the feed says.
+pub(crate) struct Noted {
+    /// For the folder's log.
+    pub(crate) entry: LogEntry,
+    /// The device that asked.
+    device: Option<DeviceId>,
+    /// Flags given and taken.
+    flags: (FlagNames, FlagNames),
+}
+
+/// A change of a folder.
 pub(crate) fn entry(
     modseq: ModSeq,
     kind: ChangeKind,
     changed: UidSet,
     removed: UidSet,
-    request: u64,
-) -> LogEntry {
-    LogEntry { modseq, kind, changed, removed, request }
+    by: &Origin,
+) -> Noted {
+    let entry = LogEntry { modseq, kind, changed, removed, request: by.request };
+    Noted { entry, device: by.device.clone(), flags: Default::default() }
+}
+
+impl Noted {
+    /// Says which flags were given to and taken from at least one message.
+    pub(crate) fn with_flags(self, added: FlagNames, removed: FlagNames) -> Self {
+        Self { flags: (added, removed), ..self }
+    }
+
+    /// What the feed says of it, and the rest for the folder's log.
+    pub(crate) fn split(self, mailbox: MailboxId) -> (FeedItem, LogEntry) {
+        let Self { entry, device, flags } = self;
+        let item = FeedItem {
+            device,
+            changed: FeedUids::of(&entry.changed),
+            removed: FeedUids::of(&entry.removed),
+            flags_added: flags.0,
+            flags_removed: flags.1,
+            ..FeedItem::new(Some(mailbox), entry.modseq, entry.kind, entry.request)
+        };
+        (item, entry)
+    }
 }

@@ -6,6 +6,7 @@ mod appending;
 mod checking;
 mod copying;
 mod costs;
+mod devices;
 mod expunging;
 mod flagging;
 mod folders;

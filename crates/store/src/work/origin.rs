@@ -1,0 +1,28 @@
+//! Who made a change, as the feed tells it.
+
+use model::{DeviceId, Flags, KeywordTable};
+use store_api::Ctx;
+
+use crate::records::{FEED_KEYWORDS_MAX, FlagNames};
+
+/// Who made a change. A transaction holds changes of several requestors, so it goes with each of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The request.
+    pub(crate) request: u64,
+    /// The device, where one said who it is.
+    pub(crate) device: Option<DeviceId>,
+}
+
+impl Origin {
+    /// The requestor of `ctx`.
+    pub(crate) fn of(ctx: &Ctx) -> Self {
+        Self { request: ctx.request_id, device: ctx.requestor.device().cloned() }
+    }
+}
+
+/// The names of `flags`, as many as the feed has room for.
+pub(crate) fn flag_names(flags: Flags, table: &KeywordTable) -> FlagNames {
+    let keywords = flags.keyword_indexes().filter_map(|index| table.get(index).cloned());
+    FlagNames { system: flags.system_only(), keywords: keywords.take(FEED_KEYWORDS_MAX).collect() }
+}
