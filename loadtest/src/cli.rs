@@ -180,6 +180,9 @@ pub struct DovecotArgs {
     /// Mailbox format.
     #[arg(long, default_value = "sdbox", value_parser = ["sdbox", "mdbox", "maildir"])]
     pub layout: String,
+    /// With ACL, METADATA and URLAUTH, for the profiles about these.
+    #[arg(long)]
+    pub plugins: bool,
     /// Connections to make room for.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,

@@ -16,6 +16,8 @@ use anyhow::{Context, bail};
 use crate::users::UserPattern;
 
 const TEMPLATE: &str = include_str!("../dovecot/dovecot.conf.template");
+/// What access control lists, metadata and references need, which the package leaves off.
+const PLUGINS: &str = include_str!("../dovecot/plugins.conf.template");
 /// How long the server may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long it may take to end.
@@ -44,6 +46,8 @@ pub struct Settings {
     pub fsync: String,
     /// Mailbox format: `sdbox`, `mdbox`, `maildir`.
     pub layout: String,
+    /// With ACL, METADATA and URLAUTH, which the package's defaults do not have and which cost other work something.
+    pub plugins: bool,
     /// Connections to make room for.
     pub connections: u32,
 }
@@ -204,6 +208,9 @@ fn configuration(settings: &Settings, dir: &Path, owner: &Owner) -> String {
         }
     };
     let mut text = TEMPLATE.to_owned();
+    if settings.plugins {
+        text.push_str(PLUGINS);
+    }
     // Without root nothing can be chrooted.
     let chroot = |name: &str| if owner.root { name.to_owned() } else { String::new() };
     for (place, value) in [
@@ -321,6 +328,7 @@ mod tests {
             scheme: "PLAIN".into(),
             fsync: "always".into(),
             layout: "sdbox".into(),
+            plugins: true,
             connections: 10_000,
         }
     }

@@ -101,6 +101,7 @@ fn dovecot(args: DovecotArgs) -> anyhow::Result<()> {
             scheme: args.scheme,
             fsync: args.fsync,
             layout: args.layout,
+            plugins: args.plugins,
             connections: args.connections,
         })?;
         print(&format!("dovecot is ready on 127.0.0.1:{}, pid {}\n", args.port, server.pid()))?;

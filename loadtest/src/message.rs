@@ -68,6 +68,11 @@ pub const WORDS: [&str; 48] = [
     "naïve",
 ];
 
+/// The IMDN-Message-ID of message `number`.
+pub fn imdn_message_id(number: u64) -> String {
+    format!("m{number:016x}")
+}
+
 /// Makes messages of one size from one seed.
 #[derive(Debug)]
 pub struct Messages {
@@ -208,6 +213,7 @@ mod tests {
         let text = String::from_utf8(octets).unwrap();
         let (headers, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(headers.contains("IMDN-Message-ID: m0000000000000abc\r\n"));
+        assert_eq!(imdn_message_id(0xabc), "m0000000000000abc");
         assert!(headers.contains("Contribution-ID: c0000000000000abc-"));
         assert!(headers.ends_with("Content-Type: Message/CPIM"));
         assert!(body.contains("imdn.Message-ID: m0000000000000abc\r\n"));

@@ -5,6 +5,8 @@ use crate::profile::{Action, Fill, Profile, Work};
 use crate::target::Target;
 use crate::template::{BadTemplate, Template};
 
+/// Messages that are appended before the rest is copied.
+const COPY_FROM_MESSAGES: u32 = 1_000;
 /// Seed of the messages' texts: the same for every run, so that kept folders fit.
 const MESSAGES_SEED: u64 = 0x4350_4d31;
 
@@ -93,6 +95,20 @@ impl Plan {
         }
     }
 
+    /// Number of the first message that an account's folder is filled with; no operation of a run uses it or one after
+    /// it.
+    pub fn first_message(account: u32) -> u64 {
+        u64::MAX / 2 + (u64::from(account) << 32)
+    }
+
+    /// How many messages a folder is filled with by APPEND; the others are copies.
+    pub fn appended(&self) -> u32 {
+        match self.profile.folder.fill {
+            Fill::Append => self.messages,
+            Fill::Copy => self.messages.min(COPY_FROM_MESSAGES),
+        }
+    }
+
     /// The name of an account's folder.
     pub fn folder_name(&self, slot: u32) -> String {
         let folder = &self.profile.folder;
@@ -105,6 +121,9 @@ impl Plan {
             };
             format!("lt-{}x{}-{fill}", self.messages, self.contents.bytes())
         };
+        if folder.children > 0 {
+            name.push_str(&format!("-above-{}", folder.children));
+        }
         if slot > 0 {
             name.push_str(&format!("-{slot}"));
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::connection::{Capabilities, Connection, Fault};
 use crate::message::Messages;
 use crate::plan::Plan;
-use crate::profile::{Action, Fill};
+use crate::profile::Action;
 use crate::progress::Progress;
 use crate::scan::{Kind, Status};
 
@@ -22,8 +22,8 @@ const ACCOUNTS_AT_ONCE: usize = 16;
 const APPEND_MESSAGES: u32 = 200;
 /// APPEND commands under way on a connection without MULTIAPPEND.
 const APPEND_DEPTH: usize = 16;
-/// Messages that are appended before the rest is copied.
-const COPY_FROM_MESSAGES: u32 = 1_000;
+/// Sends CREATE for so many folders before it waits for the answers.
+const CREATES_AT_ONCE: u32 = 50;
 
 /// Makes every folder of the run ready and tells what the server can do.
 ///
@@ -120,7 +120,46 @@ async fn prepare_folder(
         connection.command(&format!("CREATE \"{folder}\""), |_| {}).await?;
         fill(plan, capabilities, &mut connection, &folder, account).await?;
     }
+    create_children(&mut connection, &folder, plan.profile.folder.children).await?;
     Ok(connection.logout().await?)
+}
+
+/// Creates the folders below `folder` that are not there yet.
+async fn create_children(connection: &mut Connection, folder: &str, count: u32) -> anyhow::Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let mut there = 0;
+    connection
+        .command(&format!("LIST \"\" \"{folder}/%\""), |response| {
+            there += u32::from(response.rest().starts_with(b"LIST "));
+        })
+        .await?;
+    if there == count {
+        return Ok(());
+    }
+    let mut next = 0;
+    while next < count {
+        let sent = CREATES_AT_ONCE.min(count - next);
+        for child in next..next + sent {
+            connection.begin();
+            connection.out().extend_from_slice(format!("CREATE \"{folder}/c{child:05}\"").as_bytes());
+            connection.end();
+        }
+        let mut answered = 0;
+        // One that is there already is refused, which is as good.
+        while answered < sent {
+            connection
+                .exchange(|response| {
+                    let tagged = matches!(response.kind, Kind::Tagged(..));
+                    answered += u32::from(tagged);
+                    tagged
+                })
+                .await?;
+        }
+        next += sent;
+    }
+    Ok(())
 }
 
 async fn fill(
@@ -131,12 +170,8 @@ async fn fill(
     account: u32,
 ) -> anyhow::Result<()> {
     let total = plan.messages;
-    let appended = match plan.profile.folder.fill {
-        Fill::Append => total,
-        Fill::Copy => total.min(COPY_FROM_MESSAGES),
-    };
-    // Numbers that no operation of a run uses.
-    let first = u64::MAX / 2 + (u64::from(account) << 32);
+    let appended = plan.appended();
+    let first = Plan::first_message(account);
     if capabilities.multiappend {
         let mut done = 0;
         while done < appended {

@@ -45,6 +45,18 @@ shipped![
     "flat-append",
     "flat-fetch",
     "flat-status",
+    "list-status",
+    "search-imdn",
+    "search-text",
+    "sort",
+    "thread",
+    "acl-get",
+    "acl-set",
+    "metadata-get",
+    "metadata-set",
+    "urlauth-make",
+    "urlauth-fetch",
+    "notify-status",
 ];
 
 /// Most connections of one run.
@@ -146,6 +158,8 @@ pub struct Folder {
     /// One folder of the first account for all connections; else each connection has its own account, as far as
     /// there are accounts, and its own folder.
     pub shared: bool,
+    /// Empty folders below it.
+    pub children: u32,
     /// The work adds messages: the folder is made for one run and removed after it. Other folders are kept and
     /// found again by later runs.
     pub grows: bool,
@@ -153,7 +167,7 @@ pub struct Folder {
 
 impl Default for Folder {
     fn default() -> Self {
-        Self { messages: 0, bytes: 2_048, fill: Fill::Append, shared: false, grows: false }
+        Self { messages: 0, bytes: 2_048, fill: Fill::Append, shared: false, children: 0, grows: false }
     }
 }
 
@@ -167,7 +181,8 @@ pub enum Action {
     Command,
     /// Connect, LOGIN, LOGOUT, close; each time as another account.
     Login,
-    /// Two connections on one folder: one idles, the other appends.
+    /// Two connections on one folder: one idles, the other appends. With a `command`, such as NOTIFY, the first sends
+    /// that with no folder selected, and hears of the message by STATUS.
     Notify,
     /// The connection logs in, selects its folder, starts IDLE and stays: memory is what is measured.
     Idle,
@@ -217,6 +232,9 @@ impl Work {
     /// Names of the latencies it gives.
     pub fn series(&self) -> Vec<String> {
         match self.action {
+            Action::Notify if !self.command.is_empty() => {
+                vec![format!("{}: OK to STATUS", self.name), format!("{}: sent to STATUS", self.name)]
+            }
             Action::Notify => {
                 vec![format!("{}: OK to EXISTS", self.name), format!("{}: sent to EXISTS", self.name)]
             }
@@ -315,8 +333,11 @@ impl Profile {
             bail!("notify, idle and login cannot be mixed with other work");
         }
         for work in &self.work {
-            if (work.action == Action::Command) == work.command.is_empty() {
-                bail!("work {:?}: action \"command\" has a command, others have none", work.name);
+            if work.action != Action::Notify && (work.action == Action::Command) == work.command.is_empty() {
+                bail!(
+                    "work {:?}: action \"command\" has a command, \"notify\" may, others have none",
+                    work.name
+                );
             }
             if work.action != Action::Command && work.has_gaps() {
                 bail!("work {:?}: before, fresh_session and evict go with action \"command\"", work.name);
@@ -333,7 +354,10 @@ impl Profile {
             }
         }
         for command in self.commands() {
-            if Template::parse(command)?.needs_uids() && self.folder.messages == 0 && self.sweep.is_empty() {
+            if Template::parse(command)?.needs_messages()
+                && self.folder.messages == 0
+                && self.sweep.is_empty()
+            {
                 bail!("{command:?} names messages, but folder.messages is 0");
             }
         }

@@ -1,7 +1,7 @@
 //! Commands as data: `UID STORE {next} {sign}FLAGS (\Flagged)`.
 
 use crate::connection::{push_number, push_quoted};
-use crate::message::WORDS;
+use crate::message::{WORDS, imdn_message_id};
 use crate::random::Random;
 use crate::scan::Response;
 
@@ -27,12 +27,21 @@ enum Piece {
     UidValidity,
     /// `{word}`: a word that some of the messages have.
     Word,
+    /// `{imdn}`: the IMDN-Message-ID of a random message that was appended to the folder.
+    Imdn,
+    /// `{path}`: the connection's folder as a URL has it.
+    Path,
+    /// `{user}`: the account as a URL has it.
+    User,
+    /// `{url}`: the last URL with an access token that the server made.
+    Url,
 }
 
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "bad command {0:?}: places are {{folder}} {{uid}} {{next}} {{next:N}} {{sign}} {{modseq}} {{uidvalidity}} {{word}}"
+    "bad command {0:?}: places are {{folder}} {{uid}} {{next}} {{next:N}} {{sign}} {{modseq}} {{uidvalidity}} {{word}} \
+     {{imdn}} {{path}} {{user}} {{url}}"
 )]
 pub struct BadTemplate(String);
 
@@ -58,6 +67,10 @@ impl Template {
                 "modseq" => Piece::Modseq,
                 "uidvalidity" => Piece::UidValidity,
                 "word" => Piece::Word,
+                "imdn" => Piece::Imdn,
+                "path" => Piece::Path,
+                "user" => Piece::User,
+                "url" => Piece::Url,
                 _ => {
                     let count = place.strip_prefix("next:").and_then(|n| n.parse().ok());
                     Piece::Next(count.filter(|n| (1..=10_000).contains(n)).ok_or_else(bad)?)
@@ -79,6 +92,11 @@ impl Template {
         self.0.iter().any(|piece| matches!(piece, Piece::RandomUid | Piece::Next(_)))
     }
 
+    /// Does it name messages that must have been appended, each for itself?
+    pub fn needs_messages(&self) -> bool {
+        self.needs_uids() || self.0.contains(&Piece::Imdn)
+    }
+
     /// Writes the command, without tag and line break.
     pub fn write(&self, facts: &mut Facts, out: &mut Vec<u8>) {
         for piece in &self.0 {
@@ -97,6 +115,13 @@ impl Template {
                     let word = WORDS[facts.random.below(40) as usize];
                     out.extend_from_slice(word.as_bytes());
                 }
+                Piece::Imdn => {
+                    let number = facts.first_message + facts.random.below(facts.appended.max(1));
+                    out.extend_from_slice(imdn_message_id(number).as_bytes());
+                }
+                Piece::Path => push_url_encoded(&facts.folder, out),
+                Piece::User => push_url_encoded(&facts.user, out),
+                Piece::Url => out.extend_from_slice(facts.url.as_bytes()),
             }
         }
     }
@@ -154,6 +179,14 @@ pub struct Facts {
     pub modseq: u64,
     /// The last UIDVALIDITY seen.
     pub uid_validity: u64,
+    /// The account's name at login.
+    pub user: String,
+    /// Number of the first message that the folder was filled with.
+    pub first_message: u64,
+    /// How many it was filled with by APPEND.
+    pub appended: u64,
+    /// The last URL of a GENURLAUTH response.
+    pub url: String,
     /// How many messages `{next}` has named in this turn.
     position: u64,
     /// Which turn the last `{next}` belonged to.
@@ -176,6 +209,10 @@ impl Facts {
             random: Random::new(seed),
             modseq: 1,
             uid_validity: 1,
+            user: String::new(),
+            first_message: 0,
+            appended: 0,
+            url: String::new(),
             position: 0,
             turn: 0,
             stride,
@@ -189,6 +226,11 @@ impl Facts {
         }
         if let Some(validity) = response.number_after(b"UIDVALIDITY") {
             self.uid_validity = validity;
+        }
+        if let Some(url) = response.rest().strip_prefix(b"GENURLAUTH ") {
+            let url = url.trim_ascii().trim_ascii_start();
+            let url = url.strip_prefix(b"\"").and_then(|url| url.strip_suffix(b"\"")).unwrap_or(url);
+            self.url = String::from_utf8_lossy(url).into_owned();
         }
     }
 
@@ -205,6 +247,17 @@ impl Facts {
             }
             push_number(out, self.uids.get(self.position * self.stride % total));
             self.position += 1;
+        }
+    }
+}
+
+/// Percent-encodes all but what a URL's user and path may have as it is (RFC 3986 §2.3).
+fn push_url_encoded(text: &str, out: &mut Vec<u8>) {
+    for &octet in text.as_bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~/".contains(&octet) {
+            out.push(octet);
+        } else {
+            out.extend_from_slice(format!("%{octet:02X}").as_bytes());
         }
     }
 }
@@ -258,6 +311,17 @@ mod tests {
         facts.uid_validity = 99;
         assert_eq!(written(&select, &mut facts), r#"SELECT "a \"b\"" (QRESYNC (99 7))"#);
         assert!(!select.needs_uids());
+    }
+
+    #[test]
+    fn places_of_urls_and_identifiers() {
+        let url = Template::parse("GENURLAUTH imap://{user}@h/{path};UID=1 INTERNAL {imdn}").unwrap();
+        let mut facts = Facts::new("a b/c".into(), Uids::new(vec![]), 1);
+        facts.user = "tel:+1555".into();
+        (facts.first_message, facts.appended) = (0xabc, 1);
+        let expected = "GENURLAUTH imap://tel%3A%2B1555@h/a%20b/c;UID=1 INTERNAL m0000000000000abc";
+        assert_eq!(written(&url, &mut facts), expected);
+        assert!(url.needs_messages() && !url.needs_uids());
     }
 
     #[test]

@@ -25,6 +25,9 @@ impl Session {
         let uids =
             if plan.needs_uids() { all_uids(&mut connection, &folder).await? } else { Uids::new(Vec::new()) };
         let mut facts = Facts::new(folder, uids, plan.seed.wrapping_add(u64::from(index)));
+        facts.user = plan.target.user(account);
+        facts.first_message = Plan::first_message(account);
+        facts.appended = u64::from(plan.appended());
         run_all(&mut connection, &mut facts, &plan.session).await?;
         run_all(&mut connection, &mut facts, &plan.setup).await?;
         Ok(Self { connection, facts, next_message: u64::from(index) << 40 })
@@ -52,6 +55,12 @@ impl Session {
             self.connection.end();
             return Ok(tag);
         }
+        self.append(shared, which).await
+    }
+
+    /// Writes an APPEND of as many messages as the work says, and returns its tag.
+    pub async fn append(&mut self, shared: &Shared, which: usize) -> Result<u32, Fault> {
+        let task = &shared.plan.tasks[which];
         let (first, count) = (self.next_message, task.work.messages);
         self.next_message += u64::from(count);
         self.connection
