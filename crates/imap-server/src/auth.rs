@@ -2,7 +2,8 @@
 //!
 //! A login that fails says the same, after the same time, whether the account exists, has no password, or the
 //! password is wrong: an address without an account is checked against a decoy, and every failure is held for a time
-//! that is longer than a check. A right password spares the derivation for a while: what is kept is an HMAC of it
+//! that is longer than a check. Network functions (see [`crate::functions`]) are checked the same way; one that proved who
+//! it is may name any account as its authorization identity, which subscribers may not. A right password spares the derivation for a while: what is kept is an HMAC of it
 //! under a key of this process, together with the verifier, so that a changed password is checked anew.
 
 pub(crate) mod limiter;
@@ -23,8 +24,9 @@ use tokio::sync::Semaphore;
 use crate::config::Options;
 use crate::connection::Output;
 use crate::credentials::{SALT_BYTES, SCRAM_ITERATIONS, hmac_of, verify};
+use crate::functions::NetworkFunction;
 use crate::reply::{After, Reply};
-use crate::session::Session;
+use crate::session::{Session, SessionOf};
 use crate::telemetry;
 use limiter::Limiter;
 
@@ -88,6 +90,32 @@ impl Mechanism {
     }
 }
 
+/// Who a user name names.
+#[derive(Clone, Debug)]
+pub(crate) enum Principal {
+    /// The owner of an account.
+    Subscriber(Arc<Account>),
+    /// A program of the operator's.
+    Function(Arc<NetworkFunction>),
+}
+
+impl Principal {
+    pub fn credentials(&self) -> &Credentials {
+        match self {
+            Self::Subscriber(account) => &account.credentials,
+            Self::Function(function) => &function.credentials,
+        }
+    }
+
+    /// What failures are counted by.
+    fn name(&self) -> &str {
+        match self {
+            Self::Subscriber(account) => account.address.as_str(),
+            Self::Function(function) => function.name.as_str(),
+        }
+    }
+}
+
 /// Why a login failed, for the metric and the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -140,24 +168,24 @@ impl Authenticator {
         }
     }
 
-    /// Whether `password` is the account's; without an account it takes as long and is not. None when so many logins
-    /// failed while this one waited that it is not looked at.
+    /// Whether `password` is the principal's; without one it takes as long and is not. None when so many logins failed
+    /// while this one waited that it is not looked at.
     async fn check(
         &self,
-        account: Option<&Account>,
+        principal: Option<&Principal>,
         (peer, address): (IpAddr, &str),
         password: SecretSlice<u8>,
     ) -> Option<bool> {
-        let credentials = match account.map(|a| &a.credentials) {
+        let credentials = match principal.map(Principal::credentials) {
             None | Some(Credentials::None) => Credentials::Scram(self.decoy(address)),
             Some(credentials) => credentials.clone(),
         };
-        let mark = account.map(|account| self.mark(account, &credentials, &password));
+        let mark = principal.map(|principal| self.mark(principal, &credentials, &password));
         if mark.is_some_and(|mark| self.remembered.contains_key(&mark)) {
             return Some(true);
         }
         if costs_nothing(&credentials) {
-            return Some(verify(&credentials, &password) && account.is_some());
+            return Some(verify(&credentials, &password) && principal.is_some());
         }
         // The semaphore is never closed.
         let permit = self.checks.clone().acquire_owned().await.ok()?;
@@ -171,7 +199,7 @@ impl Authenticator {
         })
         .await
         .unwrap_or(false);
-        let right = right && account.is_some();
+        let right = right && principal.is_some();
         if let Some(mark) = mark.filter(|_| right) {
             self.remembered.insert(mark, ());
         }
@@ -179,15 +207,19 @@ impl Authenticator {
     }
 
     /// What is remembered of a right password: nothing that helps to find it without the key of this process.
-    fn mark(&self, account: &Account, credentials: &Credentials, password: &SecretSlice<u8>) -> [u8; 32] {
-        let id = account.id.0.to_be_bytes();
+    fn mark(&self, principal: &Principal, credentials: &Credentials, password: &SecretSlice<u8>) -> [u8; 32] {
+        let id = match principal {
+            Principal::Subscriber(account) => account.id.0.to_be_bytes().to_vec(),
+            Principal::Function(function) => [b"function ", function.name.as_str().as_bytes()].concat(),
+        };
         let verifier: &[u8] = match credentials {
             Credentials::None => &[],
             Credentials::Scram(verifier) => &verifier.stored_key,
             Credentials::Argon2(hash) => hash.as_bytes(),
         };
-        let length = (verifier.len() as u64).to_be_bytes();
-        hmac_of(&self.memory_key, [&id, &length[..], verifier, password.expose_secret()])
+        let lengths = [id.len() as u64, verifier.len() as u64].map(u64::to_be_bytes);
+        let parts = [lengths.as_flattened(), &id, verifier, password.expose_secret()];
+        hmac_of(&self.memory_key, parts)
     }
 }
 
@@ -198,11 +230,23 @@ fn costs_nothing(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::Scram(verifier) if verifier.iterations <= ITERATIONS_IN_PLACE)
 }
 
+/// Who a user name names, if anybody.
+///
+/// # Errors
+/// NO when the store cannot tell.
+pub(crate) async fn find_principal(session: &Session, user: &str) -> Result<Option<Principal>, Reply> {
+    // No name of a function is an address.
+    match session.server.functions.load().find(user, session.peer.ip()) {
+        Some(function) => Ok(Some(Principal::Function(function))),
+        None => Ok(find_account(session, user).await?.map(Principal::Subscriber)),
+    }
+}
+
 /// The account of a user name, if there is one. A name that is no address has none.
 ///
 /// # Errors
 /// NO when the store cannot tell.
-pub(crate) async fn find_account(session: &Session, user: &str) -> Result<Option<Arc<Account>>, Reply> {
+async fn find_account(session: &Session, user: &str) -> Result<Option<Arc<Account>>, Reply> {
     let Ok(address) = CpmAddress::parse(user) else { return Ok(None) };
     let ctx = Ctx { requestor: Requestor::Operator, ..session.ctx() };
     session.store().account(&ctx, &address).await.map_err(|error| {
@@ -237,12 +281,12 @@ pub(crate) async fn password_login(
     let began = Instant::now();
     let name = canonical(user);
     check_rate(session, &name)?;
-    let account = find_account(session, user).await?;
+    let principal = find_principal(session, user).await?;
     let server = session.server.clone();
-    let checked = server.auth.check(account.as_deref(), (session.peer.ip(), &name), password).await;
+    let checked = server.auth.check(principal.as_ref(), (session.peer.ip(), &name), password).await;
     let right = checked.ok_or_else(blocked)?;
-    match account {
-        Some(account) if right => admit(session, out, &account, authorize_as, began).await,
+    match principal {
+        Some(principal) if right => admit(session, out, &principal, authorize_as, began).await,
         _ => Err(refuse(session, out, &name, Failure::Credentials, began).await),
     }
 }
@@ -263,28 +307,61 @@ fn blocked() -> Reply {
     Reply::no_code("UNAVAILABLE", "too many failed logins from your address, try again later")
 }
 
-/// Logs in an account whose owner proved who they are.
+/// Logs in a principal that proved who it is: a subscriber as itself, a network function as the account that it names.
 ///
 /// # Errors
-/// NO when the account is disabled, or another is asked for, or has too many sessions.
+/// NO when the account is disabled, or may not be acted for, or has too many sessions.
 pub(crate) async fn admit(
     session: &mut Session,
     out: &mut Output,
-    account: &Account,
+    principal: &Principal,
     authorize_as: Option<&str>,
     began: Instant,
 ) -> Result<Reply, Reply> {
     let other = authorize_as.filter(|id| !id.is_empty());
-    if other.is_some_and(|id| CpmAddress::parse(id).as_ref() != Ok(&account.address)) {
-        return Err(refuse(session, out, account.address.as_str(), Failure::Authorization, began).await);
-    }
+    let (account, by) = match principal {
+        Principal::Subscriber(account) => {
+            if other.is_some_and(|id| CpmAddress::parse(id).as_ref() != Ok(&account.address)) {
+                return Err(refuse(session, out, principal.name(), Failure::Authorization, began).await);
+            }
+            (account.clone(), SessionOf::Owner)
+        }
+        Principal::Function(_) => {
+            let account = match other {
+                None => return Err(refuse_function("nobody")),
+                Some(id) => find_account(session, id).await?.ok_or_else(|| refuse_function("unknown"))?,
+            };
+            (account, SessionOf::NetworkFunction)
+        }
+    };
     if account.state == AccountState::Disabled {
-        return Err(refuse(session, out, account.address.as_str(), Failure::Disabled, began).await);
+        return Err(match principal {
+            Principal::Subscriber(_) => {
+                refuse(session, out, principal.name(), Failure::Disabled, began).await
+            }
+            Principal::Function(_) => refuse_function("disabled"),
+        });
     }
-    session.log_in(account.id)?;
-    session.server.auth.limiter.forget(session.peer.ip(), account.address.as_str());
+    session.log_in(account.id, by)?;
+    if let Principal::Function(function) = principal {
+        telemetry::function_logged_in(function.name.as_str());
+    }
+    session.server.auth.limiter.forget(session.peer.ip(), principal.name());
     let list = crate::capabilities::list(session, out);
     Ok(Reply::ok_code(list, "logged in"))
+}
+
+/// The answer to a network function that proved who it is and names nobody whom it could act for. Nothing is guessed
+/// here, so it is neither held back nor counted: a function that delivers for one subscriber who is gone must not be shut
+/// out from the others.
+fn refuse_function(reason: &'static str) -> Reply {
+    let text = match reason {
+        "nobody" => "name the subscriber to act for as authorization identity",
+        "disabled" => "the account to act for is disabled",
+        _ => "there is no account of the authorization identity",
+    };
+    telemetry::login_failed("authorization");
+    Reply::no_code("AUTHORIZATIONFAILED", text)
 }
 
 /// Holds back and gives the answer of a failed login.

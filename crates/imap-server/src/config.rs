@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::functions::Functions;
+
 /// How a server behaves.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -15,6 +17,8 @@ pub struct Options {
     /// The key of what a login that must fail is told, 32 octets or more: the same on all front ends and after a
     /// restart, so that the salt shown for an address without an account never changes. None: random at the start.
     pub decoy_key: Option<secrecy::SecretSlice<u8>>,
+    /// Who may act for subscribers.
+    pub functions: Functions,
     /// What `/shared/comment` says of the server (RFC 5464 §6.2.1).
     pub comment: Option<String>,
     /// What `/shared/admin` says: how to reach the operator, a URI (RFC 5464 §6.2.1).

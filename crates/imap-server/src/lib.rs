@@ -7,7 +7,8 @@
 //!   client knows to what is.
 //! - `commands`: the table of commands; a file each below it. To add one: its grammar in `imap-wire`, its file here,
 //!   its row in the table, its capability in `capabilities`.
-//! - `auth`: SASL, the checks of passwords, the slow-down. [`credentials`]: what is kept of a password.
+//! - `auth`: SASL, the checks of passwords, the slow-down. [`credentials`]: what is kept of a password. [`functions`]:
+//!   programs of the operator that act for subscribers.
 //!
 //! Deliberately absent: anything another front end could not rebuild from (account, folder, MODSEQ); polling; a
 //! folder's rows between two commands. Sequence numbers exist here only, the store speaks UIDs.
@@ -19,6 +20,7 @@ pub mod config;
 mod connection;
 pub mod credentials;
 mod encode;
+pub mod functions;
 mod progress;
 mod reply;
 mod server;

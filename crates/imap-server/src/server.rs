@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use model::AccountId;
 use parking_lot::Mutex;
 use store_api::{ChangeFeed, MailStore};
@@ -20,6 +21,8 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Authenticator;
 use crate::config::{Literals, Options};
 use crate::connection::{self, Transport};
+use crate::functions::Functions;
+use crate::session::SessionOf;
 use crate::telemetry::{self, CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::turns::Turns;
 
@@ -45,10 +48,12 @@ pub(crate) struct Shared {
     pub options: Options,
     pub acceptor: Option<TlsAcceptor>,
     pub auth: Authenticator,
+    /// Who may act for subscribers, as of now.
+    pub functions: ArcSwap<Functions>,
     /// The reader's limits before login and after it.
     pub login_wire_limits: Arc<imap_wire::Limits>,
     pub wire_limits: Arc<imap_wire::Limits>,
-    pub account_slots: Arc<Slots<AccountId>>,
+    pub account_slots: Arc<Slots<(AccountId, SessionOf)>>,
     pub turns: Arc<Turns>,
     address_slots: Arc<Slots<IpAddr>>,
     connection_slots: Arc<Slots<()>>,
@@ -101,6 +106,7 @@ impl Server {
             feed,
             acceptor: options.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config.clone())),
             auth: Authenticator::new(&options),
+            functions: ArcSwap::from_pointee(options.functions.clone()),
             login_wire_limits: Arc::new(login_wire_limits),
             wire_limits: Arc::new(wire_limits),
             turns: Turns::new(limits),
@@ -181,6 +187,11 @@ impl Server {
                 () = kill.cancelled() => {}
             }
         });
+    }
+
+    /// From now on these are the network functions. Sessions that are open stay open.
+    pub fn set_functions(&self, functions: Functions) {
+        self.shared.functions.store(Arc::new(functions));
     }
 
     /// Stops accepting, says BYE to every connection as soon as its running command has ended, and waits for them;

@@ -37,7 +37,14 @@ pub(crate) struct Login {
     /// What the store is told of who asks.
     pub user: Arc<User>,
     /// Counts this session against the account's limit.
-    _slot: Slot<AccountId>,
+    _slot: Slot<(AccountId, SessionOf)>,
+}
+
+/// Whose session it is: a network function that holds many must not keep the owner out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum SessionOf {
+    Owner,
+    NetworkFunction,
 }
 
 /// The states of RFC 9051 §3, as far as commands depend on them.
@@ -258,16 +265,17 @@ impl Session {
         self.server.acceptor.is_some() && out.tls().is_none() && !out.is_deflated() && self.login.is_none()
     }
 
-    /// Begins the authenticated state.
+    /// Begins the authenticated state: as the account's owner, or as a network function that acts for it.
     ///
     /// # Errors
-    /// NO `[LIMIT]` when the account has too many sessions.
-    pub fn log_in(&mut self, account: AccountId) -> Result<(), Reply> {
-        let slot = self.server.account_slots.take(account).ok_or_else(|| {
+    /// NO `[LIMIT]` when the account has too many sessions; those of network functions are counted apart.
+    pub fn log_in(&mut self, account: AccountId, by: SessionOf) -> Result<(), Reply> {
+        let slot = self.server.account_slots.take((account, by)).ok_or_else(|| {
             Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
         })?;
-        tracing::debug!(connection = self.id, %account, "logged in");
-        let user = User { device: self.device.clone(), ..User::owner(account) };
+        tracing::debug!(connection = self.id, %account, ?by, "logged in");
+        let network = by == SessionOf::NetworkFunction;
+        let user = User { device: self.device.clone(), network, ..User::owner(account) };
         self.login = Some(Login { account, user: Arc::new(user), _slot: slot });
         Ok(())
     }

@@ -7,6 +7,13 @@ const MIB: u64 = 1024 * KIB;
 
 // --- names and identities ------------------------------------------------------------------------------------
 
+/// Network functions provisioned at a front end. The operator sees it when the list is read; it bounds metrics, which are
+/// labelled by their names.
+pub const NETWORK_FUNCTIONS_MAX: usize = 1_000;
+
+/// Octets of a network function's name. The operator sees it when the list is read.
+pub const NETWORK_FUNCTION_NAME_BYTES_MAX: usize = 64;
+
 /// Longest CPM address, bytes of its text. Seen by who creates an account or logs in.
 pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Longest identity of a device, bytes of its text. Seen by the device that names itself.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use imap_server::functions::Functions;
 use imap_server::{CleartextLogin, Literals, Security, Server};
 use store_api::{ChangeFeed, MailStore};
 use tokio::net::TcpListener;
 
+use crate::commands::function;
 use crate::settings::{Settings, listen_address};
 use crate::tls;
 
@@ -17,6 +19,7 @@ pub struct Front {
     imap: Option<TcpListener>,
     imaps: Option<TcpListener>,
     tls: Option<imap_server::Tls>,
+    functions: Functions,
 }
 
 impl Front {
@@ -25,7 +28,9 @@ impl Front {
     /// # Errors
     /// One sentence that names the key.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let functions = settings.network_functions.file.as_deref().map(function::load).transpose();
         Ok(Self {
+            functions: functions.context("network_functions.file")?.unwrap_or_default(),
             tls: tls::load(&settings.tls)?,
             imap: bind("imap.listen", &settings.imap.listen).await?,
             imaps: bind("imap.tls_listen", &settings.imap.tls_listen).await?,
@@ -50,7 +55,9 @@ impl Front {
                 "no certificate is configured: login in clear is allowed on loopback addresses only"
             );
         }
-        let server = Server::new(store, feed, options(settings, self.tls, decoy_key));
+        let options =
+            imap_server::Options { functions: self.functions, ..options(settings, self.tls, decoy_key) };
+        let server = Server::new(store, feed, options);
         for (listener, security) in [(self.imap, Security::Cleartext), (self.imaps, Security::Tls)] {
             if let Some(listener) = listener {
                 let server = server.clone();
@@ -70,6 +77,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
         comment: Some(settings.imap.comment.clone()).filter(|text| !text.is_empty()),
         admin: Some(settings.imap.admin.clone()).filter(|text| !text.is_empty()),
         literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
+        functions: Functions::default(),
         limits: imap_server::Limits {
             connections_max: limits.connections_max,
             connections_per_address_max: limits.connections_per_address_max,

@@ -47,6 +47,7 @@ enum Command {
     Imap(commands::imap::Arguments),
     Cluster(commands::cluster::Arguments),
     Account(commands::account::Arguments),
+    Function(commands::function::Arguments),
     Check(commands::check::Arguments),
 }
 
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Imap(arguments) => commands::imap::run(arguments),
         Command::Cluster(arguments) => commands::cluster::run(arguments),
         Command::Account(arguments) => commands::account::run(arguments),
+        Command::Function(arguments) => commands::function::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
     };
     match outcome {

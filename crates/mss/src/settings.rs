@@ -23,6 +23,8 @@ pub struct Settings {
     pub imap: Imap,
     /// Certificate of the IMAP listeners.
     pub tls: Tls,
+    /// Programs that may act for subscribers.
+    pub network_functions: NetworkFunctions,
     /// The FoundationDB cluster, when that is the engine.
     pub fdb: Fdb,
     /// The listener for metrics and health.
@@ -121,6 +123,14 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// PEM file of the private key.
     pub key: Option<PathBuf>,
+}
+
+/// `[network_functions]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkFunctions {
+    /// File of `mss function`: who may act for every subscriber.
+    pub file: Option<PathBuf>,
 }
 
 /// `[admin]`.

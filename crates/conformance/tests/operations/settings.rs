@@ -10,9 +10,10 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 13] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 14] = [
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
+    ("network_functions.file", "network_functions.rs"),
     ("quota.messages", "quotas_take_effect"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
     ("front.store", "every test of roles apart"),

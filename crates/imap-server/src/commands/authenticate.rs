@@ -15,7 +15,7 @@ use secrecy::zeroize::Zeroizing;
 use store_api::Credentials;
 
 use crate::auth::sasl::{Bindings, Exchange, Progress, ScramFirst};
-use crate::auth::{self, Failure, Mechanism};
+use crate::auth::{self, Failure, Mechanism, Principal};
 use crate::commands::login::privacy_required;
 use crate::connection::{Input, Output};
 use crate::reply::{After, Reply};
@@ -66,7 +66,7 @@ async fn exchange(
     });
     let broken = || Reply::bad("the response does not follow the mechanism");
 
-    let mut account = None;
+    let mut principal = None;
     let mut scram = None;
     let mut message = None;
     let mut verifier = None;
@@ -89,8 +89,8 @@ async fn exchange(
             }
             let name = auth::canonical(&said.user);
             auth::check_rate(session, &name)?;
-            account = auth::find_account(session, &said.user).await?;
-            verifier = Some(match account.as_ref().map(|a| &a.credentials) {
+            principal = auth::find_principal(session, &said.user).await?;
+            verifier = Some(match principal.as_ref().map(Principal::credentials) {
                 Some(Credentials::Scram(verifier)) => verifier.clone(),
                 _ => session.server.auth.decoy(&name),
             });
@@ -123,10 +123,10 @@ async fn exchange(
                 if !ask(out, input, &last).await?.is_empty() {
                     return Err(broken());
                 }
-                let (Some(account), Some((_, authorize_as))) = (&account, &scram) else {
+                let (Some(principal), Some((_, authorize_as))) = (&principal, &scram) else {
                     return Err(Reply::no_code("SERVERBUG", "a login without an account"));
                 };
-                return auth::admit(session, out, account, authorize_as.as_deref(), began).await;
+                return auth::admit(session, out, principal, authorize_as.as_deref(), began).await;
             }
             Progress::Refused => {
                 let name = scram.map(|(name, _)| name).unwrap_or_default();

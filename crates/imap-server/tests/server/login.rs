@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
+use imap_server::functions::{Functions, NetworkFunction, parse_network};
 use imap_server::{CleartextLogin, Limits, Options, credentials};
 use sha2::{Digest, Sha256};
 use store_api::{AccountState, Credentials, QuotaLimits};
@@ -283,4 +284,95 @@ async fn unauthenticate_goes_back_to_the_beginning() {
     let said = client.ok("SELECT INBOX").await;
     // Not rev2 any more, and another's mailbox.
     assert!(said.contains(&"* 0 EXISTS".to_owned()) && said.contains(&"* 0 RECENT".to_owned()), "{said:?}");
+}
+
+/// A server that knows the network functions `pf-1`, and `pf-2` that connects from elsewhere only.
+async fn with_functions() -> Fixture {
+    let name = |name: &str| name.parse().expect("a name");
+    let lines = [
+        NetworkFunction::line(&name("pf-1"), &verifier(), &[]),
+        NetworkFunction::line(
+            &name("pf-2"),
+            &verifier(),
+            &[parse_network("192.0.2.0/24").expect("a network")],
+        ),
+    ];
+    let functions = Functions::parse(&lines.join("\n")).expect("two functions");
+    Fixture::with(Options { functions, ..options() }).await
+}
+
+fn plain_as(subscriber: &str, function: &str, password: &str) -> String {
+    format!("AUTHENTICATE PLAIN {}", STANDARD.encode(format!("{subscriber}\0{function}\0{password}")))
+}
+
+#[tokio::test]
+async fn a_network_function_acts_for_the_subscriber_it_names() {
+    let fixture = with_functions().await;
+    let mut owner = fixture.log_in().await;
+    owner.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    let mut function = fixture.connect().await;
+    function.ok(&plain_as("tel:+1-555-000-0001", "pf-1", PASSWORD)).await;
+    let said = function.ok("SELECT INBOX").await;
+    assert!(said.contains(&"* 1 EXISTS".to_owned()), "{said:?}");
+    // The connection is used again for another.
+    function.ok("UNAUTHENTICATE").await;
+    function.ok(&plain_as("alice@example.com", "pf-1", PASSWORD)).await;
+    let said = function.ok("SELECT INBOX").await;
+    assert!(said.contains(&"* 0 EXISTS".to_owned()), "{said:?}");
+
+    let mut function = fixture.connect().await;
+    let header = "n,a=sip:alice@example.com,";
+    let end = scram(&mut function, "SCRAM-SHA-256", header, b"", "pf-1", PASSWORD).await;
+    assert!(end.starts_with("OK "), "{end}");
+}
+
+#[tokio::test]
+async fn what_a_network_function_may_not() {
+    let fixture = with_functions().await;
+    fixture.add("gone@example.com", Credentials::Scram(verifier())).await;
+    fixture.configure("gone@example.com", AccountState::Disabled, QuotaLimits::default()).await;
+    let mut client = fixture.connect().await;
+    for (subscriber, function, password, code) in [
+        // Not known by its password: nothing is told of whom it may act for, or from where.
+        ("+15550000001", "pf-1", "wrong", "AUTHENTICATIONFAILED"),
+        ("nobody@example.com", "pf-1", "wrong", "AUTHENTICATIONFAILED"),
+        ("+15550000001", "pf-2", PASSWORD, "AUTHENTICATIONFAILED"),
+        ("+15550000001", "pf-3", PASSWORD, "AUTHENTICATIONFAILED"),
+    ] {
+        client = fixture.connect().await;
+        client.expect(&plain_as(subscriber, function, password), &format!("NO [{code}]")).await;
+    }
+    // Refused as often as it asks, and never shut out.
+    for _ in 0..30 {
+        for subscriber in ["", "nobody@example.com", "gone@example.com", "pf-1", "not an address"] {
+            client.expect(&plain_as(subscriber, "pf-1", PASSWORD), "NO [AUTHORIZATIONFAILED]").await;
+        }
+    }
+    client.expect(&format!("LOGIN pf-1 \"{PASSWORD}\""), "NO [AUTHORIZATIONFAILED]").await;
+    client.expect("SELECT INBOX", "BAD ").await;
+    // A subscriber named as a function would be is no function.
+    client.expect(&plain_as("alice@example.com", "+15550000001", PASSWORD), "NO [AUTHORIZATIONFAILED]").await;
+    client.ok(&plain_as("+15550000001", "pf-1", PASSWORD)).await;
+    // Taken from the list, its open sessions stay and it gets no new ones.
+    fixture.server.set_functions(Functions::default());
+    client.ok("SELECT INBOX").await;
+    let mut client = fixture.connect().await;
+    client.expect(&plain_as("+15550000001", "pf-1", PASSWORD), "NO [AUTHENTICATIONFAILED]").await;
+}
+
+/// A function that holds many sessions must not keep the owner out.
+#[tokio::test]
+async fn sessions_of_network_functions_are_counted_apart() {
+    let mut options = Options {
+        functions: Functions::parse(&NetworkFunction::line(&"pf".parse().expect("a name"), &verifier(), &[]))
+            .expect("a function"),
+        ..options()
+    };
+    options.limits.sessions_per_account_max = 1;
+    let fixture = Fixture::with(options).await;
+    let mut function = fixture.connect().await;
+    function.ok(&plain_as("+15550000001", "pf", PASSWORD)).await;
+    let mut second = fixture.connect().await;
+    second.expect(&plain_as("+15550000001", "pf", PASSWORD), "NO [LIMIT]").await;
+    fixture.log_in().await;
 }

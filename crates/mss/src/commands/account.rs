@@ -137,7 +137,7 @@ enum Action {
 }
 
 #[derive(Debug, clap::Args)]
-struct Password {
+pub(super) struct Password {
     /// Take the password from the first line of standard input; without it the terminal is asked.
     #[arg(long)]
     password_stdin: bool,
@@ -379,7 +379,7 @@ async fn derive(password: SecretSlice<u8>) -> anyhow::Result<Credentials> {
     Ok(Credentials::Scram(derived.context("the password cannot be used")?))
 }
 
-fn read_password(password: &Password) -> anyhow::Result<SecretSlice<u8>> {
+pub(super) fn read_password(password: &Password) -> anyhow::Result<SecretSlice<u8>> {
     if !password.password_stdin {
         anyhow::ensure!(
             std::io::stdin().is_terminal(),
