@@ -14,7 +14,7 @@ use crate::connection::Output;
 use crate::reply::Reply;
 use crate::server::{Shared, Slot};
 use crate::telemetry::{Stage, StageGauge};
-use crate::view::View;
+use crate::view::{FolderRef, View};
 
 /// What `ENABLE` has switched on; nothing switches off again but UNAUTHENTICATE (RFC 5161 §3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Session {
     /// # Errors
     /// NO `[NONEXISTENT]` when the folder was deleted meanwhile, and what the store answers.
     pub async fn snapshot(&mut self) -> Result<Arc<FolderSnapshot>, Reply> {
-        let (account, mailbox) = (self.account()?, self.view()?.mailbox);
+        let FolderRef { account, mailbox } = self.view()?.folder();
         let snapshot = match self.batch.as_ref().and_then(|batch| batch.snapshot(mailbox)) {
             Some(snapshot) => snapshot.clone(),
             None => self.store().folder(&self.ctx(), account, mailbox).await?,
@@ -284,19 +284,20 @@ impl Session {
     pub fn deselect(&mut self) {
         self.fresh = None;
         self.batch = None;
-        let (Some(view), Some(login)) = (self.view.take(), &self.login) else { return };
-        self.claim_recent(login.account, &view);
+        if let Some(view) = self.view.take() {
+            self.claim_recent(&view);
+        }
     }
 
     /// Notes in the store, in the background, that the messages that this session knows as \Recent were shown.
     /// A failure shows them as \Recent once more, which RFC 3501 §2.3.2 allows.
-    pub(crate) fn claim_recent(&self, account: AccountId, view: &View) {
+    pub(crate) fn claim_recent(&self, view: &View) {
         if view.read_only || view.recent.is_empty() {
             return;
         }
         let (store, ctx) = (self.server.store.clone(), self.ctx());
-        let (mailbox, uid_next) =
-            (view.mailbox, view.recent.last().map_or(1, |uid: Uid| u64::from(uid.get()) + 1));
+        let FolderRef { account, mailbox } = view.folder();
+        let uid_next = view.recent.last().map_or(1, |uid: Uid| u64::from(uid.get()) + 1);
         let claim = async move {
             if let Err(error) = store.claim_recent(&ctx, account, mailbox, uid_next).await {
                 tracing::debug!(%account, %error, "messages stay recent");

@@ -11,7 +11,7 @@ use crate::connection::Output;
 use crate::encode;
 use crate::reply::{After, Reply};
 use crate::session::Session;
-use crate::view::View;
+use crate::view::{FolderRef, View};
 
 /// What may be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
 /// # Errors
 /// BAD when none is selected.
 pub(crate) async fn read(session: &Session) -> Result<model::Result<Arc<FolderSnapshot>>, Reply> {
-    let (account, mailbox) = (session.account()?, session.view()?.mailbox);
+    let FolderRef { account, mailbox } = session.view()?.folder();
     let mut pause = READ_PAUSE;
     for _ in 1..READ_ATTEMPTS {
         match session.store().folder(&session.ctx(), account, mailbox).await {

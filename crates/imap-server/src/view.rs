@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use imap_wire::SequenceSet;
-use model::{FolderSnapshot, KeywordTable, MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity};
+use model::{
+    AccountId, FolderSnapshot, KeywordTable, MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity,
+};
 
 use crate::reply::Reply;
 
@@ -151,9 +153,20 @@ impl SeqMap {
 /// off; a client that never asks for those is then told of its own changes.
 const OWN_CHANGES_MAX: usize = 256;
 
+/// A folder, whoever's it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FolderRef {
+    /// Whose it is.
+    pub account: AccountId,
+    /// Which of theirs.
+    pub mailbox: MailboxId,
+}
+
 /// What the client knows of the selected folder. It holds no rows: those are asked of the store by each command.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Whose folder it is.
+    pub account: AccountId,
     /// The folder.
     pub mailbox: MailboxId,
     /// The name it was selected by.
@@ -182,7 +195,7 @@ pub(crate) struct View {
 
 impl View {
     /// The view of a client that was just told of `snapshot`.
-    pub fn new(name: MailboxName, read_only: bool, snapshot: &FolderSnapshot) -> Self {
+    pub fn new(account: AccountId, name: MailboxName, read_only: bool, snapshot: &FolderSnapshot) -> Self {
         let state = &snapshot.state;
         let first_recent = u32::try_from(state.recent_uid).ok();
         let seq = SeqMap::new(snapshot.rows().map(|row| row.uid));
@@ -191,6 +204,7 @@ impl View {
             _ => UidSet::new(),
         };
         Self {
+            account,
             mailbox: snapshot.mailbox,
             name,
             uid_validity: state.uid_validity,
@@ -204,6 +218,11 @@ impl View {
             own_changes: Vec::new(),
             saved: UidSet::new(),
         }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> FolderRef {
+        FolderRef { account: self.account, mailbox: self.mailbox }
     }
 
     /// The messages a set names, as UIDs the client knows of; they may be gone from the folder.
@@ -379,7 +398,12 @@ mod tests {
         };
         let rows: Vec<_> = uids.iter().map(row).collect();
         let blocks = if rows.is_empty() { vec![] } else { vec![(BlockNo(0), Arc::new(Block::new(rows)))] };
-        View::new(MailboxName::inbox(), false, &FolderSnapshot::new(MailboxId(1), state, blocks))
+        View::new(
+            AccountId(1),
+            MailboxName::inbox(),
+            false,
+            &FolderSnapshot::new(MailboxId(1), state, blocks),
+        )
     }
 
     fn resolved(view: &View, text: &'static str, uid: bool) -> Result<UidSet, Reply> {

@@ -4,6 +4,7 @@
 //! [`Keyword::parse`]) and never checked again. Deliberately absent: I/O, clocks, random sources, and anything
 //! that knows a wire format other than the text forms written here.
 
+mod acl;
 mod address;
 mod device_id;
 mod entry_name;
@@ -17,6 +18,7 @@ mod rights;
 mod uid_set;
 pub mod varint;
 
+pub use acl::{Acl, AclAction, AclChange, AclEntry, Identifier, Whom};
 pub use address::{AddressError, CpmAddress, PARTITIONS, Partition};
 pub use device_id::{DeviceId, DeviceIdError};
 pub use entry_name::{EntryName, EntryNameError, EntryScope};

@@ -26,6 +26,13 @@ pub const FOLDER_NAME_BYTES_MAX: usize = 1_000;
 pub const FOLDER_DEPTH_MAX: usize = 32;
 /// Most folders of an account; beyond it CREATE answers `NO [LIMIT]`. Bounds LIST and the folder tree in memory.
 pub const FOLDERS_PER_ACCOUNT_MAX: usize = 20_000;
+/// Most entries of a folder's access control list. Seen as `NO [LIMIT]`. Bounds the tree of an account's folders.
+pub const ACL_ENTRIES_MAX: usize = 64;
+/// Octets of the access control lists of an account's folders together, 48 of each entry beside its address. Seen as
+/// `NO [LIMIT]`. Bounds the tree in memory, and what a RENAME of many folders writes.
+pub const ACL_BYTES_PER_ACCOUNT_MAX: usize = 1 << 20;
+/// Most accounts whose sharing with one account is noted, to be listed; further ones are reached by name alone.
+pub const SHARERS_MAX: usize = 256;
 /// Longest keyword, bytes.
 pub const KEYWORD_BYTES_MAX: usize = 128;
 /// Most keywords in use in one folder: what fits beside the system flags in 64 bits. Beyond it STORE and APPEND

@@ -73,12 +73,12 @@ impl Rights {
     }
 
     /// The rights that these bits stand for; bits that stand for none are dropped.
-    pub fn from_bits(bits: u16) -> Self {
+    pub const fn from_bits(bits: u16) -> Self {
         Self(bits & Self::ALL.0)
     }
 
     /// One bit a right, in the order `lrswipkxtea` from the lowest.
-    pub fn bits(self) -> u16 {
+    pub const fn bits(self) -> u16 {
         self.0
     }
 

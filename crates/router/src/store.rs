@@ -8,8 +8,8 @@ use bytes::Bytes;
 use cpm_mime::MessageIndex;
 use futures::StreamExt as _;
 use model::{
-    AccountId, BodyId, CpmAddress, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq,
-    Partition, Result, SpecialUse, UidSet,
+    AccountId, AclChange, BodyId, CpmAddress, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
+    ModSeq, Partition, Result, SpecialUse, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
@@ -145,6 +145,22 @@ impl MailStore for Router {
         ask!(self, ctx, account.partition(), Once, set_metadata(account, mailbox, changes.clone()))
     }
 
+    async fn set_acl(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        owner: &CpmAddress,
+        mailbox: MailboxId,
+        change: &AclChange,
+    ) -> Result<()> {
+        // `+` and `-` repeated change nothing more, yet another's change may have come between.
+        ask!(self, ctx, account.partition(), Once, set_acl(account, owner, mailbox, change))
+    }
+
+    async fn shared_with(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<(CpmAddress, AccountId)>> {
+        ask!(self, ctx, account.partition(), None, shared_with(account))
+    }
+
     async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
         ask!(self, ctx, account.partition(), None, folder(account, mailbox))
     }
@@ -208,25 +224,28 @@ impl MailStore for Router {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
-        ask!(self, ctx, account.partition(), None, infos(account, bodies))
+        ask!(self, ctx, account.partition(), None, infos(account, mailbox, bodies))
     }
 
     async fn body(
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData> {
         let start = range.as_ref().map_or(0, |range| range.start);
-        match read(&self.shared, ctx, account, body, range).await? {
+        match read(&self.shared, ctx, account, mailbox, body, range).await? {
             BodyData::Pieces(total, pieces) => {
                 let reading = Reading {
                     shared: self.shared.clone(),
                     ctx: ctx.clone(),
                     account,
+                    mailbox,
                     body,
                     next: start,
                     end: start + total,
@@ -248,11 +267,13 @@ async fn read(
     shared: &Shared,
     ctx: &Ctx,
     account: AccountId,
+    mailbox: MailboxId,
     body: BodyId,
     range: Option<Range<u64>>,
 ) -> Result<BodyData> {
     let range = &range;
-    let call = |node: Arc<Node>| async move { node.store.body(ctx, account, body, range.clone()).await };
+    let call =
+        |node: Arc<Node>| async move { node.store.body(ctx, account, mailbox, body, range.clone()).await };
     shared.route(ctx, account.partition(), Effect::None, call).await
 }
 
@@ -261,6 +282,7 @@ struct Reading {
     shared: Arc<Shared>,
     ctx: Ctx,
     account: AccountId,
+    mailbox: MailboxId,
     body: BodyId,
     /// The next octet, and the one after the last.
     next: u64,
@@ -289,11 +311,12 @@ impl Reading {
             }
             self.moves += 1;
             let rest = Some(self.next..self.end);
-            self.pieces = match read(&self.shared, &self.ctx, self.account, self.body, rest).await {
-                Ok(BodyData::Pieces(_, pieces)) => pieces,
-                Ok(BodyData::Whole(octets)) => Box::pin(futures::stream::iter([Ok(octets)])),
-                Err(error) => Box::pin(futures::stream::iter([Err(error)])),
-            };
+            self.pieces =
+                match read(&self.shared, &self.ctx, self.account, self.mailbox, self.body, rest).await {
+                    Ok(BodyData::Pieces(_, pieces)) => pieces,
+                    Ok(BodyData::Whole(octets)) => Box::pin(futures::stream::iter([Ok(octets)])),
+                    Err(error) => Box::pin(futures::stream::iter([Err(error)])),
+                };
         }
     }
 }

@@ -353,7 +353,9 @@ async fn large_bodies_outlive_their_node() {
         writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }
     let body = writer.finish().await.unwrap();
-    let BodyData::Pieces(total, mut pieces) = router.body(&owner(id), id, body, None).await.unwrap() else {
+    let BodyData::Pieces(total, mut pieces) =
+        router.body(&owner(id), id, model::MailboxId(0), body, None).await.unwrap()
+    else {
         panic!("a large body comes in pieces")
     };
     let mut read = pieces.next().await.unwrap().unwrap().to_vec();

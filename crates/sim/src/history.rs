@@ -235,7 +235,7 @@ impl History {
         if let Some(token) = self.state().tokens.get(&(account, body)) {
             return token.clone();
         }
-        let octets = match self.witness.body(&CTX, account, body, None).await {
+        let octets = match self.witness.body(&CTX, account, MailboxId(0), body, None).await {
             Ok(BodyData::Whole(octets)) => octets,
             Ok(BodyData::Pieces(..)) => self.trace.broken("a small body comes in pieces"),
             Err(error) => {

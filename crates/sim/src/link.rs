@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use cpm_mime::MessageIndex;
 use futures::future::BoxFuture;
 use model::{
-    AccountId, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
-    ModSeq, Partition, Result, SpecialUse, UidSet,
+    AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
+    MailboxName, ModSeq, Partition, Result, SpecialUse, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, ChangeFeed, CopyOutcome,
@@ -145,10 +145,12 @@ calls! {
     Write store_flags(account.partition(); account: AccountId, request: StoreFlags) -> StoreOutcome;
     Write copy(account.partition(); account: AccountId, request: CopyRequest) -> CopyOutcome;
     Write expunge(account.partition(); account: AccountId, mailbox: MailboxId, within: Option<UidSet>) -> ExpungeOutcome;
-    Read infos(account.partition(); account: AccountId, bodies: &[BodyId]) -> Vec<Option<Arc<MessageIndex>>>;
-    Read body(account.partition(); account: AccountId, body: BodyId, range: Option<Range<u64>>) -> BodyData;
+    Read infos(account.partition(); account: AccountId, mailbox: MailboxId, bodies: &[BodyId]) -> Vec<Option<Arc<MessageIndex>>>;
+    Read body(account.partition(); account: AccountId, mailbox: MailboxId, body: BodyId, range: Option<Range<u64>>) -> BodyData;
     Read metadata(account.partition(); account: AccountId, mailboxes: &[Option<MailboxId>]) -> Vec<Metadata>;
     Write set_metadata(account.partition(); account: AccountId, mailbox: Option<MailboxId>, changes: Vec<MetadataChange>) -> ();
+    Write set_acl(account.partition(); account: AccountId, owner: &CpmAddress, mailbox: MailboxId, change: &AclChange) -> ();
+    Read shared_with(account.partition(); account: AccountId) -> Vec<(CpmAddress, AccountId)>;
     Read search(account.partition(); account: AccountId, request: &SearchRequest) -> UidSet;
 }
 

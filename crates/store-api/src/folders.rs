@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::{MailboxId, MailboxName, SpecialUse};
+use model::{Acl, MailboxId, MailboxName, Rights, SpecialUse};
 
 /// One folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,17 @@ pub struct FolderEntry {
     pub special_use: Option<SpecialUse>,
     /// Only a name: it holds no messages and cannot be selected.
     pub noselect: bool,
+    /// What who asked may do in it: everything, if it is the owner.
+    pub rights: Rights,
+    /// What others may do in it. Empty for who may not see it, without the right `a`.
+    pub acl: Acl,
+}
+
+impl FolderEntry {
+    /// A folder of the account that asks, which nobody else may see.
+    pub fn own(id: MailboxId, name: MailboxName, special_use: Option<SpecialUse>) -> Self {
+        Self { id, name, special_use, noselect: false, rights: Rights::ALL, acl: Acl::default() }
+    }
 }
 
 /// All folders of an account at one point, in the order of their names, and the names subscribed to.

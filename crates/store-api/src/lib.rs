@@ -13,6 +13,10 @@
 //! - Every method may answer [`model::ErrorKind::Unavailable`], [`model::ErrorKind::Contended`],
 //!   [`model::ErrorKind::Deadline`], [`model::ErrorKind::Corrupt`] or [`model::ErrorKind::Bug`]; writes also
 //!   [`model::ErrorKind::StorageFull`] and [`model::ErrorKind::CommitUnknown`]. Only other kinds are listed.
+//! - What of an account is not the requestor's takes rights on its folders (RFC 4314 §4): without any, the answer is that
+//!   for what is not there, [`model::ErrorKind::NoSuchMailbox`]; with `l` but not the right that it takes,
+//!   [`model::ErrorKind::NoPermission`]. The account's own things (quota, subscriptions, what is set of the account
+//!   itself) are its owner's alone.
 //! - Dropping a call's future cancels it: a write then happened whole or not at all.
 
 mod account;
@@ -34,8 +38,8 @@ use bytes::Bytes;
 use cpm_mime::MessageIndex;
 pub use feed::{ChangeFeed, Pulse, Subscription};
 use model::{
-    AccountId, BodyId, CpmAddress, FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq, Result,
-    SpecialUse, Uid, UidSet,
+    AccountId, AclChange, BodyId, CpmAddress, FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq,
+    Result, SpecialUse, Uid, UidSet,
 };
 
 pub use account::{
@@ -136,6 +140,9 @@ pub trait MailStore: Send + Sync + 'static {
     // --- folders -----------------------------------------------------------------------------------------------
 
     /// All folders and subscriptions of an account. One key is read when the cached tree is current.
+    ///
+    /// Who does not own the account gets the folders in which they have one of the rights `l r i k x a`, each with what
+    /// they may do in it; no subscriptions; and no version, which would tell of changes of the others.
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>>;
 
     /// Creates a folder, and the levels above it that are missing.
@@ -210,6 +217,26 @@ pub trait MailStore: Send + Sync + 'static {
         mailbox: Option<MailboxId>,
         changes: Vec<MetadataChange>,
     ) -> Result<()>;
+
+    /// Changes the access control list of a folder. Its address is resolved now: the entry stays true for the account
+    /// that has it now, for nobody when there is none, and the answer is the same. `owner` is the account's own address.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `NoPermission` without the right `a`; `Cannot` for an identifier that names the owner; `Limit`
+    /// beyond [`model::limits::ACL_ENTRIES_MAX`] or [`model::limits::ACL_BYTES_PER_ACCOUNT_MAX`].
+    async fn set_acl(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        owner: &CpmAddress,
+        mailbox: MailboxId,
+        change: &AclChange,
+    ) -> Result<()>;
+
+    /// The accounts, with their addresses, that have given `account` a right on a folder by its address; at most
+    /// [`model::limits::SHARERS_MAX`]. The right may be gone by now: [`MailStore::folders`] says. Only for the account
+    /// itself.
+    async fn shared_with(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<(CpmAddress, AccountId)>>;
 
     /// A folder, whole, shared with all who read it. One key is read when the cached snapshot is current, else the
     /// blocks changed since.
@@ -288,15 +315,17 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> Result<ExpungeOutcome>;
 
     /// The facts of messages, found once at append: envelope, structure, sort keys, CPM headers. One answer a body, in
-    /// order; none for one that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`].
+    /// order; none for one that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`]. Who does not own the account
+    /// gets those of messages that are in `mailbox`; the owner may name any.
     async fn infos(
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>>;
 
-    /// Octets of a body, whole or `range` of it (cut at its end).
+    /// Octets of a body, whole or `range` of it (cut at its end). `mailbox` as in [`MailStore::infos`].
     ///
     /// # Errors
     /// `Expunged` when the body is gone.
@@ -304,6 +333,7 @@ pub trait MailStore: Send + Sync + 'static {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData>;

@@ -35,6 +35,11 @@ impl Requestor {
         Self::User(Arc::new(User::owner(account)))
     }
 
+    /// Whether everything of an account is theirs: its owner, and the operator.
+    pub fn owns(&self, account: AccountId) -> bool {
+        self.user().is_none_or(|user| user.account == account)
+    }
+
     /// Who is logged in; none for the operator.
     pub fn user(&self) -> Option<&User> {
         match self {

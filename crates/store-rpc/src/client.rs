@@ -9,8 +9,8 @@ use bytes::Bytes;
 use cpm_mime::MessageIndex;
 use futures::StreamExt as _;
 use model::{
-    AccountId, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
-    ModSeq, Result, SpecialUse, UidSet, limits,
+    AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
+    MailboxName, ModSeq, Result, SpecialUse, UidSet, limits,
 };
 use moka::sync::Cache;
 use store_api::{
@@ -189,7 +189,8 @@ impl MailStore for RemoteStore {
     }
 
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
-        let known = self.caches.trees.get(&account);
+        // What others see of it is theirs alone, and has no version.
+        let known = self.caches.trees.get(&account).filter(|_| ctx.requestor.owns(account));
         let known_version = known.as_ref().map_or(0, |t| t.version);
         let message = pb::ListFoldersRequest { account: account.0, known_version };
         let mut pages = answer(self.client().list_folders(request(ctx, message)).await)?;
@@ -210,7 +211,9 @@ impl MailStore for RemoteStore {
             }
         }
         let tree = Arc::new(FolderTree::new(version.ok_or_else(cut_short)?, folders, subscribed));
-        self.caches.trees.insert(account, tree.clone());
+        if ctx.requestor.owns(account) {
+            self.caches.trees.insert(account, tree.clone());
+        }
         Ok(tree)
     }
 
@@ -350,6 +353,34 @@ impl MailStore for RemoteStore {
         answer(self.client().set_metadata(request(ctx, message)).await).map(drop)
     }
 
+    async fn set_acl(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        owner: &CpmAddress,
+        mailbox: MailboxId,
+        change: &AclChange,
+    ) -> Result<()> {
+        let message = pb::SetAclRequest {
+            account: account.0,
+            owner: owner.to_string(),
+            mailbox: mailbox.0,
+            identifier: change.identifier.to_string(),
+            action: convert::acl_action_pb(change.action).into(),
+            rights: change.rights.bits().into(),
+        };
+        written(self.client().set_acl(request(ctx, message)).await).map(drop)
+    }
+
+    async fn shared_with(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<(CpmAddress, AccountId)>> {
+        let message = pb::SharedWithRequest { account: account.0 };
+        let got = answer(self.client().shared_with(request(ctx, message)).await)?;
+        let sharer = |one: &pb::shared_with_response::Sharer| {
+            Ok((convert::address(&one.address)?, AccountId(one.account)))
+        };
+        got.sharers.iter().map(sharer).collect()
+    }
+
     async fn claim_recent(
         &self,
         ctx: &Ctx,
@@ -455,9 +486,13 @@ impl MailStore for RemoteStore {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
-        let mut infos: Vec<_> = bodies.iter().map(|body| self.caches.infos.get(&(account, *body))).collect();
+        // Whether somebody else may have them is for the tier to say, each time.
+        let known =
+            |body: &BodyId| self.caches.infos.get(&(account, *body)).filter(|_| ctx.requestor.owns(account));
+        let mut infos: Vec<_> = bodies.iter().map(known).collect();
         let missing: Vec<usize> = (0..bodies.len()).filter(|at| infos[*at].is_none()).collect();
         if missing.is_empty() {
             return Ok(infos);
@@ -465,6 +500,7 @@ impl MailStore for RemoteStore {
         let message = pb::GetInfosRequest {
             account: account.0,
             bodies: missing.iter().map(|at| bodies[*at].0).collect(),
+            mailbox: mailbox.0,
         };
         let mut pages = answer(self.client().get_infos(request(ctx, message)).await)?;
         let mut places = missing.into_iter();
@@ -493,11 +529,13 @@ impl MailStore for RemoteStore {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData> {
         let message = pb::ReadBodyRequest {
             account: account.0,
+            mailbox: mailbox.0,
             body: body.0,
             start: range.as_ref().map(|r| r.start),
             end: range.as_ref().map(|r| r.end),

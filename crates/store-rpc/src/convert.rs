@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    Block, BlockNo, BodyId, CpmAddress, EntryName, Flags, FolderState, Keyword, KeywordTable, MailboxId,
-    MailboxName, ModSeq, Result, SpecialUse, Uid, UidSet, UidValidity, limits,
+    AccountId, Acl, AclAction, AclEntry, Block, BlockNo, BodyId, CpmAddress, EntryName, Flags, FolderState,
+    Identifier, Keyword, KeywordTable, MailboxId, MailboxName, ModSeq, Result, Rights, SpecialUse, Uid,
+    UidSet, UidValidity, limits,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
@@ -166,7 +167,7 @@ pub(crate) fn account_state_pb(state: AccountState) -> pb::AccountState {
 
 pub(crate) fn account(wire: pb::Account) -> Result<Account> {
     Ok(Account {
-        id: model::AccountId(wire.id),
+        id: AccountId(wire.id),
         address: address(&wire.address)?,
         state: account_state(wire.state)?,
         credentials: credentials(wire.credentials)?,
@@ -194,7 +195,47 @@ pub(crate) fn folder_entry(wire: &pb::FolderEntry) -> Result<FolderEntry> {
         name: name(&wire.name)?,
         special_use: special_use(&wire.special_use)?,
         noselect: wire.noselect,
+        rights: rights(wire.rights)?,
+        acl: acl(&wire.acl)?,
     })
+}
+
+pub(crate) fn rights(bits: u32) -> Result<Rights> {
+    let rights = u16::try_from(bits).map(Rights::from_bits).unwrap_or_default();
+    if u32::from(rights.bits()) == bits { Ok(rights) } else { Err(invalid("rights are not known")) }
+}
+
+pub(crate) fn identifier(text: &str) -> Result<Identifier> {
+    Identifier::parse(text).map_err(|e| invalid(&e.to_string()))
+}
+
+fn acl(wire: &[pb::AclEntry]) -> Result<Acl> {
+    if wire.len() > limits::ACL_ENTRIES_MAX {
+        return Err(invalid("an access control list has too many entries"));
+    }
+    let entry = |entry: &pb::AclEntry| {
+        let (identifier, rights) = (identifier(&entry.identifier)?, rights(entry.rights)?);
+        Ok(AclEntry { identifier, account: entry.account.map(AccountId), rights })
+    };
+    let entries = wire.iter().map(entry).collect::<Result<_>>()?;
+    Acl::new(entries).ok_or_else(|| invalid("an access control list names an identifier twice"))
+}
+
+pub(crate) fn acl_action(wire: pb::AclAction) -> Result<AclAction> {
+    match wire {
+        pb::AclAction::Unspecified => Err(invalid("an action is missing")),
+        pb::AclAction::Set => Ok(AclAction::Set),
+        pb::AclAction::Add => Ok(AclAction::Add),
+        pb::AclAction::Remove => Ok(AclAction::Remove),
+    }
+}
+
+pub(crate) fn acl_action_pb(action: AclAction) -> pb::AclAction {
+    match action {
+        AclAction::Set => pb::AclAction::Set,
+        AclAction::Add => pb::AclAction::Add,
+        AclAction::Remove => pb::AclAction::Remove,
+    }
 }
 
 pub(crate) fn folder_entry_pb(entry: &FolderEntry) -> pb::FolderEntry {
@@ -203,6 +244,16 @@ pub(crate) fn folder_entry_pb(entry: &FolderEntry) -> pb::FolderEntry {
         name: entry.name.to_string(),
         special_use: entry.special_use.map(SpecialUse::attribute).unwrap_or_default().to_owned(),
         noselect: entry.noselect,
+        rights: entry.rights.bits().into(),
+        acl: entry.acl.entries().iter().map(acl_entry_pb).collect(),
+    }
+}
+
+fn acl_entry_pb(entry: &AclEntry) -> pb::AclEntry {
+    pb::AclEntry {
+        identifier: entry.identifier.to_string(),
+        account: entry.account.map(|account| account.0),
+        rights: entry.rights.bits().into(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
+use model::{AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
     BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Membership, Missing,
     NewAccount, NodeId, ReplaceRequest, SearchRequest, StoreFlags,
@@ -634,6 +634,38 @@ impl StoreService for StoreCalls {
         .await
     }
 
+    async fn set_acl(
+        &self,
+        request: Request<pb::SetAclRequest>,
+    ) -> Result<Response<pb::SetAclResponse>, Status> {
+        self.call("SetAcl", request, |store, ctx, q| async move {
+            let change = AclChange {
+                identifier: convert::identifier(&q.identifier)?,
+                action: convert::acl_action(q.action())?,
+                rights: convert::rights(q.rights)?,
+            };
+            let owner = convert::address(&q.owner)?;
+            store.set_acl(&ctx, AccountId(q.account), &owner, MailboxId(q.mailbox), &change).await?;
+            Ok(pb::SetAclResponse {})
+        })
+        .await
+    }
+
+    async fn shared_with(
+        &self,
+        request: Request<pb::SharedWithRequest>,
+    ) -> Result<Response<pb::SharedWithResponse>, Status> {
+        self.call("SharedWith", request, |store, ctx, q| async move {
+            let sharers = store.shared_with(&ctx, AccountId(q.account)).await?;
+            let sharer = |(address, account): &(CpmAddress, AccountId)| pb::shared_with_response::Sharer {
+                address: address.to_string(),
+                account: account.0,
+            };
+            Ok(pb::SharedWithResponse { sharers: sharers.iter().map(sharer).collect() })
+        })
+        .await
+    }
+
     async fn get_infos(
         &self,
         request: Request<pb::GetInfosRequest>,
@@ -643,7 +675,7 @@ impl StoreService for StoreCalls {
                 return Err(invalid("facts of at most 1000 messages may be asked for"));
             }
             let bodies: Vec<_> = q.bodies.into_iter().map(BodyId).collect();
-            let infos = store.infos(&ctx, AccountId(q.account), &bodies).await?;
+            let infos = store.infos(&ctx, AccountId(q.account), MailboxId(q.mailbox), &bodies).await?;
             let (mut pages, mut page, mut bytes) = (Vec::new(), pb::InfoPage::default(), 0);
             for info in infos {
                 let index = info.map(|i| i.encode()).unwrap_or_default();
@@ -675,7 +707,8 @@ impl StoreService for StoreCalls {
                     Some(start..end)
                 }
             };
-            Ok(match store.body(&ctx, AccountId(q.account), BodyId(q.body), range).await? {
+            let (account, mailbox) = (AccountId(q.account), MailboxId(q.mailbox));
+            Ok(match store.body(&ctx, account, mailbox, BodyId(q.body), range).await? {
                 BodyData::Whole(octets) => {
                     let total = octets.len() as u64;
                     let mut pieces: Vec<_> = octets

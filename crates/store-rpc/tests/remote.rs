@@ -301,23 +301,27 @@ async fn messages() {
     let folder = tier.remote.folder(&ctx, id, inbox).await.expect("the folder");
     let mut bodies: Vec<BodyId> = folder.rows().map(|r| r.body).collect();
     bodies.insert(3, BodyId(u64::MAX));
-    let ours = tier.local.infos(&ctx, id, &bodies).await.expect("local");
+    let ours = tier.local.infos(&ctx, id, MailboxId(0), &bodies).await.expect("local");
     for _ in 0..2 {
-        let theirs = tier.remote.infos(&ctx, id, &bodies).await.expect("remote");
+        let theirs = tier.remote.infos(&ctx, id, MailboxId(0), &bodies).await.expect("remote");
         assert!(theirs[3].is_none() && theirs.iter().filter(|i| i.is_none()).count() == 1);
         for (a, b) in ours.iter().zip(&theirs) {
             assert_eq!(a.as_ref().map(|i| i.encode()), b.as_ref().map(|i| i.encode()));
         }
     }
-    let whole = octets(tier.remote.body(&ctx, id, bodies[0], None).await.expect("a body")).await;
+    let whole =
+        octets(tier.remote.body(&ctx, id, MailboxId(0), bodies[0], None).await.expect("a body")).await;
     assert!(whole.starts_with(b"From: a@example.com\r\nSubject: number 1\r\n"));
     for range in [0..5, 3..3, 10..10_000, 10_000..10_001] {
-        let cut =
-            octets(tier.remote.body(&ctx, id, bodies[0], Some(range.clone())).await.expect("a body")).await;
+        let cut = octets(
+            tier.remote.body(&ctx, id, MailboxId(0), bodies[0], Some(range.clone())).await.expect("a body"),
+        )
+        .await;
         let end = (range.end as usize).min(whole.len());
         assert_eq!(cut, whole.get(range.start as usize..end).unwrap_or_default());
     }
-    let error = tier.remote.body(&ctx, id, BodyId(u64::MAX), None).await.err().map(|e| e.kind());
+    let error =
+        tier.remote.body(&ctx, id, MailboxId(0), BodyId(u64::MAX), None).await.err().map(|e| e.kind());
     assert_eq!(error, Some(ErrorKind::Expunged));
 
     let key = SearchKey::And(vec![
@@ -357,10 +361,12 @@ async fn large_bodies() {
     let staged = AppendMessage { body: AppendBody::Staged(body), ..message(1) };
     let request = AppendRequest { mailbox: name("INBOX"), messages: vec![staged, message(2)] };
     tier.remote.append(&ctx, id, request).await.expect("appended");
-    let read = octets(tier.remote.body(&ctx, id, body, None).await.expect("a body")).await;
+    let read = octets(tier.remote.body(&ctx, id, MailboxId(0), body, None).await.expect("a body")).await;
     assert!(read == text, "the octets differ");
-    let part =
-        octets(tier.remote.body(&ctx, id, body, Some(1_000_000..1_000_100)).await.expect("a body")).await;
+    let part = octets(
+        tier.remote.body(&ctx, id, MailboxId(0), body, Some(1_000_000..1_000_100)).await.expect("a body"),
+    )
+    .await;
     assert_eq!(part, text[1_000_000..1_000_100]);
 
     let mut writer = tier.remote.stage_body(&ctx, id, 10).await.expect("a writer");

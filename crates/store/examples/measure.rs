@@ -191,7 +191,7 @@ async fn main() {
             for i in 0..100u64 {
                 let uid = 1 + (n * 7919 + i * 104_729 + task as u64 * 31) % count;
                 let row = *snapshot.row(Uid::new(uid as u32).unwrap()).unwrap();
-                m.store.body(&CTX, account, row.body, None).await.unwrap();
+                m.store.body(&CTX, account, inbox, row.body, None).await.unwrap();
             }
         })
         .await;

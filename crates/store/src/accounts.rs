@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kv::{RangeRequest, ReadMode, Transaction};
-use model::{AccountId, CpmAddress, Error, ErrorKind, MailboxId, MailboxName};
+use model::limits::SHARERS_MAX;
+use model::{AccountId, Acl, CpmAddress, Error, ErrorKind, MailboxId, MailboxName};
 use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits};
 
 use crate::failure::{Failure, bug, corrupt, no_such_account};
@@ -69,7 +70,7 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
             let mut ledger = Ledger { limits: new.limits, next_id: 1, tree_version: 1, ..Ledger::default() };
             for name in standing_names() {
                 let mailbox = MailboxId(ledger.take_id());
-                let folder = FolderRecord { name, special_use: None, noselect: false };
+                let folder = FolderRecord { name, special_use: None, noselect: false, acl: Acl::default() };
                 trx.set_bytes(keys.folder(id, mailbox), folder.encode().into());
                 let state = new_state(&mut ledger, now);
                 let state = StateRecord { log_from: state.highest_modseq, folder: state };
@@ -253,4 +254,38 @@ pub(crate) async fn read_ledger(
 pub(crate) async fn quota(shared: &Shared, account: AccountId) -> Result<Quota, Failure> {
     let ledger = reading!(read_ledger(shared, shared.begin("quota").as_mut(), account).await);
     Ok(Quota { usage: ledger.usage, limits: ledger.limits })
+}
+
+/// The accounts that have given this one a right on a folder, as far as their addresses are theirs still.
+pub(crate) async fn sharers(
+    shared: &Shared,
+    account: AccountId,
+) -> Result<Vec<(CpmAddress, AccountId)>, Failure> {
+    let keys = &shared.keys;
+    let range = keys.sharers(account);
+    let request = RangeRequest::new(range.begin, range.end).limit(SHARERS_MAX);
+    Ok(reading!({
+        let mut trx = shared.begin("shared_with");
+        let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+        let mut noted = Vec::with_capacity(page.pairs.len());
+        for pair in &page.pairs {
+            let address = std::str::from_utf8(&pair.value).ok().and_then(|text| CpmAddress::parse(text).ok());
+            match (address, keys.id_of(&pair.key)) {
+                (Some(address), Some(id)) => noted.push((address, AccountId(id))),
+                _ => return Err(corrupt("sharer", &pair.key)),
+            }
+        }
+        let directory: Vec<_> = noted.iter().map(|(address, _)| keys.directory(address)).collect();
+        let records = trx.get_many(&directory, ReadMode::Snapshot).await?;
+        let mut sharers = Vec::with_capacity(noted.len());
+        for (((address, id), key), raw) in noted.into_iter().zip(&directory).zip(records) {
+            let Some(raw) = raw else { continue };
+            let record = AccountRecord::decode(&raw).ok_or_else(|| corrupt("account", key))?;
+            // A number that was given again is somebody else's, and one that is closed shares nothing.
+            if record.id == id && record.state == AccountState::Active {
+                sharers.push((address, id));
+            }
+        }
+        Ok(sharers)
+    }))
 }

@@ -61,7 +61,8 @@ impl Caches {
                 .name("trees")
                 .max_capacity(options.tree_cache_bytes)
                 .weigher(|_, tree: &Arc<FolderTree>| {
-                    let names: usize = tree.folders().iter().map(|f| f.name.as_str().len() + 48).sum();
+                    let names: usize =
+                        tree.folders().iter().map(|f| f.name.as_str().len() + 80 + f.acl.weight()).sum();
                     let subscribed: usize = tree.subscribed().iter().map(|n| n.as_str().len() + 32).sum();
                     weight(names + subscribed)
                 })

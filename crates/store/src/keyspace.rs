@@ -17,7 +17,7 @@
 //! | subspace | key after the account | value | size | written by | read by |
 //! |---|---|---|---|---|---|
 //! | 1 Ledger | () | [`Ledger`] v1 | ~130 B | every change | every change, quota, tree check |
-//! | 2 Folder | mailbox | [`FolderRecord`] v1 | ~40 B | create, rename, delete | tree load |
+//! | 2 Folder | mailbox | [`FolderRecord`] v1, v2 with an access control list | ~40 B, 60 B more an entry of the list | create, rename, delete, SETACL | tree load |
 //! | 3 Subscription | name | empty | 0 B | subscribe | tree load |
 //! | 4 State | mailbox | [`StateRecord`] v1 | ~40 B | every change of the folder | every read of the folder |
 //! | 5 Block | mailbox, block | [`model::Block`] | ≤ 4 kB | append, store, copy, expunge | cold select, refresh |
@@ -27,6 +27,7 @@
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
+//! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
 //!
 //! | what | key after it | value | size | written by | read by |
 //! |---|---|---|---|---|---|
@@ -53,6 +54,9 @@
 //! `Metadata` has all entries of a folder in one value for each scope: there are few, they are small, and a client asks
 //! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands
 //! under the shared scope, what a subscriber's devices say to each other under the private one.
+//!
+//! `Sharer` is the one record that another account writes: who gives somebody a right notes it in their account, in the
+//! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right.
 //!
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
@@ -119,6 +123,8 @@ pub enum Subspace {
     Header = 10,
     /// Metadata entries of folders and of the account.
     Metadata = 11,
+    /// Accounts that have given this one a right on a folder.
+    Sharer = 15,
 }
 
 /// What a key of [`Area::Cluster`] holds.
@@ -567,6 +573,16 @@ impl Keyspace {
         self.sub(account, Subspace::Metadata).u64(mailbox.map_or(0, |mailbox| mailbox.0))
     }
 
+    /// Where an account is told that `sharer` has given it a right on a folder.
+    pub fn sharer(&self, account: AccountId, sharer: AccountId) -> Bytes {
+        self.sub(account, Subspace::Sharer).u64(sharer.0).done()
+    }
+
+    /// All accounts that have given this one a right on a folder; [`Keyspace::id_of`] reads which.
+    pub fn sharers(&self, account: AccountId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Sharer).done())
+    }
+
     /// All values of a header, with their bodies.
     pub fn header_values(&self, account: AccountId, header: IndexedHeader) -> KeyRange {
         KeyRange::of_prefix(self.sub(account, Subspace::Header).u8(header as u8).done())
@@ -591,6 +607,12 @@ pub enum TreeKey {
 const _: () = assert!(model::limits::ADDRESS_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
 const _: () = assert!(model::limits::FOLDER_NAME_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
 const _: () = assert!(cpm_mime::limits::FACT_BYTES_MAX + 64 < kv::limits::KEY_BYTES_MAX);
+const _: () = assert!(
+    model::limits::ACL_ENTRIES_MAX * (model::limits::ADDRESS_BYTES_MAX + 16)
+        + model::limits::FOLDER_NAME_BYTES_MAX
+        + 16
+        < kv::limits::VALUE_BYTES_MAX
+);
 const _: () = assert!(model::limits::ENTRIES_BYTES_MAX + 64 < kv::limits::VALUE_BYTES_MAX);
 const _: () = assert!(model::limits::BODY_CHUNK_BYTES + 10 < kv::limits::VALUE_BYTES_MAX);
 
@@ -611,6 +633,7 @@ mod tests {
             (keys.node(NodeId(5)), "7006030000000000000005"),
             (keys.heartbeat(NodeId(5)), "7006040000000000000005"),
             (keys.ledger(ACCOUNT), "7010123000000000004201"),
+            (keys.sharer(ACCOUNT, AccountId(9)), "701012300000000000420f0000000000000009"),
             (keys.folder(ACCOUNT, MailboxId(3)), "70101230000000000042020000000000000003"),
             (keys.state(ACCOUNT, MailboxId(3)), "70101230000000000042040000000000000003"),
             (keys.block(ACCOUNT, MailboxId(3), BlockNo(9)), "7010123000000000004205000000000000000300000009"),

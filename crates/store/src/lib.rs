@@ -12,6 +12,7 @@
 //! Deliberately absent: sequence numbers, sessions, the IMAP grammar, and trust in a cache: every answer is checked
 //! against the stored state it stands for, so that it is right whichever process serves it.
 
+mod access;
 mod accounts;
 mod bodies;
 mod cache;

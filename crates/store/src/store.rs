@@ -16,8 +16,8 @@ use model::limits::{
     METADATA_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
 };
 use model::{
-    AccountId, BodyId, CpmAddress, EntryScope, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
-    MailboxName, ModSeq, PARTITIONS, Partition, Result, SpecialUse, UidSet,
+    AccountId, AclChange, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags, FolderSnapshot,
+    FolderState, MailboxId, MailboxName, ModSeq, PARTITIONS, Partition, Result, Rights, SpecialUse, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
@@ -27,10 +27,12 @@ use store_api::{
 };
 use tracing::Instrument;
 
+use crate::access::{Access, At, Guarded, Need};
 use crate::combiner::{Combiner, Mutation};
 use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
 use crate::keyspace::SCHEMA_VERSION;
 use crate::limits::INLINE_BYTES_MAX;
+use crate::mutations::acl::SetAcl;
 use crate::mutations::append::{Append, NewBody, NewMessage};
 use crate::mutations::copy::{Copy, CopyPage, RenameInbox};
 use crate::mutations::expunge::{Expunge, Which};
@@ -48,7 +50,7 @@ use crate::telemetry::Operation;
 use crate::tree::read_tree;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
-use crate::{Options, Swept, accounts, bodies, search, sweep};
+use crate::{Options, Swept, access, accounts, bodies, search, sweep};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
 const PARSE_APART_BYTES: usize = 128 * 1024;
@@ -129,6 +131,38 @@ impl Store {
         self.combiner.submit(account, ctx.deadline, Arc::new(mutation)).await
     }
 
+    /// As [`Store::change`], after a look at the rights that it takes of somebody who does not own the account.
+    async fn change_as<M: Mutation>(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        needs: impl IntoIterator<Item = Need> + Send,
+        mutation: M,
+    ) -> Result<M::Outcome> {
+        match Access::of(ctx, account) {
+            Access::Owner => self.change(ctx, account, mutation).await,
+            access => {
+                let needs = needs.into_iter().collect();
+                let changed = self.change(ctx, account, Guarded { access, needs, mutation }).await;
+                changed.map_err(|error| match error.kind() {
+                    // Who does not own an account does not learn that it is gone.
+                    ErrorKind::NoSuchAccount => no_such_mailbox(),
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    /// Whether the requestor may do what takes `needed` in a folder.
+    async fn allow(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId, needed: Rights) -> Result<()> {
+        self.within(ctx, access::allow(&self.shared, ctx, account, mailbox, needed)).await
+    }
+
+    /// What the requestor may do in a folder.
+    async fn rights_at(&self, ctx: &Ctx, account: AccountId, at: &At) -> Result<Rights> {
+        self.within(ctx, access::rights_at(&self.shared, ctx, account, at)).await
+    }
+
     async fn prepare(&self, messages: Vec<AppendMessage>) -> Result<Vec<NewMessage>> {
         let inline: usize = messages
             .iter()
@@ -159,6 +193,14 @@ impl Store {
         mut request: CopyRequest,
         mut done: Option<CopyPage>,
     ) -> Result<CopyOutcome> {
+        let (source, target) = (At::Id(request.source), At::Name(request.target.clone()));
+        let rights = self.rights_at(ctx, account, &target).await?;
+        let dropped = Flags(!access::changeable(rights).0);
+        let taken = match request.mode {
+            CopyMode::Copy => Rights::READ,
+            CopyMode::Move => Rights::READ | access::REMOVAL,
+        };
+        let needs = [Need::new(source, taken), Need::new(target, Rights::INSERT | access::of_flags(rights))];
         loop {
             if let Some(whole) = done.take_if(|page| page.rest.is_empty()) {
                 return Ok(whole.outcome);
@@ -166,8 +208,9 @@ impl Store {
             if let Some(page) = &mut done {
                 request.uids = std::mem::take(&mut page.rest);
             }
-            let page = Copy { request: request.clone(), first: done.is_none(), by: Origin::of(ctx) };
-            match (self.change(ctx, account, page).await, &mut done) {
+            let (first, by) = (done.is_none(), Origin::of(ctx));
+            let page = Copy { request: request.clone(), first, dropped, by };
+            match (self.change_as(ctx, account, needs.clone(), page).await, &mut done) {
                 (Ok(page), None) => done = Some(page),
                 (Ok(page), Some(done)) => {
                     done.outcome.pairs.extend(page.outcome.pairs);
@@ -404,8 +447,13 @@ impl MailStore for Store {
 
     async fn folders(&self, ctx: &Ctx, account: AccountId) -> Result<Arc<FolderTree>> {
         measured!(self, ctx, Folders, {
-            authorize(ctx, account)?;
-            self.within(ctx, read_tree(&self.shared, account)).await
+            match Access::of(ctx, account) {
+                Access::Owner => self.within(ctx, read_tree(&self.shared, account)).await,
+                access => {
+                    let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
+                    Ok(access.view(tree))
+                }
+            }
         })
     }
 
@@ -417,17 +465,17 @@ impl MailStore for Store {
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId> {
         measured!(self, ctx, CreateFolder, {
-            authorize(ctx, account)?;
             let create = CreateFolder { name: name.clone(), special_use, by: Origin::of(ctx) };
-            self.change(ctx, account, create).await
+            let needs = [Need::new(At::Above(name.clone()), Rights::CREATE)];
+            self.change_as(ctx, account, needs, create).await
         })
     }
 
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
         measured!(self, ctx, DeleteFolder, {
-            authorize(ctx, account)?;
             let delete = DeleteFolder { name: name.clone(), by: Origin::of(ctx) };
-            self.change(ctx, account, delete).await
+            let needs = [Need::new(At::Name(name.clone()), Rights::DELETE_MAILBOX)];
+            self.change_as(ctx, account, needs, delete).await
         })
     }
 
@@ -439,10 +487,18 @@ impl MailStore for Store {
         to: &MailboxName,
     ) -> Result<()> {
         measured!(self, ctx, RenameFolder, {
-            authorize(ctx, account)?;
+            let needs = [
+                Need::new(At::Name(from.clone()), Rights::DELETE_MAILBOX),
+                Need::new(At::Above(to.clone()), Rights::CREATE),
+            ];
             if !from.is_inbox() {
                 let rename = RenameFolder { from: from.clone(), to: to.clone(), by: Origin::of(ctx) };
-                return self.change(ctx, account, rename).await;
+                return self.change_as(ctx, account, needs, rename).await;
+            }
+            if Access::of(ctx, account) != Access::Owner {
+                let inbox = At::Name(from.clone());
+                let rights = access::rights_at(&self.shared, ctx, account, &inbox);
+                return Err(access::never(self.within(ctx, rights).await?));
             }
             let rename = RenameInbox { to: to.clone(), by: Origin::of(ctx) };
             let page = self.change(ctx, account, rename).await?;
@@ -478,8 +534,19 @@ impl MailStore for Store {
         mailboxes: &[MailboxId],
     ) -> Result<Vec<Option<FolderState>>> {
         measured!(self, ctx, Status, {
-            authorize(ctx, account)?;
-            self.within(ctx, read_states(&self.shared, account, mailboxes)).await
+            let states = read_states(&self.shared, account, mailboxes);
+            let access = Access::of(ctx, account);
+            if access == Access::Owner {
+                return self.within(ctx, states).await;
+            }
+            let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
+            let may = |mailbox: &MailboxId| access.check(tree.by_id(*mailbox), Rights::READ);
+            let states = self.within(ctx, states).await?;
+            Ok(mailboxes
+                .iter()
+                .zip(states)
+                .map(|(mailbox, state)| state.filter(|_| may(mailbox).is_ok()))
+                .collect())
         })
     }
 
@@ -490,11 +557,24 @@ impl MailStore for Store {
         mailboxes: &[Option<MailboxId>],
     ) -> Result<Vec<Metadata>> {
         measured!(self, ctx, Metadata, {
-            authorize(ctx, account)?;
             if mailboxes.len() > METADATA_PER_REQUEST_MAX {
                 return Err(invalid("metadata of more than 64 folders was asked for"));
             }
-            self.within(ctx, read_metadata(&self.shared, account, mailboxes)).await
+            let all = read_metadata(&self.shared, account, mailboxes);
+            let access = Access::of(ctx, account);
+            if access == Access::Owner {
+                return self.within(ctx, all).await;
+            }
+            let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
+            let may = |mailbox: MailboxId| {
+                tree.by_id(mailbox).is_some_and(|entry| access::may_read_metadata(access.rights(entry)))
+            };
+            let all = self.within(ctx, all).await?;
+            let told = mailboxes.iter().zip(&all).map(|(mailbox, metadata)| match mailbox {
+                Some(mailbox) if may(*mailbox) => access::shared_entries(metadata),
+                _ => Metadata::default(),
+            });
+            Ok(told.collect())
         })
     }
 
@@ -506,7 +586,18 @@ impl MailStore for Store {
         changes: Vec<MetadataChange>,
     ) -> Result<()> {
         measured!(self, ctx, SetMetadata, {
-            authorize(ctx, account)?;
+            let mut needs = Vec::new();
+            if Access::of(ctx, account) != Access::Owner {
+                let Some(mailbox) = mailbox else { return Err(no_such_mailbox()) };
+                // RFC 5464 §3.3 leaves to the server what it takes to set what all see: what changes what all see.
+                let needed = Rights::LOOKUP | Rights::WRITE;
+                needs.push(Need::new(At::Id(mailbox), needed));
+                if changes.iter().any(|(name, _)| name.scope() == EntryScope::Private) {
+                    self.within(ctx, access::allow(&self.shared, ctx, account, mailbox, needed)).await?;
+                    let text = "private entries are the owner's; you may set shared ones";
+                    return Err(Error::new(ErrorKind::NoPermission, text));
+                }
+            }
             for (name, value) in &changes {
                 let octets = value.as_ref().map_or(0, Bytes::len);
                 if !name.is_settable() || octets > ENTRY_VALUE_BYTES_MAX {
@@ -515,13 +606,36 @@ impl MailStore for Store {
                     ));
                 }
             }
-            self.change(ctx, account, SetMetadata { mailbox, changes, by: Origin::of(ctx) }).await
+            let set = SetMetadata { mailbox, changes, by: Origin::of(ctx) };
+            self.change_as(ctx, account, needs, set).await
+        })
+    }
+
+    async fn set_acl(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        owner: &CpmAddress,
+        mailbox: MailboxId,
+        change: &AclChange,
+    ) -> Result<()> {
+        measured!(self, ctx, SetAcl, {
+            let (owner, change, by) = (owner.clone(), change.clone(), Origin::of(ctx));
+            let needs = [Need::new(At::Id(mailbox), Rights::ADMINISTER)];
+            self.change_as(ctx, account, needs, SetAcl { mailbox, owner, change, by }).await
+        })
+    }
+
+    async fn shared_with(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<(CpmAddress, AccountId)>> {
+        measured!(self, ctx, SharedWith, {
+            authorize(ctx, account)?;
+            self.within(ctx, accounts::sharers(&self.shared, account)).await
         })
     }
 
     async fn folder(&self, ctx: &Ctx, account: AccountId, mailbox: MailboxId) -> Result<Arc<FolderSnapshot>> {
         measured!(self, ctx, Folder, {
-            authorize(ctx, account)?;
+            self.allow(ctx, account, mailbox, Rights::READ).await?;
             let folder = self.within(ctx, read_folder(&self.shared, account, mailbox)).await?;
             Ok(folder.snapshot.clone())
         })
@@ -535,7 +649,7 @@ impl MailStore for Store {
         since: ModSeq,
     ) -> Result<UidSet> {
         measured!(self, ctx, Vanished, {
-            authorize(ctx, account)?;
+            self.allow(ctx, account, mailbox, Rights::READ).await?;
             self.within(ctx, read_vanished(&self.shared, account, mailbox, since)).await
         })
     }
@@ -548,7 +662,7 @@ impl MailStore for Store {
         uid_next: u64,
     ) -> Result<()> {
         measured!(self, ctx, ClaimRecent, {
-            authorize(ctx, account)?;
+            self.allow(ctx, account, mailbox, Rights::READ | Rights::SEEN).await?;
             // The mark never goes back, so that a cached one that reaches far enough needs no look at the stored one.
             let cached = self.shared.caches.folder(account, mailbox);
             if cached.is_some_and(|cached| cached.snapshot.state.recent_uid >= uid_next) {
@@ -559,13 +673,14 @@ impl MailStore for Store {
             if state.recent_uid >= uid_next.min(state.uid_next) {
                 return Ok(());
             }
-            self.change(ctx, account, ClaimRecent { mailbox, uid_next }).await
+            let needs = [Need::new(At::Id(mailbox), Rights::READ | Rights::SEEN)];
+            self.change_as(ctx, account, needs, ClaimRecent { mailbox, uid_next }).await
         })
     }
 
     async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>> {
         measured!(self, ctx, StageBody, {
-            authorize(ctx, account)?;
+            self.within(ctx, access::allow_staging(&self.shared, ctx, account)).await?;
             if size > APPEND_BYTES_MAX {
                 let text = format!("a message may have at most {APPEND_BYTES_MAX} octets");
                 return Err(Error::new(ErrorKind::TooBig, text));
@@ -578,31 +693,45 @@ impl MailStore for Store {
 
     async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended> {
         measured!(self, ctx, Append, {
-            authorize(ctx, account)?;
+            let target = At::Name(request.mailbox.clone());
+            let rights = self.rights_at(ctx, account, &target).await?;
+            let mut request = request;
+            request.messages.iter_mut().for_each(|message| access::strip(message, rights));
+            let needs = [Need::new(target, Rights::INSERT | access::of_flags(rights))];
             let messages = self.prepare(request.messages).await?;
             let append = Append { target: request.mailbox, messages, replaced: None, by: Origin::of(ctx) };
-            self.change(ctx, account, append).await
+            self.change_as(ctx, account, needs, append).await
         })
     }
 
     async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended> {
         measured!(self, ctx, Replace, {
-            authorize(ctx, account)?;
+            let target = At::Name(request.target.clone());
+            let rights = self.rights_at(ctx, account, &target).await?;
+            let mut request = request;
+            access::strip(&mut request.message, rights);
+            let needs = [
+                Need::new(At::Id(request.source), access::REMOVAL),
+                Need::new(target, Rights::INSERT | access::of_flags(rights)),
+            ];
             let messages = self.prepare(vec![request.message]).await?;
             let replaced = Some((request.source, request.uid));
             let append = Append { target: request.target, messages, replaced, by: Origin::of(ctx) };
-            self.change(ctx, account, append).await
+            self.change_as(ctx, account, needs, append).await
         })
     }
 
     async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome> {
         measured!(self, ctx, StoreFlags, {
-            authorize(ctx, account)?;
             let mut request = request;
+            let source = At::Id(request.mailbox);
+            let rights = self.rights_at(ctx, account, &source).await?;
+            let kept = access::limit(&mut request.change, rights)?;
+            let needs = [Need::new(source, Rights::READ | access::of_flags(rights))];
             let mut outcome: Option<StoreOutcome> = None;
             loop {
-                let page = ChangeFlags { request: request.clone(), by: Origin::of(ctx) };
-                let page = self.change(ctx, account, page).await?;
+                let page = ChangeFlags { request: request.clone(), kept, by: Origin::of(ctx) };
+                let page = self.change_as(ctx, account, needs.clone(), page).await?;
                 outcome = Some(match outcome {
                     None => page.outcome,
                     Some(before) => StoreOutcome {
@@ -622,8 +751,8 @@ impl MailStore for Store {
 
     async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome> {
         measured!(self, ctx, Copy, {
-            authorize(ctx, account)?;
             let mut request = request;
+            self.allow(ctx, account, request.source, Rights::READ).await?;
             if spans_pages(&request.uids) {
                 // Messages that come in while pages are done are not meant; least of all copies into the same folder.
                 let state = self.within(ctx, read_states(&self.shared, account, &[request.source])).await?;
@@ -644,12 +773,12 @@ impl MailStore for Store {
         within: Option<UidSet>,
     ) -> Result<ExpungeOutcome> {
         measured!(self, ctx, Expunge, {
-            authorize(ctx, account)?;
+            let needs = [Need::new(At::Id(mailbox), Rights::EXPUNGE)];
             let mut outcome = ExpungeOutcome::default();
             loop {
                 let page =
                     Expunge { mailbox, which: Which::Deleted, within: within.clone(), by: Origin::of(ctx) };
-                let page = self.change(ctx, account, page).await?;
+                let page = self.change_as(ctx, account, needs.clone(), page).await?;
                 outcome.uids = outcome.uids.union(&page.uids);
                 outcome.modseq = page.modseq;
                 if !page.more {
@@ -663,14 +792,22 @@ impl MailStore for Store {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         bodies: &[BodyId],
     ) -> Result<Vec<Option<Arc<MessageIndex>>>> {
         measured!(self, ctx, Infos, {
-            authorize(ctx, account)?;
             if bodies.len() > INFOS_PER_REQUEST_MAX {
                 return Err(invalid("a request asks for the facts of at most 1000 messages"));
             }
-            self.within(ctx, bodies::infos(&self.shared, account, bodies)).await
+            let readable = access::readable(&self.shared, ctx, account, mailbox, bodies);
+            let readable = self.within(ctx, readable).await?;
+            let mut infos = self.within(ctx, bodies::infos(&self.shared, account, bodies)).await?;
+            if let Some(readable) = readable {
+                for (info, body) in infos.iter_mut().zip(bodies) {
+                    info.take_if(|_| !readable.contains(body));
+                }
+            }
+            Ok(infos)
         })
     }
 
@@ -678,18 +815,23 @@ impl MailStore for Store {
         &self,
         ctx: &Ctx,
         account: AccountId,
+        mailbox: MailboxId,
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData> {
         measured!(self, ctx, Body, {
-            authorize(ctx, account)?;
+            let wanted = [body];
+            let readable = access::readable(&self.shared, ctx, account, mailbox, &wanted);
+            if self.within(ctx, readable).await?.is_some_and(|readable| readable.is_empty()) {
+                return Err(Error::new(ErrorKind::Expunged, "the message is gone"));
+            }
             self.within(ctx, bodies::body(&self.shared, account, body, range)).await
         })
     }
 
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
         measured!(self, ctx, Search, {
-            authorize(ctx, account)?;
+            self.allow(ctx, account, request.mailbox, Rights::READ).await?;
             self.within(ctx, search::search(&self.shared, ctx, account, request)).await
         })
     }

@@ -33,6 +33,8 @@ operations! {
     ClaimRecent => "claim_recent",
     Metadata => "metadata",
     SetMetadata => "set_metadata",
+    SetAcl => "set_acl",
+    SharedWith => "shared_with",
     StageBody => "stage_body",
     Append => "append",
     Replace => "replace",

@@ -9,7 +9,7 @@ pub(crate) mod folder;
 pub(crate) mod origin;
 pub(crate) mod page;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -323,6 +323,14 @@ impl<'t> Work<'t> {
             let key = self.shared.keys.folder(self.account, entry.id);
             self.trx.set_bytes(key, FolderRecord::of(entry).encode().into());
         }
+        // Who has no right on any folder any more finds the account no more.
+        let before: BTreeSet<AccountId> = grantees(old.folders()).collect();
+        if !before.is_empty() {
+            let after: BTreeSet<AccountId> = grantees(&folders).collect();
+            for grantee in before.difference(&after) {
+                self.trx.clear(&self.shared.keys.sharer(*grantee, self.account));
+            }
+        }
         self.next_tree(folders, old.subscribed().clone(), kind, by);
         Ok(())
     }
@@ -351,7 +359,7 @@ impl<'t> Work<'t> {
     fn next_tree(
         &mut self,
         folders: Vec<FolderEntry>,
-        subscribed: std::collections::BTreeSet<MailboxName>,
+        subscribed: BTreeSet<MailboxName>,
         kind: ChangeKind,
         by: &Origin,
     ) {
@@ -583,6 +591,11 @@ impl<'t> Work<'t> {
         }
         self.trx.set_versionstamped_value(&keys.feed_head(partition), &[]);
     }
+}
+
+/// The accounts that the lists of these folders give something to.
+fn grantees(folders: &[FolderEntry]) -> impl Iterator<Item = AccountId> {
+    folders.iter().flat_map(|entry| entry.acl.grantees())
 }
 
 /// The state of a new, empty folder.

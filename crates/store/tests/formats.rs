@@ -174,11 +174,11 @@ async fn what_the_first_release_wrote_is_read() {
     let row = *folder.row(Uid::MIN).unwrap();
     assert_eq!((row.internal_date, row.zone_minutes), (1_600_000_000, -300));
     assert_eq!(folder.state.keywords.get(0).unwrap().as_str(), "$Forwarded");
-    let BodyData::Whole(octets) = store.body(&CTX, account, row.body, None).await.unwrap() else {
+    let BodyData::Whole(octets) = store.body(&CTX, account, inbox, row.body, None).await.unwrap() else {
         panic!("pieces")
     };
     assert!(octets.starts_with(b"Subject: one\r\n") && octets.ends_with(b"Hello"));
-    let info = store.infos(&CTX, account, &[row.body]).await.unwrap().remove(0).unwrap();
+    let info = store.infos(&CTX, account, inbox, &[row.body]).await.unwrap().remove(0).unwrap();
     assert_eq!(info.imdn_message_id(), Some(&b"m1"[..]));
     assert_eq!(store.vanished(&CTX, account, inbox, ModSeq(2)).await.unwrap(), uids(3, 3));
     // One message was expunged; the one of the deleted folder was none.

@@ -451,7 +451,7 @@ async fn run(phases: Vec<Vec<Call>>, faults: Faults, caches: bool, seed: u64) {
             let mut stored: BTreeMap<u32, Row> = BTreeMap::new();
             for row in now.rows() {
                 let body = world.stores[row.uid.get() as usize % 2]
-                    .body(&ctx(0), world.account, row.body, None)
+                    .body(&ctx(0), world.account, now.mailbox, row.body, None)
                     .await;
                 let store_api::BodyData::Whole(octets) = body.unwrap() else {
                     panic!("a small body in pieces")

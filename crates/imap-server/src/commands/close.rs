@@ -9,7 +9,8 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 pub(crate) async fn close(session: &mut Session, out: &mut Output) -> Result<Reply, Reply> {
-    let (account, view) = (session.account()?, session.view()?);
+    let view = session.view()?;
+    let account = view.account;
     let mut reply = Reply::ok("CLOSE completed");
     // EXAMINE: nothing is removed, and that is no error (RFC 9051 §6.4.1).
     if !view.read_only {

@@ -23,7 +23,7 @@ pub(crate) async fn run(
     if within.as_ref().is_some_and(UidSet::is_empty) {
         return Ok(Reply::ok("EXPUNGE completed, there are no such messages"));
     }
-    let (account, mailbox) = (session.account()?, view.mailbox);
+    let (account, mailbox) = (view.account, view.mailbox);
     let ctx = session.ctx();
     let outcome = patiently(session, out, session.store().expunge(&ctx, account, mailbox, within)).await??;
     if session.enabled.condstore && !outcome.uids.is_empty() {

@@ -24,7 +24,7 @@ use futures::stream::FuturesOrdered;
 use imap_wire::command::{Fetch, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
-use model::{AccountId, ErrorKind, Flags, FolderSnapshot, MailboxId, MessageRow, ModSeq, UidSet};
+use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, UidSet};
 use store_api::{Ctx, FlagAction, FlagChange, MailStore, StoreFlags, thread_id};
 
 use self::ahead::Batch;
@@ -37,7 +37,7 @@ use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::sync::announce_keywords;
-use crate::view::View;
+use crate::view::{FolderRef, View};
 
 /// Messages whose indexes are read at once. An index is about 1 kB and at most some 90 kB.
 const INDEXES_AT_ONCE: usize = 128;
@@ -99,7 +99,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
         let source = Source {
             store: session.store(),
             ctx: &session.ctx(),
-            account: session.account()?,
+            folder: session.view()?.folder(),
             batch: session.batch.as_deref(),
         };
         let missed = show.messages(out, source, &snapshot, &wanted).await?;
@@ -130,7 +130,7 @@ async fn vanished(
     } else {
         UidSet::from_ranges(set.resolve(largest).into_iter().map(|r| (*r.start(), *r.end())))
     };
-    let (account, mailbox) = (session.account()?, view.mailbox);
+    let (account, mailbox) = (view.account, view.mailbox);
     let removed = session.store().vanished(&session.ctx(), account, mailbox, since).await?;
     let earlier = removed.intersection(&asked).difference(&view.seq.uids());
     response::vanished(out.text(), true, &earlier);
@@ -149,7 +149,7 @@ async fn set_seen(
     if unseen.is_empty() {
         return Ok(unseen);
     }
-    let (account, mailbox): (AccountId, MailboxId) = (session.account()?, session.view()?.mailbox);
+    let FolderRef { account, mailbox } = session.view()?.folder();
     let change = FlagChange { action: FlagAction::Add, flags: Flags::SEEN, keywords: Vec::new() };
     let request = StoreFlags { mailbox, uids: unseen, change, unchanged_since: None };
     match session.store().store_flags(&session.ctx(), account, request).await {
@@ -180,7 +180,7 @@ pub(super) fn rows<'a>(
 struct Source<'a> {
     store: &'a dyn MailStore,
     ctx: &'a Ctx,
-    account: AccountId,
+    folder: FolderRef,
     /// What was read for this command when it arrived together with others.
     batch: Option<&'a Batch>,
 }
@@ -299,7 +299,10 @@ impl Show<'_> {
         }
         let mut found = match source.batch.and_then(|batch| batch.indexes(&bodies)) {
             Some(found) => found.into_iter(),
-            None => source.store.infos(source.ctx, source.account, &bodies).await?.into_iter(),
+            None => {
+                let FolderRef { account, mailbox } = source.folder;
+                source.store.infos(source.ctx, account, mailbox, &bodies).await?.into_iter()
+            }
         };
         Ok(batch.iter().map(|(_, row)| if needed(row) { found.next().flatten() } else { None }).collect())
     }
@@ -319,7 +322,7 @@ impl Show<'_> {
             return Ok(None);
         }
         let about = (row.body, u64::from(row.size));
-        let message = Message::new(source.store, source.ctx, source.account, about, index);
+        let message = Message::new(source.store, source.ctx, source.folder, about, index);
         let mut message = message.with_batch(source.batch);
         let mut values = Vec::with_capacity(1);
         for item in &self.plan.items {

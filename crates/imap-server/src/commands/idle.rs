@@ -73,8 +73,7 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
 /// The account's feed, listened to before the folder is looked at, so that nothing falls between. Without a selected
 /// folder nothing is to be told.
 async fn subscribe(session: &Session) -> Option<Heard> {
-    session.view.as_ref()?;
-    let account = session.login.as_ref()?.account;
+    let account = session.view.as_ref()?.account;
     match session.server.feed.subscribe(account).await {
         Ok(mut feed) => {
             let generation = feed.pulse().generation;

@@ -278,11 +278,9 @@ mod tests {
 
     /// INBOX, a (\Noselect), a/b, a/b/c (\Sent), d; subscribed: INBOX, a/b/c, gone/x.
     fn tree() -> FolderTree {
-        let entry = |n: u64, text: &str| FolderEntry {
-            id: MailboxId(n),
-            name: name(text),
-            special_use: (text == "a/b/c").then_some(SpecialUse::Sent),
-            noselect: text == "a",
+        let entry = |n: u64, text: &str| {
+            let special_use = (text == "a/b/c").then_some(SpecialUse::Sent);
+            FolderEntry { noselect: text == "a", ..FolderEntry::own(MailboxId(n), name(text), special_use) }
         };
         let folders = ["INBOX", "a", "a/b", "a/b/c", "d"];
         let folders = folders.iter().enumerate().map(|(i, text)| entry(i as u64, text)).collect();
@@ -327,12 +325,8 @@ mod tests {
 
     #[tokio::test]
     async fn patterns_that_take_too_long_are_refused() {
-        let folders = (0..1000).map(|n| FolderEntry {
-            id: MailboxId(n),
-            name: name(&format!("{}{n}", "a".repeat(900))),
-            special_use: None,
-            noselect: false,
-        });
+        let folders =
+            (0..1000).map(|n| FolderEntry::own(MailboxId(n), name(&format!("{}{n}", "a".repeat(900))), None));
         let tree = FolderTree::new(1, folders.collect(), [].into());
         let run = async |pattern: String| {
             select(&tree, &[Pattern::new("", &pattern)], ListSelection::default()).await

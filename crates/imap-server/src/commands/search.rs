@@ -108,7 +108,8 @@ pub(super) async fn matching(session: &mut Session, out: &mut Output, key: &Wire
     if traits.modseq {
         session.enable_condstore(out);
     }
-    let (account, view) = (session.account()?, session.view()?);
+    let view = session.view()?;
+    let account = view.account;
     let known = view.seq.uids();
     let per_call = match (traits.bodies, traits.content) {
         (true, _) => BODIES_PER_CALL,

@@ -45,14 +45,14 @@ pub(crate) async fn run(
         session.enabled.condstore = true;
     }
 
-    let view = View::new(name, access == Access::ReadOnly, &snapshot);
+    let view = View::new(account, name, access == Access::ReadOnly, &snapshot);
     head(session, out, &snapshot, &view);
     if let Some(known) = &select.qresync
         && known.uid_validity.get() == view.uid_validity.get()
     {
         resync(session, out, &snapshot, &view, known).await?;
     }
-    session.claim_recent(account, &view);
+    session.claim_recent(&view);
     session.view = Some(Box::new(view));
     Ok(match access {
         Access::ReadWrite => Reply::ok_code("READ-WRITE", "SELECT completed"),
@@ -104,8 +104,7 @@ async fn resync(
     }
     let within = known.known_uids.as_ref().map(as_uids);
     if snapshot.state.expunge_modseq > since {
-        let mut gone =
-            session.store().vanished(&session.ctx(), session.account()?, view.mailbox, since).await?;
+        let mut gone = session.store().vanished(&session.ctx(), view.account, view.mailbox, since).await?;
         if let Some(within) = &within {
             gone = gone.intersection(within);
         }

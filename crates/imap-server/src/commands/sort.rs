@@ -22,6 +22,7 @@ use crate::progress::{Progress, patiently};
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::turns::{self, Turn};
+use crate::view::FolderRef;
 
 /// Messages whose indexes are read at once.
 const INDEXES_AT_ONCE: usize = 256;
@@ -118,7 +119,7 @@ pub(super) async fn for_each_index(
     mut each: impl FnMut(&MessageRow, &MessageIndex) -> Result<(), Reply>,
 ) -> Result<(), Reply> {
     let snapshot = session.snapshot().await?;
-    let (account, ctx) = (session.account()?, session.ctx());
+    let (FolderRef { account, mailbox }, ctx) = (session.view()?.folder(), session.ctx());
     let mut rows = fetch::rows(&snapshot, uids);
     let (mut done, mut progress) = (0, Progress::new(session));
     loop {
@@ -127,7 +128,7 @@ pub(super) async fn for_each_index(
             return Ok(());
         }
         let bodies: Vec<_> = batch.iter().map(|row| row.body).collect();
-        let indexes = session.store().infos(&ctx, account, &bodies).await?;
+        let indexes = session.store().infos(&ctx, account, mailbox, &bodies).await?;
         done += bodies.len() as u64;
         for (row, index) in batch.into_iter().zip(indexes) {
             if let Some(index) = index {

@@ -26,7 +26,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         return Err(Reply::bad("\\Recent cannot be changed by clients"));
     }
     let (flags, keywords) = parse_flags(&store.flags)?;
-    let (mailbox, uids) = (view.mailbox, view.resolve(&store.set, store.uid)?);
+    let (account, mailbox, uids) = (view.account, view.mailbox, view.resolve(&store.set, store.uid)?);
     if store.unchanged_since.is_some() {
         session.enable_condstore(out);
     }
@@ -53,7 +53,6 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         change: FlagChange { action, flags, keywords },
         unchanged_since: store.unchanged_since.map(ModSeq),
     };
-    let account = session.account()?;
     let ctx = session.ctx();
     let outcome = patiently(session, out, session.store().store_flags(&ctx, account, request)).await??;
 

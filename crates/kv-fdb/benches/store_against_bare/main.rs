@@ -333,7 +333,7 @@ async fn fetch(store: &Store, account: AccountId, n: u64) {
     let snapshot = store.folder(&CTX, account, inbox).await.unwrap();
     let count = snapshot.rows().count() as u64;
     let row = *snapshot.rows().nth((n * 7919 % count) as usize).unwrap();
-    store.body(&CTX, account, row.body, None).await.unwrap();
+    store.body(&CTX, account, inbox, row.body, None).await.unwrap();
 }
 
 async fn inbox(store: &Store, account: AccountId) -> MailboxId {

@@ -216,7 +216,7 @@ async fn messages(
     let mut whole = true;
     let bodies = stream::iter(rows).map(|row| {
         let (store, account) = (store.clone(), account.id);
-        async move { (row, store.body(&ctx(), account, row.body, None).await) }
+        async move { (row, store.body(&ctx(), account, mailbox, row.body, None).await) }
     });
     let mut bodies = bodies.buffered(BODIES_AHEAD);
     while let Some((row, body)) = bodies.next().await {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kv::{RangeRequest, Transaction};
-use model::{AccountId, CpmAddress, MailboxId, MailboxName};
+use model::{AccountId, Acl, CpmAddress, MailboxId, MailboxName};
 use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
@@ -162,7 +162,7 @@ impl Look<'_> {
         }
         if self.check.repair() {
             for name in missing {
-                let folder = FolderRecord { name, special_use: None, noselect: true };
+                let folder = FolderRecord { name, special_use: None, noselect: true, acl: Acl::default() };
                 let key = keys.folder(account, MailboxId(ledger.take_id()));
                 trx.set_bytes(key, folder.encode().into());
                 ledger.tree_version += 1;

@@ -23,6 +23,8 @@ pub(crate) struct Copy {
     /// Room is asked for all of `request` here, so that a COPY that cannot be done whole is not begun
     /// (RFC 9051 §6.4.7).
     pub(crate) first: bool,
+    /// Flags that who copies may not set in the target: the copies come without.
+    pub(crate) dropped: Flags,
     pub(crate) by: Origin,
 }
 
@@ -172,7 +174,8 @@ impl Mutation for RenameInbox {
             target: self.to.clone(),
             missing: Missing::Skip,
         };
-        Copy { request, first: true, by: self.by.clone() }.run(work).await
+        let dropped = Flags::default();
+        Copy { request, first: true, dropped, by: self.by.clone() }.run(work).await
     }
 }
 
@@ -188,11 +191,12 @@ impl Copy {
     ) -> Result<MappedFlags, Failure> {
         let source = self.request.source;
         let names = work.folder(source)?.state.keywords.clone();
-        let used = rows.iter().fold(Flags::default(), |used, row| used.union(row.flags));
+        let flags_of = |row: &MessageRow| row.flags.without(self.dropped);
+        let used = rows.iter().fold(Flags::default(), |used, row| used.union(flags_of(row)));
         let indexes: Vec<usize> = used.keyword_indexes().collect();
         if source == target || indexes.is_empty() {
             let table = work.folder(target)?.state.keywords.clone();
-            return Ok(Some((rows.iter().map(|row| row.flags).collect(), table)));
+            return Ok(Some((rows.iter().map(flags_of).collect(), table)));
         }
         for attempt in 0..2 {
             if attempt > 0 {
@@ -214,8 +218,8 @@ impl Copy {
             }
             if complete {
                 let mapped = rows.iter().map(|row| {
-                    let keywords = row.flags.keyword_indexes();
-                    keywords.fold(row.flags.system_only(), |flags, index| flags.union(map[index]))
+                    let flags = flags_of(row);
+                    flags.keyword_indexes().fold(flags.system_only(), |flags, index| flags.union(map[index]))
                 });
                 return Ok(Some((mapped.collect(), table)));
             }

@@ -16,6 +16,8 @@ use crate::work::page::{self, PageRoom};
 /// A change of flags; at most a page of it is done.
 pub(crate) struct ChangeFlags {
     pub(crate) request: StoreFlags,
+    /// Flags that who asks may not change: they stay as they are.
+    pub(crate) kept: Flags,
     pub(crate) by: Origin,
 }
 
@@ -81,7 +83,7 @@ impl Mutation for ChangeFlags {
             let flags = match change.action {
                 FlagAction::Add => row.flags.union(given),
                 FlagAction::Remove => row.flags.without(given),
-                FlagAction::Replace => given,
+                FlagAction::Replace => given.union(Flags(row.flags.0 & self.kept.0)),
             };
             if flags != row.flags {
                 added = added.union(flags.without(row.flags));

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use model::limits::FOLDERS_PER_ACCOUNT_MAX;
-use model::{Error, ErrorKind, MailboxId, MailboxName, SpecialUse};
+use model::{Acl, Error, ErrorKind, MailboxId, MailboxName, SpecialUse};
 use store_api::{FolderEntry, FolderTree};
 
+use crate::access::nearest;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, no_such_mailbox};
 use crate::records::ChangeKind;
@@ -56,8 +57,9 @@ impl Mutation for CreateFolder {
         let missing = missing_levels(&tree, &self.name);
         Work::check_room(&tree, missing.len() + usize::from(existing.is_none()))?;
 
-        let mut put: Vec<FolderEntry> = missing.into_iter().map(|name| new_entry(work, name, None)).collect();
-        let entry = new_entry(work, self.name.clone(), self.special_use);
+        let mut put: Vec<FolderEntry> =
+            missing.into_iter().map(|name| new_entry(work, &tree, name, None)).collect();
+        let entry = new_entry(work, &tree, self.name.clone(), self.special_use);
         let mailbox = entry.id;
         put.push(entry);
         // A \Noselect name gives way to the folder, which has a number of its own.
@@ -74,12 +76,21 @@ pub(super) fn missing_levels(tree: &FolderTree, name: &MailboxName) -> Vec<Mailb
     name.ancestors().filter(|above| tree.find(above).is_none()).collect()
 }
 
+/// A new folder. Who has rights on the one above it has them on it too (RFC 4314 §3.1 leaves that to the server).
 pub(super) fn new_entry(
     work: &mut Work<'_>,
+    tree: &FolderTree,
     name: MailboxName,
     special_use: Option<SpecialUse>,
 ) -> FolderEntry {
-    FolderEntry { id: work.new_folder(), name, special_use, noselect: false }
+    let acl = inherited(tree, &name);
+    FolderEntry { acl, ..FolderEntry::own(work.new_folder(), name, special_use) }
+}
+
+/// The access control list that a new folder begins with: that of the name itself, where it was \Noselect, or of the
+/// nearest folder above.
+pub(super) fn inherited(tree: &FolderTree, name: &MailboxName) -> Acl {
+    tree.find(name).or_else(|| nearest(tree, name)).map(|entry| entry.acl.clone()).unwrap_or_default()
 }
 
 /// DELETE.
@@ -117,7 +128,7 @@ impl Mutation for DeleteFolder {
         if has_children {
             // RFC 3501 §6.3.4: the name stays, without its messages, as long as there are names below it.
             let id = MailboxId(work.take_id());
-            put.push(FolderEntry { id, name: entry.name.clone(), special_use: None, noselect: true });
+            put.push(FolderEntry { id, special_use: None, noselect: true, ..entry.clone() });
         }
         let kept = tree.folders().iter().filter(|other| other.id != entry.id);
         let folders = kept.chain(&put).cloned().collect();
@@ -168,7 +179,7 @@ impl Mutation for RenameFolder {
         Work::check_room(&tree, missing.len())?;
 
         for name in missing {
-            let entry = new_entry(work, name, None);
+            let entry = new_entry(work, &tree, name, None);
             put.push(entry.clone());
             folders.push(entry);
         }

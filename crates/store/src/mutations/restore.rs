@@ -9,13 +9,13 @@ use bytes::Bytes;
 use kv::{RangeRequest, ReadMode};
 use model::limits::MESSAGES_PER_FOLDER_MAX;
 use model::{
-    Block, BlockNo, BodyId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
+    Acl, Block, BlockNo, BodyId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
     MessageRow, ModSeq, Uid,
 };
 use store_api::{FolderEntry, FolderTree, RestoreFolder, RestoreProgress};
 
 use super::append::{NewBody, write_body};
-use super::folders::{missing_levels, new_entry};
+use super::folders::{inherited, missing_levels, new_entry};
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid, no_such_mailbox};
 use crate::keyspace::PendingKind;
@@ -48,7 +48,7 @@ impl Mutation for BeginRestore {
                 let missing = missing_levels(&tree, &wanted.name);
                 Work::check_room(&tree, missing.len() + 1)?;
                 let id = MailboxId(work.take_id());
-                let entry = FolderEntry { id, name: wanted.name.clone(), special_use: None, noselect: true };
+                let entry = FolderEntry { noselect: true, ..FolderEntry::own(id, wanted.name.clone(), None) };
                 place(work, &tree, missing, entry, None, &self.by)?;
             }
             return Ok(RestoreProgress::Done);
@@ -93,6 +93,7 @@ impl Mutation for BeginRestore {
                 name: wanted.name.clone(),
                 special_use: wanted.special_use,
                 noselect: false,
+                acl: Acl::default(),
             },
             state: StateRecord { folder, log_from: highest_modseq },
         };
@@ -261,7 +262,8 @@ impl Mutation for FinishRestore {
         if let Some(entry) = existing.as_ref().filter(|entry| !entry.noselect) {
             work.delete_folder(entry.id)?;
         }
-        let entry = FolderEntry { id: self.restore, name, special_use, noselect: false };
+        let acl = inherited(&tree, &name);
+        let entry = FolderEntry { acl, ..FolderEntry::own(self.restore, name, special_use) };
         place(work, &tree, missing, entry, existing.map(|entry| entry.id), &self.by)?;
         work.adopt_folder(self.restore, restoring.state);
         let key = work.shared.keys.pending(work.account, PendingKind::Restore, self.restore.0);
@@ -279,7 +281,8 @@ fn place(
     gone: Option<MailboxId>,
     by: &Origin,
 ) -> Result<(), Failure> {
-    let mut put: Vec<FolderEntry> = missing.into_iter().map(|name| new_entry(work, name, None)).collect();
+    let mut put: Vec<FolderEntry> =
+        missing.into_iter().map(|name| new_entry(work, tree, name, None)).collect();
     put.push(entry);
     let gone: Vec<MailboxId> = gone.into_iter().collect();
     let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));

@@ -39,7 +39,11 @@ async fn what_was_appended_is_there() {
         rows[0].flags.keyword_indexes().map(|i| folder.state.keywords.get(i).unwrap()).collect();
     assert_eq!(words, keywords(&["$forwarded", "OTHER"]).iter().collect::<Vec<_>>());
     assert_eq!(h.octets("INBOX", 1).await, octets);
-    let info = h.store.infos(&h.ctx(), h.account, &[rows[0].body, model::BodyId(999)]).await.unwrap();
+    let info = h
+        .store
+        .infos(&h.ctx(), h.account, model::MailboxId(0), &[rows[0].body, model::BodyId(999)])
+        .await
+        .unwrap();
     assert_eq!(info[0].as_ref().unwrap().conversation_id(), Some(&b"c1"[..]));
     assert!(info[1].is_none());
     h.check().await;
@@ -141,7 +145,11 @@ async fn staged_bodies_become_messages() {
         assert_eq!(h.octets("INBOX", uid).await, octets, "{len}");
         assert_eq!(kind(h.try_append("INBOX", vec![staged]).await), ErrorKind::InvalidRequest);
         for range in [0..10u64, 32_760..32_780, 65_530..200_000, 4_999_999..9_999_999, 7..7] {
-            let part = h.store.body(&h.ctx(), h.account, body, Some(range.clone())).await.unwrap();
+            let part = h
+                .store
+                .body(&h.ctx(), h.account, model::MailboxId(0), body, Some(range.clone()))
+                .await
+                .unwrap();
             let cut = |at: u64| (at as usize).min(len);
             let expected = octets.slice(cut(range.start).min(cut(range.end))..cut(range.end));
             assert_eq!(whole(part).await, expected, "{len} {range:?}");
@@ -184,7 +192,10 @@ async fn what_was_staged_and_not_used_is_swept() {
         bodies += h.store.sweep_all().await.unwrap().bodies;
     }
     assert_eq!(bodies, 2);
-    assert_eq!(kind(h.store.body(&h.ctx(), h.account, body, None).await.map(drop)), ErrorKind::Expunged);
+    assert_eq!(
+        kind(h.store.body(&h.ctx(), h.account, model::MailboxId(0), body, None).await.map(drop)),
+        ErrorKind::Expunged
+    );
     let staged = AppendMessage { body: AppendBody::Staged(body), ..message("") };
     assert_eq!(kind(h.try_append("INBOX", vec![staged]).await), ErrorKind::InvalidRequest);
     // A writer that comes back after the sweep is told, and leaves nothing behind.

@@ -206,7 +206,12 @@ async fn trees_and_states() {
     .await;
     check(&[Tree], Remedy::None, async |trx, keys, account, _| {
         // A number that no folder has.
-        let folder = FolderRecord { name: name("INBOX"), special_use: None, noselect: true };
+        let folder = FolderRecord {
+            name: name("INBOX"),
+            special_use: None,
+            noselect: true,
+            acl: model::Acl::default(),
+        };
         trx.set(&keys.folder(account, MailboxId(6)), &folder.encode());
     })
     .await;

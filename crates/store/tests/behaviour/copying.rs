@@ -30,7 +30,7 @@ async fn copies_share_bodies() {
     h.add_flags("Default", "1", Flags::DELETED).await;
     h.expunge("Default", None).await;
     h.check().await;
-    let gone = h.store.body(&h.ctx(), h.account, to.body, None).await;
+    let gone = h.store.body(&h.ctx(), h.account, model::MailboxId(0), to.body, None).await;
     assert_eq!(kind(gone.map(drop)), ErrorKind::Expunged);
 }
 

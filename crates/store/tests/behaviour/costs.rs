@@ -44,14 +44,14 @@ async fn round_trips() {
     let folder = cold.folder(&ctx, h.account, inbox).await.unwrap();
     expect(&engine, "a folder that got a message", 1, 2);
     let body = |uid: u32| folder.row(model::Uid::new(uid).unwrap()).unwrap().body;
-    cold.body(&ctx, h.account, body(5), None).await.unwrap();
+    cold.body(&ctx, h.account, model::MailboxId(0), body(5), None).await.unwrap();
     expect(&engine, "a small body", 1, 1);
-    cold.body(&ctx, h.account, body(5), None).await.unwrap();
+    cold.body(&ctx, h.account, model::MailboxId(0), body(5), None).await.unwrap();
     expect(&engine, "a small body, cached", 0, 0);
-    cold.body(&ctx, h.account, body(301), None).await.unwrap();
+    cold.body(&ctx, h.account, model::MailboxId(0), body(301), None).await.unwrap();
     expect(&engine, "a body of two chunks", 1, 2);
     let bodies: Vec<_> = (1..=300).map(body).collect();
-    cold.infos(&ctx, h.account, &bodies).await.unwrap();
+    cold.infos(&ctx, h.account, model::MailboxId(0), &bodies).await.unwrap();
     expect(&engine, "facts of 300 messages", 1, 1);
     h.add_flags("INBOX", "1:300", Flags::DELETED).await;
     expect(&engine, "the tree, and STORE of 300 messages, warm", 2, 3);

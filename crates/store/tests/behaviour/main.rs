@@ -15,3 +15,4 @@ mod large;
 mod metadata;
 mod restoring;
 mod searching;
+mod sharing;

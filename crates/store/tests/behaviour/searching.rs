@@ -123,7 +123,11 @@ async fn keys_one_by_one() {
     let folder = h.folder("INBOX").await;
     let body = folder.rows().nth(2).unwrap().body;
     h.check_search(EmailId(body), "3").await;
-    let info = h.store.infos(&h.ctx(), h.account, &[folder.rows().next().unwrap().body]).await.unwrap();
+    let info = h
+        .store
+        .infos(&h.ctx(), h.account, folder.mailbox, &[folder.rows().next().unwrap().body])
+        .await
+        .unwrap();
     h.check_search(ThreadId(thread_id(info[0].as_ref().unwrap()).unwrap()), "1,4").await;
 }
 

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use imap_wire::Code;
 use model::limits::APPEND_BYTES_MAX;
-use model::{FolderSnapshot, MailboxId, Uid};
+use model::{AccountId, FolderSnapshot, Uid};
 use store_api::AppendBody;
 
 use super::super::fetch::octets::{Message, Opened, streaming};
@@ -13,6 +13,7 @@ use super::url::{MessageUrl, parse};
 use crate::encode;
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::view::FolderRef;
 
 /// Octets of texts that one message may have. They are held until its size is known; what is large is there already
 /// and named by URL, which is what CATENATE is for.
@@ -131,13 +132,13 @@ impl Parts {
 /// The octets that a URL names; none if it is no URL of this server's, or names nothing.
 async fn open(session: &Session, url: &[u8]) -> Result<Option<Opened>, Reply> {
     let Some(url) = parse(url) else { return Ok(None) };
-    let Some((folder, uid)) = find(session, &url).await? else { return Ok(None) };
+    let Some((account, folder, uid)) = find(session, &url).await? else { return Ok(None) };
     let Some(row) = folder.row(uid) else { return Ok(None) };
-    let (ctx, account) = (session.ctx(), session.account()?);
-    let index = session.store().infos(&ctx, account, &[row.body]).await?.pop().flatten();
+    let (ctx, source) = (session.ctx(), FolderRef { account, mailbox: folder.mailbox });
+    let index = session.store().infos(&ctx, account, folder.mailbox, &[row.body]).await?.pop().flatten();
     let Some(index) = index else { return Ok(None) };
     let about = (row.body, u64::from(row.size));
-    let mut message = Message::new(session.store(), &ctx, account, about, Some(index));
+    let mut message = Message::new(session.store(), &ctx, source, about, Some(index));
     match message.open(&url.part, &url.what(), url.partial).await {
         Ok(opened) => Ok(Some(opened)),
         Err(error) if error.kind() == model::ErrorKind::Expunged => Ok(None),
@@ -149,23 +150,23 @@ async fn open(session: &Session, url: &[u8]) -> Result<Option<Opened>, Reply> {
 async fn find(
     session: &Session,
     url: &MessageUrl,
-) -> Result<Option<(std::sync::Arc<FolderSnapshot>, Uid)>, Reply> {
-    let mailbox: MailboxId = match &url.mailbox {
+) -> Result<Option<(AccountId, std::sync::Arc<FolderSnapshot>, Uid)>, Reply> {
+    let FolderRef { account, mailbox } = match &url.mailbox {
         Some(name) => match session.folders().await?.find(name) {
-            Some(folder) if !folder.noselect => folder.id,
+            Some(folder) if !folder.noselect => FolderRef { account: session.account()?, mailbox: folder.id },
             _ => return Ok(None),
         },
         // RFC 4469 §3: relative to the selected mailbox.
         None => match &session.view {
-            Some(view) => view.mailbox,
+            Some(view) => view.folder(),
             None => return Ok(None),
         },
     };
-    let folder = match session.store().folder(&session.ctx(), session.account()?, mailbox).await {
+    let folder = match session.store().folder(&session.ctx(), account, mailbox).await {
         Ok(folder) => folder,
         Err(error) if error.kind() == model::ErrorKind::NoSuchMailbox => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let same = url.uid_validity.is_none_or(|validity| validity == folder.state.uid_validity.get());
-    Ok(same.then_some((folder, url.uid)))
+    Ok(same.then_some((account, folder, url.uid)))
 }

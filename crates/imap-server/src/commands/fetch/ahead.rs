@@ -23,6 +23,7 @@ use model::{BodyId, FolderSnapshot, MailboxId, Result};
 use super::octets::{is_small, opened};
 use super::plan::Plan;
 use crate::session::Session;
+use crate::view::FolderRef;
 
 /// Commands of a batch behind its first.
 pub(crate) const COMMANDS_MAX: usize = 16;
@@ -85,9 +86,10 @@ fn sets_seen(item: &FetchItem) -> bool {
 /// Looks at the folder once for all of `fetches` and asks for what they will want. None when that fails: then each
 /// finds out for itself what to answer.
 pub(crate) async fn begin(session: &Session, fetches: &[&Fetch]) -> Option<Batch> {
-    let (account, view) = (session.account().ok()?, session.view().ok()?);
+    let view = session.view().ok()?;
+    let FolderRef { account, mailbox } = view.folder();
     let ctx = session.ctx();
-    let mut folder = session.store().folder(&ctx, account, view.mailbox);
+    let mut folder = session.store().folder(&ctx, account, mailbox);
     let at_once = folder.as_mut().now_or_never();
     let is_near = at_once.is_some();
     let snapshot = match at_once {
@@ -118,8 +120,9 @@ pub(crate) async fn begin(session: &Session, fetches: &[&Fetch]) -> Option<Batch
             batch.bodies.entry(body).or_insert_with(|| {
                 bytes += size;
                 let (store, ctx) = (session.server.store.clone(), session.ctx());
-                let read =
-                    async move { opened(store.body(&ctx, account, body, None).await?).collect().await };
+                let read = async move {
+                    opened(store.body(&ctx, account, mailbox, body, None).await?).collect().await
+                };
                 read.boxed().shared()
             });
         }
@@ -131,7 +134,7 @@ pub(crate) async fn begin(session: &Session, fetches: &[&Fetch]) -> Option<Batch
     if !facts.is_empty() {
         facts.sort_unstable();
         facts.dedup();
-        let found = session.store().infos(&session.ctx(), account, &facts).await.ok()?;
+        let found = session.store().infos(&session.ctx(), account, mailbox, &facts).await.ok()?;
         batch.indexes = facts.into_iter().zip(found).collect();
     }
     Some(batch)

@@ -10,11 +10,12 @@ use cpm_mime::{Encoding, MessageIndex, Section, header};
 use futures::{StreamExt, stream};
 use imap_wire::command::Partial;
 use model::limits::STAGED_SECONDS_MAX;
-use model::{AccountId, BodyId, Error, ErrorKind, Result};
+use model::{BodyId, Error, ErrorKind, Result};
 use store_api::{BodyData, BodyPieces, Ctx, MailStore};
 
 use super::ahead::Batch;
 use super::plan::{What, cut};
+use crate::view::FolderRef;
 
 /// A message up to this size is read whole, once, for all that a command asks of it; octets.
 const WHOLE_BYTES_MAX: u64 = 64 * 1024;
@@ -61,7 +62,7 @@ pub(crate) struct Decoded {
 pub(crate) struct Message<'a> {
     pub store: &'a dyn MailStore,
     pub ctx: &'a Ctx,
-    pub account: AccountId,
+    pub folder: FolderRef,
     pub body: BodyId,
     pub size: u64,
     pub index: Option<Arc<MessageIndex>>,
@@ -80,11 +81,11 @@ impl<'a> Message<'a> {
     pub fn new(
         store: &'a dyn MailStore,
         ctx: &'a Ctx,
-        account: AccountId,
+        folder: FolderRef,
         (body, size): (BodyId, u64),
         index: Option<Arc<MessageIndex>>,
     ) -> Self {
-        Self { store, ctx, account, body, size, index, batch: None, whole: None }
+        Self { store, ctx, folder, body, size, index, batch: None, whole: None }
     }
 
     /// The same, of which octets may have been asked for ahead.
@@ -209,7 +210,15 @@ impl<'a> Message<'a> {
         };
         let whole = match ahead {
             Some(whole) => whole,
-            None => opened(self.store.body(self.ctx, self.account, self.body, None).await?).collect().await?,
+            None => {
+                opened(
+                    self.store
+                        .body(self.ctx, self.folder.account, self.folder.mailbox, self.body, None)
+                        .await?,
+                )
+                .collect()
+                .await?
+            }
         };
         self.whole = Some(whole.clone());
         Ok(whole)
@@ -227,7 +236,8 @@ impl<'a> Message<'a> {
         }
         let asked = range.end - range.start;
         let range = (asked < self.size).then_some(range);
-        let data = self.store.body(&streaming(self.ctx), self.account, self.body, range).await?;
+        let FolderRef { account, mailbox } = self.folder;
+        let data = self.store.body(&streaming(self.ctx), account, mailbox, self.body, range).await?;
         // A literal's size is told before its octets.
         if data.len() == asked { Ok(opened(data)) } else { Err(self.mismatch()) }
     }
