@@ -69,6 +69,9 @@ pub(crate) fn list(session: &Session, out: &Output) -> String {
         if !out.is_deflated() {
             add(Capability::CompressDeflate);
         }
+        if session.login.as_ref().is_some_and(|login| login.user.network) {
+            add(Capability::XCpmDevice);
+        }
         // RFC 7889 §3: one limit for all mailboxes.
         list.push_str(&format!(" {}={APPEND_BYTES_MAX}", Capability::AppendLimit.name()));
         return list;

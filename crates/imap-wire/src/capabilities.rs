@@ -84,6 +84,7 @@ capabilities! {
     Unselect "UNSELECT" "RFC 3691",
     Utf8Accept "UTF8=ACCEPT" "RFC 6855",
     Within "WITHIN" "RFC 5032",
+    XCpmDevice "XCPM-DEVICE" "OMA-TS-CPM_MessageStorage-V2_0 §5.2.1",
 }
 
 impl Capability {

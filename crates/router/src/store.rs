@@ -9,12 +9,12 @@ use cpm_mime::MessageIndex;
 use futures::StreamExt as _;
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, ErrorKind, FolderSnapshot, FolderState, MailboxId, MailboxName,
-    ModSeq, Partition, Result, SpecialUse, UidSet,
+    ModSeq, Partition, Result, SpecialUse, Uid, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
-    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata, MetadataChange,
-    NewAccount, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
+    MetadataChange, NewAccount, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -218,6 +218,16 @@ impl MailStore for Router {
     ) -> Result<ExpungeOutcome> {
         let within = &within;
         ask!(self, ctx, account.partition(), Once, expunge(account, mailbox, within.clone()))
+    }
+
+    async fn identities(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: &UidSet,
+    ) -> Result<Vec<(Uid, Identities)>> {
+        ask!(self, ctx, account.partition(), None, identities(account, mailbox, uids))
     }
 
     async fn infos(

@@ -11,13 +11,13 @@ use cpm_mime::MessageIndex;
 use futures::future::BoxFuture;
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
-    MailboxName, ModSeq, Partition, Result, SpecialUse, UidSet,
+    MailboxName, ModSeq, Partition, Result, SpecialUse, Uid, UidSet,
 };
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, ChangeFeed, CopyOutcome,
-    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata, MetadataChange,
-    NewAccount, Pulse, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
-    Subscription,
+    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
+    MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags,
+    StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -145,6 +145,7 @@ calls! {
     Write store_flags(account.partition(); account: AccountId, request: StoreFlags) -> StoreOutcome;
     Write copy(account.partition(); account: AccountId, request: CopyRequest) -> CopyOutcome;
     Write expunge(account.partition(); account: AccountId, mailbox: MailboxId, within: Option<UidSet>) -> ExpungeOutcome;
+    Read identities(account.partition(); account: AccountId, mailbox: MailboxId, uids: &UidSet) -> Vec<(Uid, Identities)>;
     Read infos(account.partition(); account: AccountId, mailbox: MailboxId, bodies: &[BodyId]) -> Vec<Option<Arc<MessageIndex>>>;
     Read body(account.partition(); account: AccountId, mailbox: MailboxId, body: BodyId, range: Option<Range<u64>>) -> BodyData;
     Read metadata(account.partition(); account: AccountId, mailboxes: &[Option<MailboxId>]) -> Vec<Metadata>;

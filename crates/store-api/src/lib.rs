@@ -53,8 +53,8 @@ pub use maintenance::{
 pub use members::{Member, Members, Membership, NodeId, NodeState};
 pub use messages::{
     AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyMode,
-    CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, Missing, ReplaceRequest, StoreFlags,
-    StoreOutcome,
+    CopyOutcome, CopyRequest, ExpungeOutcome, FlagAction, FlagChange, Identities, Missing, ReplaceRequest,
+    StoreFlags, StoreOutcome,
 };
 pub use metadata::{Metadata, MetadataChange};
 pub use requestor::{Requestor, User};
@@ -289,6 +289,7 @@ pub trait MailStore: Send + Sync + 'static {
     async fn replace(&self, ctx: &Ctx, account: AccountId, request: ReplaceRequest) -> Result<Appended>;
 
     /// Changes flags. UIDs that do not exist are skipped. A message whose flags stay the same keeps its MODSEQ.
+    /// \Seen and \Deleted are noted with the requestor's device ([`Identities`]).
     /// Paged inside for very large sets: each page is atomic, and with an error after the first pages these stay done.
     ///
     /// # Errors
@@ -313,6 +314,16 @@ pub trait MailStore: Send + Sync + 'static {
         mailbox: MailboxId,
         within: Option<UidSet>,
     ) -> Result<ExpungeOutcome>;
+
+    /// Of the messages of `uids` that have any, the devices that read and deleted them, ascending by UID; none of a
+    /// folder that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`] UIDs. A key for each 128 neighbouring UIDs.
+    async fn identities(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: &UidSet,
+    ) -> Result<Vec<(Uid, Identities)>>;
 
     /// The facts of messages, found once at append: envelope, structure, sort keys, CPM headers. One answer a body, in
     /// order; none for one that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`]. Who does not own the account

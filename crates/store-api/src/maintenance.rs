@@ -236,6 +236,8 @@ finding_kinds! {
     Headers = "header-index",
     /// Metadata entries that cannot be read, or of a folder that is not there.
     Metadata = "metadata",
+    /// Devices that read or deleted messages: a record that cannot be read, or of a message or a folder that is not there.
+    Identities = "identities",
     /// A note for the sweeper that cannot be read, or of nothing.
     Work = "work",
     /// Data of an account that the directory does not have.

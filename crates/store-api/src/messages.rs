@@ -5,7 +5,9 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
-use model::{BodyId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, Uid, UidSet, UidValidity};
+use model::{
+    BodyId, DeviceId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, Uid, UidSet, UidValidity,
+};
 
 /// Where the octets of a message to append are.
 #[derive(Clone, Debug)]
@@ -99,6 +101,28 @@ impl BodyData {
             Self::Whole(octets) => octets.len() as u64,
             Self::Pieces(len, _) => *len,
         }
+    }
+}
+
+/// The devices that read and deleted a message, where they said who they are (OMA CPM Message Storage,
+/// Message-seen-identity and Message-delete-identity). They stand beside a message, not in its octets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identities {
+    /// The first device that set \Seen, as long as it is set.
+    pub seen: Option<DeviceId>,
+    /// The last device that set \Deleted, as long as it is set.
+    pub deleted: Option<DeviceId>,
+}
+
+impl Identities {
+    /// The header field in which [`Identities::seen`] is shown.
+    pub const SEEN_HEADER: &str = "Message-seen-identity";
+    /// The header field in which [`Identities::deleted`] is shown.
+    pub const DELETED_HEADER: &str = "Message-delete-identity";
+
+    /// Whether no device is known.
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_none() && self.deleted.is_none()
     }
 }
 

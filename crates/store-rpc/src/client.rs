@@ -10,13 +10,13 @@ use cpm_mime::MessageIndex;
 use futures::StreamExt as _;
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
-    MailboxName, ModSeq, Result, SpecialUse, UidSet, limits,
+    MailboxName, ModSeq, Result, SpecialUse, Uid, UidSet, limits,
 };
 use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
-    Credentials, Ctx, ExpungeOutcome, FolderTree, MailStore, Metadata, MetadataChange, Missing, NewAccount,
-    Quota, QuotaLimits, QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing,
+    NewAccount, Quota, QuotaLimits, QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -480,6 +480,22 @@ impl MailStore for RemoteStore {
             uids: convert::uid_set(&got.uids.unwrap_or_default())?,
             modseq: convert::modseq(got.modseq)?,
         })
+    }
+
+    async fn identities(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: &UidSet,
+    ) -> Result<Vec<(Uid, Identities)>> {
+        let message = pb::GetIdentitiesRequest {
+            account: account.0,
+            mailbox: mailbox.0,
+            uids: Some(convert::uid_set_pb(uids)),
+        };
+        let got = answer(self.client().get_identities(request(ctx, message)).await)?;
+        got.messages.into_iter().map(convert::identities).collect()
     }
 
     async fn infos(

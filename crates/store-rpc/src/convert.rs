@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{
-    AccountId, Acl, AclAction, AclEntry, Block, BlockNo, BodyId, CpmAddress, EntryName, Flags, FolderState,
-    Identifier, Keyword, KeywordTable, MailboxId, MailboxName, ModSeq, Result, Rights, SpecialUse, Uid,
-    UidSet, UidValidity, limits,
+    AccountId, Acl, AclAction, AclEntry, Block, BlockNo, BodyId, CpmAddress, DeviceId, EntryName, Flags,
+    FolderState, Identifier, Keyword, KeywordTable, MailboxId, MailboxName, ModSeq, Result, Rights,
+    SpecialUse, Uid, UidSet, UidValidity, limits,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
-    DateField, FlagAction, FolderEntry, HeaderField, Metadata, MetadataChange, QuotaLimits, ScramVerifier,
-    SearchKey,
+    DateField, FlagAction, FolderEntry, HeaderField, Identities, Metadata, MetadataChange, QuotaLimits,
+    ScramVerifier, SearchKey,
 };
 
 use crate::error::invalid;
@@ -65,6 +65,18 @@ pub(crate) fn uid_validity(n: u32) -> Result<UidValidity> {
 
 pub(crate) fn modseq(n: u64) -> Result<ModSeq> {
     if n > ModSeq::MAX.0 { Err(invalid("a MODSEQ must be below 2^63")) } else { Ok(ModSeq(n)) }
+}
+
+pub(crate) fn identities(m: pb::get_identities_response::Message) -> Result<(Uid, Identities)> {
+    let device = |text: Option<String>| {
+        text.map(|text| DeviceId::parse(text.as_bytes()).map_err(|e| invalid(&e.to_string()))).transpose()
+    };
+    Ok((uid(m.uid)?, Identities { seen: device(m.seen)?, deleted: device(m.deleted)? }))
+}
+
+pub(crate) fn identities_pb((uid, of): (Uid, Identities)) -> pb::get_identities_response::Message {
+    let text = |device: Option<DeviceId>| device.map(|device| device.as_str().to_owned());
+    pb::get_identities_response::Message { uid: uid.get(), seen: text(of.seen), deleted: text(of.deleted) }
 }
 
 pub(crate) fn keywords(texts: &[String]) -> Result<Vec<Keyword>> {

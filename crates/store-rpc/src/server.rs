@@ -666,6 +666,19 @@ impl StoreService for StoreCalls {
         .await
     }
 
+    async fn get_identities(
+        &self,
+        request: Request<pb::GetIdentitiesRequest>,
+    ) -> Result<Response<pb::GetIdentitiesResponse>, Status> {
+        self.call("GetIdentities", request, |store, ctx, q| async move {
+            let uids = convert::uid_set(&q.uids.unwrap_or_default())?;
+            let found = store.identities(&ctx, AccountId(q.account), MailboxId(q.mailbox), &uids).await?;
+            let messages = found.into_iter().map(convert::identities_pb).collect();
+            Ok(pb::GetIdentitiesResponse { messages })
+        })
+        .await
+    }
+
     async fn get_infos(
         &self,
         request: Request<pb::GetInfosRequest>,

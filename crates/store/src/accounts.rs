@@ -73,7 +73,7 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
                 let folder = FolderRecord { name, special_use: None, noselect: false, acl: Acl::default() };
                 trx.set_bytes(keys.folder(id, mailbox), folder.encode().into());
                 let state = new_state(&mut ledger, now);
-                let state = StateRecord { log_from: state.highest_modseq, folder: state };
+                let state = StateRecord { log_from: state.highest_modseq, folder: state, identities: false };
                 trx.set_bytes(keys.state(id, mailbox), state.encode().into());
             }
             trx.set_bytes(ledger_key, ledger.encode().into());

@@ -21,6 +21,8 @@ pub(crate) struct CachedFolder {
     pub(crate) raw: Bytes,
     /// The log has every change after this one.
     pub(crate) log_from: ModSeq,
+    /// Some message has identities of devices.
+    pub(crate) identities: bool,
     /// The folder.
     pub(crate) snapshot: Arc<FolderSnapshot>,
 }

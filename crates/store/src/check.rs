@@ -17,6 +17,7 @@ mod account;
 mod bodies;
 mod feed;
 mod folder;
+mod identities;
 mod metadata;
 mod references;
 mod strays;

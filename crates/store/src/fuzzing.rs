@@ -6,7 +6,8 @@ use model::AccountId;
 
 use crate::keyspace::Keyspace;
 use crate::records::{
-    AccountRecord, FeedEntry, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, StateRecord,
+    AccountRecord, FeedEntry, FolderRecord, IdentityBlock, Ledger, LogBatch, MetadataRecord, Pending,
+    StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -26,6 +27,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, AccountRecord::decode, AccountRecord::encode);
     check(input, FeedEntry::decode, FeedEntry::encode);
     check(input, FolderRecord::decode, FolderRecord::encode);
+    check(input, IdentityBlock::decode, IdentityBlock::encode);
     check(input, Ledger::decode, Ledger::encode);
     check(input, LogBatch::decode, LogBatch::encode);
     check(input, MetadataRecord::decode, MetadataRecord::encode);
@@ -49,6 +51,7 @@ pub fn stored_keys(input: &[u8]) {
     let _ = keys.id_of(input);
     let _ = keys.tree_key_of(input);
     let _ = keys.block_of(input);
+    let _ = keys.identities_of(input);
     let _ = keys.log_modseq_of(input);
     let _ = keys.header_value_of(input);
 }

@@ -10,7 +10,7 @@
 //! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
 //! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v3 | ~45 B | every change | feed |
-//! | 5 Pending | account, kind, id | [`Pending`] v1 | ~10 B | expunge, delete, stage, restore | sweeper |
+//! | 5 Pending | account, kind, id | [`Pending`] v2 | ~10 B | expunge, delete, stage, restore | sweeper |
 //! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
 //! | 16 Account | account, subspace … | the table below | | | |
 //!
@@ -19,7 +19,7 @@
 //! | 1 Ledger | () | [`Ledger`] v1 | ~130 B | every change | every change, quota, tree check |
 //! | 2 Folder | mailbox | [`FolderRecord`] v1, v2 with an access control list | ~40 B, 60 B more an entry of the list | create, rename, delete, SETACL | tree load |
 //! | 3 Subscription | name | empty | 0 B | subscribe | tree load |
-//! | 4 State | mailbox | [`StateRecord`] v1 | ~40 B | every change of the folder | every read of the folder |
+//! | 4 State | mailbox | [`StateRecord`] v2 | ~40 B | every change of the folder | every read of the folder |
 //! | 5 Block | mailbox, block | [`model::Block`] | ≤ 4 kB | append, store, copy, expunge | cold select, refresh |
 //! | 6 Log | mailbox, MODSEQ of the last entry | [`LogBatch`] v1 | ~30 B | every change of the folder | refresh, vanished |
 //! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
@@ -27,6 +27,7 @@
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
+//! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
 //!
 //! | what | key after it | value | size | written by | read by |
@@ -55,6 +56,10 @@
 //! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands
 //! under the shared scope, what a subscriber's devices say to each other under the private one.
 //!
+//! `Identities` says which device read and which deleted a message, for the messages of a block that have such a device.
+//! It stands apart from the rows, since most folders have none: a mark in `State` says whether there may be any, and
+//! without it nothing is read.
+//!
 //! `Sharer` is the one record that another account writes: who gives somebody a right notes it in their account, in the
 //! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right.
 //!
@@ -68,6 +73,7 @@
 //! [`StateRecord`]: crate::records::StateRecord
 //! [`LogBatch`]: crate::records::LogBatch
 //! [`MetadataRecord`]: crate::records::MetadataRecord
+//! [`IdentityBlock`]: crate::records::IdentityBlock
 
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
@@ -123,6 +129,8 @@ pub enum Subspace {
     Header = 10,
     /// Metadata entries of folders and of the account.
     Metadata = 11,
+    /// Devices that read and deleted messages.
+    Identities = 12,
     /// Accounts that have given this one a right on a folder.
     Sharer = 15,
 }
@@ -507,6 +515,21 @@ impl Keyspace {
         Some(BlockNo(u32::from_be_bytes(key.get(at..)?.try_into().ok()?)))
     }
 
+    /// Which devices read and deleted the messages of a block.
+    pub fn identities(&self, account: AccountId, mailbox: MailboxId, block: BlockNo) -> Bytes {
+        self.sub(account, Subspace::Identities).u64(mailbox.0).u32(block.0).done()
+    }
+
+    /// Those of all blocks of a folder.
+    pub fn identities_of_folder(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Identities).u64(mailbox.0).done())
+    }
+
+    /// The folder and the block in a key of identities.
+    pub fn identities_of(&self, key: &[u8]) -> Option<(MailboxId, BlockNo)> {
+        Some((MailboxId(self.id_of(key)?), self.block_of(key)?))
+    }
+
     /// Changes of a folder whose last is `modseq`.
     pub fn log(&self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> Bytes {
         self.sub(account, Subspace::Log).u64(mailbox.0).u64(modseq.0).done()
@@ -650,6 +673,10 @@ mod tests {
             ),
             (keys.metadata(ACCOUNT, None, EntryScope::Shared), "701012300000000000420b000000000000000000"),
             (
+                keys.identities(ACCOUNT, MailboxId(3), BlockNo(9)),
+                "701012300000000000420c000000000000000300000009",
+            ),
+            (
                 keys.metadata(ACCOUNT, Some(MailboxId(3)), EntryScope::Private),
                 "701012300000000000420b000000000000000301",
             ),
@@ -675,6 +702,8 @@ mod tests {
         let everything = keys.pending_of_partitions(Partition(0), Partition(model::PARTITIONS - 1));
         assert!(everything.begin <= pending && pending < everything.end);
         assert_eq!(keys.block_of(&keys.block(ACCOUNT, MailboxId(1), BlockNo(6))), Some(BlockNo(6)));
+        let identities = keys.identities(ACCOUNT, MailboxId(4), BlockNo(6));
+        assert_eq!(keys.identities_of(&identities), Some((MailboxId(4), BlockNo(6))));
         assert_eq!(keys.log_modseq_of(&keys.log(ACCOUNT, MailboxId(1), ModSeq(6))), Some(ModSeq(6)));
         assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
         let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));

@@ -20,6 +20,7 @@ mod check;
 mod combiner;
 mod failure;
 pub mod fuzzing;
+mod identities;
 pub mod keyspace;
 mod limits;
 mod mutations;

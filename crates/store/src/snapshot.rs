@@ -128,7 +128,7 @@ pub(crate) async fn current(
         StateRecord::decode(raw).ok_or_else(|| corrupt("state", &shared.keys.state(account, mailbox)))?;
     let Some(snapshot) = refresh(shared, trx, account, cached, &record).await? else { return Ok(None) };
     shared.telemetry.folder_refreshes.increment(1);
-    Ok(Some(keep(shared, account, raw, record.log_from, snapshot)))
+    Ok(Some(keep(shared, account, raw, &record, snapshot)))
 }
 
 /// Reads a folder whole within one transaction: for those that one can read.
@@ -145,20 +145,25 @@ pub(crate) async fn load_folder(
     let mut range = shared.keys.blocks(account, mailbox);
     let mut blocks = Vec::new();
     while read_blocks_page(shared, trx, &mut range, &mut blocks).await? {}
-    let snapshot = FolderSnapshot::new(mailbox, record.folder, blocks);
-    Ok(keep(shared, account, raw, record.log_from, snapshot))
+    let snapshot = FolderSnapshot::new(mailbox, record.folder.clone(), blocks);
+    Ok(keep(shared, account, raw, &record, snapshot))
 }
 
 fn keep(
     shared: &Shared,
     account: AccountId,
     raw: &Bytes,
-    log_from: ModSeq,
+    record: &StateRecord,
     snapshot: FolderSnapshot,
 ) -> Arc<CachedFolder> {
     // A copy, since what an engine gives may be part of a larger buffer.
     let raw = Bytes::copy_from_slice(raw);
-    let folder = Arc::new(CachedFolder { raw, log_from, snapshot: Arc::new(snapshot) });
+    let folder = Arc::new(CachedFolder {
+        raw,
+        log_from: record.log_from,
+        identities: record.identities,
+        snapshot: Arc::new(snapshot),
+    });
     shared.caches.put_folder(account, folder.clone());
     folder
 }
@@ -223,17 +228,21 @@ async fn read_in_parts(
                 return Ok(None);
             }
             let record = StateRecord::decode(&raw_of_first).ok_or_else(|| corrupt("state", &state_key))?;
-            let snapshot = FolderSnapshot::new(mailbox, record.folder, blocks.clone());
+            let snapshot = FolderSnapshot::new(mailbox, record.folder.clone(), blocks.clone());
             shared.telemetry.folder_loads.increment(1);
             if in_one || raw == raw_of_first {
-                return Ok(Some(keep(shared, account, &raw, record.log_from, snapshot)));
+                return Ok(Some(keep(shared, account, &raw, &record, snapshot)));
             }
             // Parts of several versions: what changed since the first is read again, as of this one.
-            let mixed =
-                CachedFolder { raw: raw_of_first, log_from: record.log_from, snapshot: Arc::new(snapshot) };
+            let mixed = CachedFolder {
+                raw: raw_of_first,
+                log_from: record.log_from,
+                identities: record.identities,
+                snapshot: Arc::new(snapshot),
+            };
             let now = StateRecord::decode(&raw).ok_or_else(|| corrupt("state", &state_key))?;
             let refreshed = refresh(shared, trx.as_mut(), account, &mixed, &now).await?;
-            Ok(refreshed.map(|snapshot| keep(shared, account, &raw, now.log_from, snapshot)))
+            Ok(refreshed.map(|snapshot| keep(shared, account, &raw, &now, snapshot)))
         };
         match part.await {
             Ok(Some(folder)) => return Ok(Some(folder)),

@@ -18,7 +18,7 @@ use store_api::BodyWriter;
 use crate::failure::{Failure, corrupt, invalid};
 use crate::keyspace::PendingKind;
 use crate::limits::{STAGE_BYTES, STAGED_TOUCH_SECONDS};
-use crate::mutations::append::{first_chunk, indexed_headers};
+use crate::mutations::append::{first_chunk, indexed_headers, named_devices};
 use crate::records::Pending;
 use crate::retry::Retry;
 use crate::shared::Shared;
@@ -215,8 +215,8 @@ async fn change_note(
         let attempt = async {
             let Some(raw) = trx.get(&note, ReadMode::Serializable).await? else { return Ok(false) };
             match (change, Pending::decode(&raw)) {
-                (Change::Touch, Some(Pending::Staged { size, finished, .. })) => {
-                    let staged = Pending::Staged { touched_at: shared.now(), size, finished };
+                (Change::Touch, Some(Pending::Staged { size, finished, names_devices, .. })) => {
+                    let staged = Pending::Staged { touched_at: shared.now(), size, finished, names_devices };
                     trx.set_bytes(note.clone(), staged.encode().into());
                 }
                 (Change::Touch, _) => return Err(corrupt("pending", &note)),
@@ -272,7 +272,8 @@ impl Page {
                 }
                 let touched_at = self.shared.now();
                 let finished = self.index.is_some();
-                let staged = Pending::Staged { touched_at, size: self.size, finished };
+                let names_devices = self.index.as_ref().is_some_and(|index| !named_devices(index).is_empty());
+                let staged = Pending::Staged { touched_at, size: self.size, finished, names_devices };
                 trx.set_bytes(note.clone(), staged.encode().into());
                 Ok(())
             };

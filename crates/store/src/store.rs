@@ -17,13 +17,14 @@ use model::limits::{
 };
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags, FolderSnapshot,
-    FolderState, MailboxId, MailboxName, ModSeq, PARTITIONS, Partition, Result, Rights, SpecialUse, UidSet,
+    FolderState, MailboxId, MailboxName, ModSeq, PARTITIONS, Partition, Result, Rights, SpecialUse, Uid,
+    UidSet,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
     CheckEvent, CheckRequest, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
-    FolderTree, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, ReplaceRequest,
-    Requestor, SearchRequest, StoreFlags, StoreOutcome,
+    FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
+    ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -50,7 +51,7 @@ use crate::telemetry::Operation;
 use crate::tree::read_tree;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
-use crate::{Options, Swept, access, accounts, bodies, search, sweep};
+use crate::{Options, Swept, access, accounts, bodies, identities, search, sweep};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
 const PARSE_APART_BYTES: usize = 128 * 1024;
@@ -785,6 +786,22 @@ impl MailStore for Store {
                     return Ok(outcome);
                 }
             }
+        })
+    }
+
+    async fn identities(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        uids: &UidSet,
+    ) -> Result<Vec<(Uid, Identities)>> {
+        measured!(self, ctx, Identities, {
+            self.allow(ctx, account, mailbox, Rights::READ).await?;
+            if uids.len() > INFOS_PER_REQUEST_MAX as u64 {
+                return Err(invalid("a request asks for the devices of at most 1000 messages"));
+            }
+            self.within(ctx, identities::identities(&self.shared, account, mailbox, uids)).await
         })
     }
 

@@ -41,6 +41,7 @@ operations! {
     StoreFlags => "store_flags",
     Copy => "copy",
     Expunge => "expunge",
+    Identities => "identities",
     Infos => "infos",
     Body => "body",
     Search => "search",

@@ -6,6 +6,7 @@
 //! An operation first reads and checks, then changes; so one that fails leaves no trace in the batch it is part of.
 
 pub(crate) mod folder;
+pub(crate) mod identities;
 pub(crate) mod origin;
 pub(crate) mod page;
 
@@ -183,13 +184,13 @@ impl<'t> Work<'t> {
             Some(cached) => FolderWork::new(
                 mailbox,
                 cached.snapshot.state.clone(),
-                cached.log_from,
+                (cached.log_from, cached.identities),
                 Some(cached.snapshot.clone()),
             ),
             None => {
                 let record = StateRecord::decode(raw)
                     .ok_or_else(|| corrupt("state", &self.shared.keys.state(self.account, mailbox)))?;
-                FolderWork::new(mailbox, record.folder, record.log_from, None)
+                FolderWork::new(mailbox, record.folder, (record.log_from, record.identities), None)
             }
         };
         self.folders.insert(mailbox, folder);
@@ -400,7 +401,7 @@ impl<'t> Work<'t> {
         let state = new_state(&mut self.ledger, self.now);
         let empty = Arc::new(FolderSnapshot::new(mailbox, state.clone(), Vec::new()));
         let log_from = state.highest_modseq;
-        let mut folder = FolderWork::new(mailbox, state, log_from, Some(empty));
+        let mut folder = FolderWork::new(mailbox, state, (log_from, false), Some(empty));
         folder.dirty = true;
         self.folders.insert(mailbox, folder);
         mailbox
@@ -409,7 +410,7 @@ impl<'t> Work<'t> {
     /// Takes in a folder whose rows were written before under a number of its own; its entry in the tree is the
     /// caller's.
     pub(crate) fn adopt_folder(&mut self, mailbox: MailboxId, record: StateRecord) {
-        let StateRecord { folder: state, log_from } = record;
+        let StateRecord { folder: state, log_from, identities } = record;
         let given = state.uid_validity.get();
         self.ledger.last_uid_validity = self.ledger.last_uid_validity.max(given);
         self.use_up(Tally {
@@ -419,7 +420,7 @@ impl<'t> Work<'t> {
             deleted: state.deleted as i64,
             deleted_bytes: state.deleted_bytes as i64,
         });
-        let mut folder = FolderWork::new(mailbox, state, log_from, None);
+        let mut folder = FolderWork::new(mailbox, state, (log_from, identities), None);
         folder.dirty = true;
         self.folders.insert(mailbox, folder);
     }
@@ -563,12 +564,29 @@ impl<'t> Work<'t> {
             self.trx.set_bytes(self.shared.keys.log(self.account, mailbox, last), batch.encode().into());
         }
         let base = folder.base().cloned();
-        let record = StateRecord { folder: folder.state, log_from: folder.log_from };
+        for (number, block) in folder.identities.changed() {
+            let key = self.shared.keys.identities(self.account, mailbox, number);
+            if block.is_empty() {
+                self.trx.clear(&key);
+            } else {
+                self.trx.set_bytes(key, block.encode().into());
+            }
+        }
+        let record = StateRecord {
+            folder: folder.state,
+            log_from: folder.log_from,
+            identities: folder.identities.any(),
+        };
         let raw = Bytes::from(record.encode());
         self.trx.set_bytes(self.shared.keys.state(self.account, mailbox), raw.clone());
         if let Some(base) = base {
             let snapshot = Arc::new(base.with_changes(record.folder, changed));
-            learned.folders.push(Arc::new(CachedFolder { raw, log_from: record.log_from, snapshot }));
+            learned.folders.push(Arc::new(CachedFolder {
+                raw,
+                log_from: record.log_from,
+                identities: record.identities,
+                snapshot,
+            }));
         }
     }
 

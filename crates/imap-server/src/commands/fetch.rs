@@ -6,6 +6,11 @@
 //! when a part asked for by BINARY is in an encoding that is not known (the other items are shown); BAD for VANISHED
 //! without QRESYNC.
 //!
+//! `BODY[HEADER.FIELDS (…)]` of a message itself that names Message-seen-identity or Message-delete-identity shows the
+//! device that the store noted, as a line at the end, in place of what the stored header may have under that name. No
+//! other item does: BODY[], HEADER, HEADER.FIELDS.NOT, sizes and BODYSTRUCTURE are of the stored octets, which never
+//! change.
+//!
 //! Three ways, by what a command asks for ([`plan`]): items that stand in rows are written straight from the folder;
 //! items of indexes are read for some messages at once; octets are opened for a few messages ahead of the one that is
 //! being sent, and pass to the client piece by piece. Commands that arrived together are read together ([`ahead`]).
@@ -24,8 +29,8 @@ use futures::stream::FuturesOrdered;
 use imap_wire::command::{Fetch, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
-use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, UidSet};
-use store_api::{Ctx, FlagAction, FlagChange, MailStore, StoreFlags, thread_id};
+use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
+use store_api::{Ctx, FlagAction, FlagChange, Identities, MailStore, StoreFlags, thread_id};
 
 use self::ahead::Batch;
 use self::octets::{Decoded, Message, Opened};
@@ -246,6 +251,7 @@ impl Show<'_> {
                 return Ok(missed);
             }
             let indexes = self.indexes(source, &batch).await?;
+            let identities = self.identities(source, &batch).await?;
             let mut batch = batch.into_iter().zip(indexes);
             if !self.plan.octets {
                 for ((seq, row), index) in batch {
@@ -260,7 +266,9 @@ impl Show<'_> {
             loop {
                 while opened.len() < OPEN_AT_ONCE {
                     let Some(((seq, row), index)) = batch.next() else { break };
-                    opened.push_back(self.opened(source, seq, row, index));
+                    let devices = identities.binary_search_by_key(&row.uid, |(uid, _)| *uid);
+                    let devices = devices.ok().map(|at| &identities[at].1);
+                    opened.push_back(self.opened(source, seq, row, index, devices));
                 }
                 let Some((seq, row, index, values)) = opened.next().await else { break };
                 match values {
@@ -281,8 +289,9 @@ impl Show<'_> {
         seq: u32,
         row: &'r MessageRow,
         index: Option<Arc<MessageIndex>>,
+        devices: Option<&Identities>,
     ) -> (u32, &'r MessageRow, Option<Arc<MessageIndex>>, model::Result<Option<Vec<Value>>>) {
-        let values = self.open(source, row, index.clone()).await;
+        let values = self.open(source, row, index.clone(), devices).await;
         (seq, row, index, values)
     }
 
@@ -307,6 +316,20 @@ impl Show<'_> {
         Ok(batch.iter().map(|(_, row)| if needed(row) { found.next().flatten() } else { None }).collect())
     }
 
+    /// The devices that read and deleted the messages of `batch`, ascending by UID, if they are asked for.
+    async fn identities(
+        &self,
+        source: Source<'_>,
+        batch: &[(u32, &MessageRow)],
+    ) -> Result<Vec<(Uid, Identities)>, Reply> {
+        if !self.plan.identities {
+            return Ok(Vec::new());
+        }
+        let uids: UidSet = batch.iter().map(|(_, row)| row.uid).collect();
+        let FolderRef { account, mailbox } = source.folder;
+        Ok(source.store.identities(source.ctx, account, mailbox, &uids).await?)
+    }
+
     fn needs_index(&self, row: &MessageRow) -> bool {
         self.plan.needs_index(u64::from(row.size))
     }
@@ -317,13 +340,14 @@ impl Show<'_> {
         source: Source<'_>,
         row: &MessageRow,
         index: Option<Arc<MessageIndex>>,
+        devices: Option<&Identities>,
     ) -> model::Result<Option<Vec<Value>>> {
         if index.is_none() && self.needs_index(row) {
             return Ok(None);
         }
         let about = (row.body, u64::from(row.size));
         let message = Message::new(source.store, source.ctx, source.folder, about, index);
-        let mut message = message.with_batch(source.batch);
+        let mut message = message.with_batch(source.batch).with_identities(devices);
         let mut values = Vec::with_capacity(1);
         for item in &self.plan.items {
             values.push(match item {

@@ -1,15 +1,17 @@
-//! `STORE set [(UNCHANGEDSINCE n)] [+-]FLAGS[.SILENT] flags`, `UID STORE`.
+//! `STORE set [(UNCHANGEDSINCE n CPMDEVICE device)] [+-]FLAGS[.SILENT] flags`, `UID STORE`.
 //!
 //! Source: RFC 9051 §6.4.6, RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED, MODSEQ).
+//! CPMDEVICE is for network functions (`XCPM-DEVICE`): the change counts as made at that device.
 //! Answers: OK; OK `[MODIFIED set]` when messages changed since; NO `[EXPUNGEISSUED]` when a sequence number's message
-//! is gone (the others are changed), `[READ-ONLY]` after EXAMINE, `[LIMIT]` when no further keyword fits; BAD for
-//! `\Recent` and for flags with a backslash that are not known.
+//! is gone (the others are changed), `[READ-ONLY]` after EXAMINE, `[LIMIT]` when no further keyword fits,
+//! `[NOPERM]` when CPMDEVICE comes from a subscriber; BAD for `\Recent`, for flags with a backslash that are not known, and
+//! for a CPMDEVICE that is not the identity of a device.
 
 use imap_wire::command::{Store, StoreAction};
 use imap_wire::response::fetch::FetchWriter;
-use imap_wire::{Code, Flag};
-use model::{Flags, FolderSnapshot, Keyword, ModSeq, UidSet};
-use store_api::{FlagAction, FlagChange, StoreFlags};
+use imap_wire::{Code, Flag, IString};
+use model::{DeviceId, Flags, FolderSnapshot, Keyword, ModSeq, UidSet};
+use store_api::{Ctx, FlagAction, FlagChange, Requestor, StoreFlags, User};
 
 use super::fetch;
 use super::fetch::row::{self, FlagNames, RowItem};
@@ -22,6 +24,10 @@ use crate::sync::announce_keywords;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -> Result<Reply, Reply> {
     let view = session.writable_view()?;
+    let ctx = match &store.device {
+        Some(device) => at_device(session.ctx(), device)?,
+        None => session.ctx(),
+    };
     if store.flags.contains(&Flag::Recent) {
         return Err(Reply::bad("\\Recent cannot be changed by clients"));
     }
@@ -53,7 +59,6 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         change: FlagChange { action, flags, keywords },
         unchanged_since: store.unchanged_since.map(ModSeq),
     };
-    let ctx = session.ctx();
     let outcome = patiently(session, out, session.store().store_flags(&ctx, account, request)).await??;
 
     if store.silent && !session.enabled.condstore {
@@ -93,6 +98,21 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         ));
     }
     Ok(Reply::ok("STORE completed"))
+}
+
+/// What accompanies a change that a network function makes on behalf of a device.
+///
+/// # Errors
+/// NO `[NOPERM]` for any other requestor; BAD for what is not the identity of a device.
+fn at_device(ctx: Ctx, device: &IString) -> Result<Ctx, Reply> {
+    let device = DeviceId::parse(device.as_bytes()).map_err(|error| Reply::bad(error.to_string()))?;
+    match ctx.requestor.user() {
+        Some(user) if user.network => {
+            let user = User { device: Some(device), ..user.clone() };
+            Ok(Ctx { requestor: Requestor::User(user.into()), ..ctx })
+        }
+        _ => Err(Reply::no_code("NOPERM", "only network functions name another device")),
+    }
 }
 
 /// Whether messages of `uids` are gone from the folder.
@@ -169,6 +189,23 @@ pub(crate) fn parse_flags(list: &[Flag]) -> Result<(Flags, Vec<Keyword>), Reply>
 mod tests {
     use super::*;
     use crate::reply::Status;
+
+    #[test]
+    fn only_network_functions_name_a_device() {
+        let ctx = |network| {
+            let own = DeviceId::parse(b"own").ok();
+            let user = User { network, device: own, ..User::owner(model::AccountId(5)) };
+            Ctx { request_id: 3, deadline: None, requestor: Requestor::User(user.into()) }
+        };
+        let named = IString::from("<urn:gsma:imei:1>");
+        let at = at_device(ctx(true), &named).expect("allowed");
+        assert_eq!(at.requestor.device().map(DeviceId::as_str), Some("<urn:gsma:imei:1>"));
+        assert_eq!(at.request_id, 3);
+        let refused = at_device(ctx(false), &named).expect_err("refused");
+        assert_eq!((refused.status, refused.code.as_deref()), (Status::No, Some("NOPERM")));
+        let bad = at_device(ctx(true), &IString::from("two words")).expect_err("refused");
+        assert_eq!(bad.status, Status::Bad);
+    }
 
     #[test]
     fn flags_of_a_client() {

@@ -2,17 +2,20 @@
 //!
 //! ```abnf
 //! store           = "STORE" SP sequence-set [SP store-modifiers] SP store-att-flags
-//! store-modifiers = "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"
+//! store-modifiers = "(" store-modifier *(SP store-modifier) ")"
+//! store-modifier  = "UNCHANGEDSINCE" SP mod-sequence-valzer / "CPMDEVICE" SP astring
 //! store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))
 //! ```
 //!
-//! Source: RFC 9051 §9, RFC 4466 §2.5, RFC 7162 §7.
+//! Source: RFC 9051 §9, RFC 4466 §2.5, RFC 7162 §7. `CPMDEVICE` is this server's own (`XCPM-DEVICE`): a network function
+//! names the device on whose behalf it changes flags (OMA CPM Message Storage, Message-seen-identity).
 
 use crate::command::Command;
 use crate::cursor::Cursor;
 use crate::error::{Fail, Parse, ParseErrorKind, once};
 use crate::flag::Flag;
 use crate::sequence::SequenceSet;
+use crate::string::IString;
 
 /// Arguments of `STORE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Store {
     pub set: SequenceSet,
     /// Only messages whose mod-sequence is not above this (RFC 7162 §3.1.3).
     pub unchanged_since: Option<u64>,
+    /// The device at which the change was made.
+    pub device: Option<IString>,
     /// What to do with the flags.
     pub action: StoreAction,
     /// `.SILENT`: no FETCH responses for this change.
@@ -55,11 +60,17 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a set of messages")?;
     let set = c.sequence_set()?;
     c.space("FLAGS, +FLAGS or -FLAGS")?;
-    let mut unchanged_since = None;
+    let (mut unchanged_since, mut device) = (None, None);
     if c.peek() == Some(b'(') {
         c.list1("STORE modifiers", |c| {
+            if c.eat_word(b"CPMDEVICE") {
+                once(device.is_some())?;
+                c.space("the identity of a device")?;
+                device = Some(c.astring("the identity of a device")?);
+                return Ok(());
+            }
             if !c.eat_word(b"UNCHANGEDSINCE") {
-                return Err(Fail::syntax("STORE takes the modifier UNCHANGEDSINCE only"));
+                return Err(Fail::syntax("STORE takes the modifiers UNCHANGEDSINCE and CPMDEVICE only"));
             }
             once(unchanged_since.is_some())?;
             c.space("a mod-sequence")?;
@@ -82,7 +93,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     };
     c.space("flags")?;
     let flags = if c.peek() == Some(b'(') { c.flag_list()? } else { bare_flags(c)? };
-    Ok(Command::Store(Store { uid, set, unchanged_since, action, silent, flags }))
+    Ok(Command::Store(Store { uid, set, unchanged_since, device, action, silent, flags }))
 }
 
 fn bare_flags(c: &mut Cursor<'_>) -> Parse<Vec<Flag>> {
@@ -109,6 +120,7 @@ mod tests {
             uid: false,
             set: set(&[(2, 4)]),
             unchanged_since: None,
+            device: None,
             action: StoreAction::Add,
             silent: false,
             flags: vec![Flag::Deleted],
@@ -134,6 +146,13 @@ mod tests {
         check("STORE 2:4 (UNCHANGEDSINCE 320162338) +FLAGS.SILENT (\\Deleted)", {
             Command::Store(Store { unchanged_since: Some(320162338), silent: true, ..plain.clone() })
         });
+        let device = |text: &'static str| Some(IString::from(text));
+        check("STORE 2:4 (CPMDEVICE \"<urn:gsma:imei:1>\") +FLAGS (\\Deleted)", {
+            Command::Store(Store { device: device("<urn:gsma:imei:1>"), ..plain.clone() })
+        });
+        check("STORE 2:4 (cpmdevice tablet UNCHANGEDSINCE 7) +FLAGS (\\Deleted)", {
+            Command::Store(Store { device: device("tablet"), unchanged_since: Some(7), ..plain.clone() })
+        });
         check("STORE 2:4 (unchangedsince 0) +FLAGS (\\Deleted)", {
             Command::Store(Store { unchanged_since: Some(0), ..plain.clone() })
         });
@@ -155,7 +174,9 @@ mod tests {
         refuse("STORE 1 () FLAGS x", "at least one");
         refuse("STORE 1 (UNCHANGEDSINCE) FLAGS x", "a mod-sequence");
         refuse("STORE 1 (UNCHANGEDSINCE 1 UNCHANGEDSINCE 1) FLAGS x", "once");
-        refuse("STORE 1 (CHANGEDSINCE 1) FLAGS x", "UNCHANGEDSINCE only");
+        refuse("STORE 1 (CHANGEDSINCE 1) FLAGS x", "UNCHANGEDSINCE and CPMDEVICE only");
+        refuse("STORE 1 (CPMDEVICE) FLAGS x", "the identity of a device");
+        refuse("STORE 1 (CPMDEVICE a CPMDEVICE b) FLAGS x", "once");
         refuse(&format!("STORE 1 FLAGS{}", " a".repeat(2000)), "too many");
         refuse(&format!("STORE 1 FLAGS (a{})", " a".repeat(2000)), "at most");
     }

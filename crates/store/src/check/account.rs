@@ -7,7 +7,9 @@ use model::{AccountId, Acl, CpmAddress, MailboxId, MailboxName};
 use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
-use super::{Check, bodies, folder, metadata, read_all, references, remedied, strays, transaction, wake};
+use super::{
+    Check, bodies, folder, identities, metadata, read_all, references, remedied, strays, transaction, wake,
+};
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
 use crate::records::{AccountRecord, FolderRecord, Ledger, Pending, StateRecord};
@@ -37,6 +39,7 @@ pub(super) async fn check(
     usage(check, account).await?;
     bodies::headers(check, account).await?;
     metadata::check(check, account).await?;
+    identities::check(check, account).await?;
     let mut suspects = BTreeSet::new();
     let mut first = true;
     loop {

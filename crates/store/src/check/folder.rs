@@ -482,6 +482,7 @@ async fn compare(
     }
 
     // Clients and caches must learn the folder anew: it gets a MODSEQ above all, and no log before it.
+    let identities = record.identities;
     let mut folder = record.folder;
     folder.highest_modseq =
         folder.highest_modseq.max(found.modseq_max).max(folder.expunge_modseq).max(record.log_from).next();
@@ -492,7 +493,7 @@ async fn compare(
         (folder.bytes, folder.deleted_bytes) = (found.bytes, found.deleted_bytes);
     }
     let highest = folder.highest_modseq;
-    let record = StateRecord { folder, log_from: highest };
+    let record = StateRecord { folder, log_from: highest, identities };
     trx.set_bytes(heads[1].clone(), record.encode().into());
     // As much as one transaction may; nobody reads what is left.
     let (begin, end) = (keys.logs(account, mailbox).begin, keys.log_after(account, mailbox, highest).begin);

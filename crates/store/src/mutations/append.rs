@@ -9,10 +9,10 @@ use cpm_mime::MessageIndex;
 use kv::ReadMode;
 use model::limits::{BODY_CHUNK_BYTES, MESSAGES_PER_FOLDER_MAX};
 use model::{
-    AccountId, BodyId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid, UidSet,
-    varint,
+    AccountId, BodyId, DeviceId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid,
+    UidSet, varint,
 };
-use store_api::Appended;
+use store_api::{Appended, Identities};
 
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid};
@@ -57,9 +57,18 @@ pub(crate) fn indexed_headers(index: &MessageIndex) -> impl Iterator<Item = (Ind
     .filter_map(|(header, value)| Some((header, AsRef::<[u8]>::as_ref(value?))))
 }
 
+/// The devices that a message's own header names: it was read or deleted before it came here.
+pub(crate) fn named_devices(index: &MessageIndex) -> Identities {
+    let device = |value: Option<&[u8]>| DeviceId::parse(value?.trim_ascii()).ok();
+    Identities {
+        seen: device(index.message_seen_identity()),
+        deleted: device(index.message_delete_identity()),
+    }
+}
+
 impl Append {
-    /// The size of each message, after the staged ones were looked at.
-    async fn sizes(&self, work: &mut Work<'_>) -> Result<Vec<u32>, Failure> {
+    /// The size of each message and the devices its header names, after the staged ones were looked at.
+    async fn sizes(&self, work: &mut Work<'_>) -> Result<Vec<(u32, Identities)>, Failure> {
         let staged = self.messages.iter().filter_map(|message| match &message.body {
             NewBody::Inline { .. } => None,
             NewBody::Staged(body) => Some(*body),
@@ -75,18 +84,27 @@ impl Append {
         let mut notes = keys.iter().zip(work.trx.get_many(&keys, ReadMode::Serializable).await?);
         let mut sizes = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
-            let size = match &message.body {
-                NewBody::Inline { octets, .. } => octets.len() as u64,
-                NewBody::Staged(_) => {
+            let (size, devices) = match &message.body {
+                NewBody::Inline { octets, index } => (octets.len() as u64, named_devices(index)),
+                NewBody::Staged(body) => {
                     let (key, raw) = notes.next().ok_or_else(|| bug("a staged body was not looked at"))?;
                     let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
                     match Pending::decode(&raw).ok_or_else(|| corrupt("pending", key))? {
-                        Pending::Staged { size, finished: true, .. } => size,
+                        Pending::Staged { size, finished: true, names_devices: false, .. } => {
+                            (size, Identities::default())
+                        }
+                        Pending::Staged { size, finished: true, names_devices: true, .. } => {
+                            let key = work.shared.keys.info(work.account, *body);
+                            let raw = work.trx.get(&key, ReadMode::Snapshot).await?;
+                            let index = raw.and_then(|raw| MessageIndex::decode(raw).ok());
+                            (size, named_devices(&index.ok_or_else(|| corrupt("info", &key))?))
+                        }
                         _ => return Err(invalid("the staged body is not finished").into()),
                     }
                 }
             };
-            sizes.push(u32::try_from(size).map_err(|_| bug("a body above the limit of a message"))?);
+            let size = u32::try_from(size).map_err(|_| bug("a body above the limit of a message"))?;
+            sizes.push((size, devices));
         }
         Ok(sizes)
     }
@@ -129,11 +147,19 @@ impl Mutation for Append {
             }
         };
         let sizes = self.sizes(work).await?;
+        if let Some((mailbox, uid)) = self.replaced {
+            work.load_identities(mailbox, [uid]).await?;
+        }
+        if sizes.iter().any(|(_, devices)| !devices.is_empty()) {
+            let first = work.folder(target)?.state.uid_next;
+            work.load_identities(target, uids_from(first, sizes.len())).await?;
+        }
 
         // Check.
         let flags =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
-        let (count, bytes) = (sizes.len() as u64, sizes.iter().map(|size| u64::from(*size)).sum::<u64>());
+        let (count, bytes) =
+            (sizes.len() as u64, sizes.iter().map(|(size, _)| u64::from(*size)).sum::<u64>());
         let (freed_count, freed) = replaced.map_or((0, 0), |(_, row)| (1, u64::from(row.size)));
         work.check_quota(bytes.saturating_sub(freed), count - freed_count.min(count))?;
         check_room(work.folder(target)?, count, count)?;
@@ -143,7 +169,7 @@ impl Mutation for Append {
         let mut tally = Tally::default();
         let modseq = work.folder(target)?.next_modseq();
         let mut uid_next = work.folder(target)?.state.uid_next;
-        for ((message, size), flags) in self.messages.iter().zip(sizes).zip(flags) {
+        for ((message, (size, devices)), flags) in self.messages.iter().zip(sizes).zip(flags) {
             let body = match &message.body {
                 NewBody::Inline { octets, index } => {
                     let body = BodyId(work.take_id());
@@ -161,6 +187,9 @@ impl Mutation for Append {
             let row = MessageRow { uid, flags, modseq, size, internal_date, zone_minutes, saved_at, body };
             tally.count(&row, 1);
             rows.push(row);
+            if !devices.is_empty() {
+                work.folder(target)?.identities.set(uid, devices);
+            }
         }
         let uids: UidSet = rows.iter().map(|row| row.uid).collect();
         let folder = work.folder(target)?;
@@ -173,6 +202,7 @@ impl Mutation for Append {
             let gone = UidSet::range(row.uid, row.uid);
             let folder = work.folder(source)?;
             folder.remove_rows(&[row.uid]);
+            folder.identities.set(row.uid, Identities::default());
             if source == target {
                 removed_here = gone;
             } else {
@@ -215,6 +245,11 @@ pub(crate) fn check_room(folder: &FolderWork, messages: u64, uids: u64) -> Resul
         return Err(Error::new(ErrorKind::Limit, "the mailbox has no room for more messages").into());
     }
     Ok(())
+}
+
+/// The next `count` UIDs from `first` on, as far as there are so many.
+pub(super) fn uids_from(first: u64, count: usize) -> impl Iterator<Item = Uid> {
+    (first..first + count as u64).filter_map(|uid| Uid::new(u32::try_from(uid).ok()?))
 }
 
 /// Gives the next UID.

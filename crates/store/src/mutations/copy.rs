@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use kv::AtomicOp;
 use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid, UidSet};
-use store_api::{CopyMode, CopyOutcome, CopyRequest, Missing};
+use store_api::{CopyMode, CopyOutcome, CopyRequest, Identities, Missing};
 
-use super::append::{check_room, take_uid};
+use super::append::{check_room, take_uid, uids_from};
 use super::expunge::removal;
 use super::folders::CreateFolder;
 use crate::combiner::{Cost, Mutation};
@@ -75,6 +75,18 @@ impl Mutation for Copy {
         });
         let flags = self.map_flags(work, target, &rows).await?;
 
+        work.load_identities(source, rows.iter().map(|row| row.uid)).await?;
+        let folder = work.folder(source)?;
+        let identities: Vec<Identities> = if folder.identities.any() {
+            rows.iter().map(|row| folder.identities.get(row.uid)).collect()
+        } else {
+            Vec::new()
+        };
+        if identities.iter().any(|it| !it.is_empty()) {
+            let first = work.folder(target)?.state.uid_next;
+            work.load_identities(target, uids_from(first, rows.len())).await?;
+        }
+
         // Check.
         if self.first && missing == Missing::Refuse && all_count < uids.len() {
             return Err(
@@ -111,6 +123,9 @@ impl Mutation for Copy {
             folder.state.uid_next = uid_next;
             folder.state.keywords = keywords;
             folder.push_rows(&new);
+            for (copy, identities) in new.iter().zip(identities).filter(|(_, it)| !it.is_empty()) {
+                folder.identities.set(copy.uid, identities);
+            }
             work.tally(target, tally)?;
             let changed: UidSet = new.iter().map(|row| row.uid).collect();
             let kind = if moving { ChangeKind::Move } else { ChangeKind::Copy };
@@ -119,6 +134,7 @@ impl Mutation for Copy {
                 let (gone, gone_set, lost) = removal(&rows);
                 let folder = work.folder(source)?;
                 folder.remove_rows(&gone);
+                folder.identities.forget(&gone);
                 if source == target {
                     removed_here = gone_set;
                 } else {

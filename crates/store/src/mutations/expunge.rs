@@ -72,9 +72,12 @@ impl Mutation for Expunge {
         if rows.is_empty() {
             return Ok(nothing);
         }
+        work.load_identities(self.mailbox, rows.iter().map(|row| row.uid)).await?;
+        let folder = work.folder(self.mailbox)?;
         let modseq = folder.next_modseq();
         let (gone, uids, tally) = removal(&rows);
         folder.remove_rows(&gone);
+        folder.identities.forget(&gone);
         folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), &self.by));
         work.tally(self.mailbox, tally)?;
         work.release(rows.iter().map(|row| row.body));

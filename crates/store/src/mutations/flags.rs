@@ -1,7 +1,7 @@
 //! STORE: flags and keywords of messages change.
 
 use async_trait::async_trait;
-use model::{AccountId, Error, ErrorKind, Flags, MailboxId, MessageRow, UidSet};
+use model::{AccountId, Error, ErrorKind, Flags, MailboxId, MessageRow, Uid, UidSet};
 use store_api::{FlagAction, StoreFlags, StoreOutcome};
 
 use crate::combiner::{Cost, Mutation};
@@ -69,6 +69,11 @@ impl Mutation for ChangeFlags {
         let mut outcome = StoreOutcome { modseq: before, modseq_before: before, ..StoreOutcome::default() };
         let mut changed: Vec<MessageRow> = Vec::new();
         let (mut added, mut removed) = (Flags::default(), Flags::default());
+        // Whoever reads or deletes is noted, if a device said so or may have said so before.
+        let device = self.by.device.as_ref();
+        let noted = device.is_some() || folder.identities.any();
+        let told = Flags::SEEN.union(Flags::DELETED);
+        let mut turned: Vec<(Uid, Flags, Flags)> = Vec::new();
         let (mut tally, mut room, mut page_end) = (Tally::default(), PageRoom::default(), None);
         folder.for_rows(Some(uids), |row| {
             if !room.take(row.uid) {
@@ -88,6 +93,9 @@ impl Mutation for ChangeFlags {
             if flags != row.flags {
                 added = added.union(flags.without(row.flags));
                 removed = removed.union(row.flags.without(flags));
+                if noted && (flags.0 ^ row.flags.0) & told.0 != 0 {
+                    turned.push((row.uid, row.flags, flags));
+                }
                 tally.count(row, -1);
                 let row = MessageRow { flags, ..*row };
                 tally.count(&row, 1);
@@ -96,6 +104,11 @@ impl Mutation for ChangeFlags {
             true
         });
         if !changed.is_empty() {
+            work.load_identities(mailbox, turned.iter().map(|(uid, ..)| *uid)).await?;
+            let folder = work.folder(mailbox)?;
+            for (uid, before, after) in turned {
+                folder.identities.flags_changed(uid, before, after, device);
+            }
             let modseq = folder.next_modseq();
             for row in &mut changed {
                 row.modseq = modseq;
@@ -112,7 +125,7 @@ impl Mutation for ChangeFlags {
             work.tally(mailbox, tally)?;
         }
         let rest = match page_end {
-            Some(uid) => uids.intersection(&UidSet::range(uid, model::Uid::MAX)),
+            Some(uid) => uids.intersection(&UidSet::range(uid, Uid::MAX)),
             None => UidSet::new(),
         };
         Ok(FlagsPage { outcome, rest })

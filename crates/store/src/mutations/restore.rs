@@ -95,7 +95,7 @@ impl Mutation for BeginRestore {
                 noselect: false,
                 acl: Acl::default(),
             },
-            state: StateRecord { folder, log_from: highest_modseq },
+            state: StateRecord { folder, log_from: highest_modseq, identities: false },
         };
         put_note(work, restore, restoring);
         Ok(RestoreProgress::Open { restore, next_uid: 1 })

@@ -31,7 +31,8 @@ impl Mutation for Stage {
         self.check_room(work).await?;
         let body = BodyId(work.take_id());
         let key = work.shared.keys.pending(work.account, PendingKind::Staged, body.0);
-        let staged = Pending::Staged { touched_at: work.now, size: self.size, finished: false };
+        let staged =
+            Pending::Staged { touched_at: work.now, size: self.size, finished: false, names_devices: false };
         work.trx.set_bytes(key, staged.encode().into());
         Ok(body)
     }

@@ -5,7 +5,8 @@ use model::BodyId;
 use super::codec::{Reader, Writer};
 use super::{FolderRecord, StateRecord};
 
-const VERSION: u8 = 1;
+/// Version 2 says of a staged body whether its header names devices.
+const VERSION: u8 = 2;
 
 /// Work left for the sweeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Pending {
         size: u64,
         /// Whether it is whole, and may become a message.
         finished: bool,
+        /// Whether it is whole and its header names the device that read or deleted it.
+        names_devices: bool,
     },
     /// Bodies that each lost one reference.
     Released(Vec<BodyId>),
@@ -44,9 +47,10 @@ impl Pending {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Staged { touched_at, size, finished } => {
+            Self::Staged { touched_at, size, finished, names_devices } => {
                 let mut out = Writer::new(VERSION, 24);
                 out.u8(1).signed(*touched_at).number(*size).u8(u8::from(*finished));
+                out.u8(u8::from(*names_devices));
                 out.done()
             }
             Self::Released(bodies) => {
@@ -76,16 +80,18 @@ impl Pending {
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let (version @ 1..=VERSION, mut input) = Reader::new(record)? else { return None };
         match input.u8()? {
             1 => {
                 let (touched_at, size) = (input.signed()?, input.number()?);
-                let finished = match input.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return None,
+                let mut mark = || match input.u8()? {
+                    0 => Some(false),
+                    1 => Some(true),
+                    _ => None,
                 };
-                input.end(Self::Staged { touched_at, size, finished })
+                let finished = mark()?;
+                let names_devices = version > 1 && mark()?;
+                input.end(Self::Staged { touched_at, size, finished, names_devices })
             }
             2 => {
                 let count = usize::try_from(input.number()?).ok()?;

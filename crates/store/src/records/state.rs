@@ -7,7 +7,10 @@ use model::{FolderState, Keyword, KeywordTable, ModSeq, UidValidity};
 
 use super::codec::{Reader, Writer};
 
-const VERSION: u8 = 1;
+/// Version 2 adds a byte of marks. A folder without any is written as version 1, which is all of it.
+const VERSION: u8 = 2;
+/// The mark of a folder with identities.
+const HAS_IDENTITIES: u8 = 1;
 
 /// A folder's state, with what readers of the folder do not see. Its key exists as long as the folder can be
 /// selected.
@@ -17,13 +20,16 @@ pub struct StateRecord {
     pub folder: FolderState,
     /// The log has every change after this one.
     pub log_from: ModSeq,
+    /// Some message has, or had, identities of devices beside its row.
+    pub identities: bool,
 }
 
 impl StateRecord {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         let folder = &self.folder;
-        let mut out = Writer::new(VERSION, 64 + folder.keywords.slots().len() * 16);
+        let mut out =
+            Writer::new(if self.identities { VERSION } else { 1 }, 64 + folder.keywords.slots().len() * 16);
         out.number(u64::from(folder.uid_validity.get())).number(folder.uid_next);
         out.number(folder.highest_modseq.0).number(folder.expunge_modseq.0).number(self.log_from.0);
         out.number(folder.messages).number(folder.unseen).number(folder.deleted);
@@ -32,12 +38,15 @@ impl StateRecord {
         for slot in folder.keywords.slots() {
             out.counted(slot.as_ref().map_or(b"", |keyword| keyword.as_str().as_bytes()));
         }
+        if self.identities {
+            out.u8(HAS_IDENTITIES);
+        }
         out.done()
     }
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let (version @ 1..=VERSION, mut input) = Reader::new(record)? else { return None };
         let uid_validity = UidValidity::new(input.u32()?)?;
         let uid_next = input.number()?;
         let (highest_modseq, expunge_modseq) = (ModSeq(input.number()?), ModSeq(input.number()?));
@@ -71,6 +80,10 @@ impl StateRecord {
             recent_uid,
             keywords: Arc::new(KeywordTable::from_slots(slots)),
         };
-        input.end(Self { folder, log_from })
+        let identities = match version {
+            1 => false,
+            _ => (input.u8()? == HAS_IDENTITIES).then_some(true)?,
+        };
+        input.end(Self { folder, log_from, identities })
     }
 }

@@ -10,6 +10,7 @@ use store_api::{DateField, HeaderField, SearchKey, thread_id};
 
 use super::Known;
 use crate::failure::{Failure, corrupt};
+use crate::identities::{IdentityHeader, messages_with};
 use crate::keyspace::{IndexedHeader, KeyRange};
 use crate::retry::reading;
 use crate::shared::Shared;
@@ -50,6 +51,7 @@ enum Node {
     ReceivedFrom(i64),
     Bodies(HashSet<BodyId>),
     Fact(IndexedHeader, Needle),
+    Identity(IdentityHeader, Needle),
     Header(String, Needle),
     Text(usize),
     ModSeq(ModSeq),
@@ -130,6 +132,13 @@ impl Plan {
                 *fact = Node::Bodies(bodies);
             }
         }
+        let mut beside = Vec::new();
+        identities_of(&mut root, &mut beside);
+        for node in beside {
+            let Node::Identity(header, needle) = &*node else { continue };
+            let uids = messages_with(shared, account, folder, *header, needle).await?;
+            *node = Node::Uids(uids);
+        }
         Ok(Self { root, texts })
     }
 
@@ -161,6 +170,9 @@ impl Plan {
             SearchKey::ReceivedBy(moment) => Node::ReceivedBy(*moment),
             SearchKey::ReceivedFrom(moment) => Node::ReceivedFrom(*moment),
             SearchKey::Header(HeaderField::Named(name), value) => {
+                if let Some(header) = IdentityHeader::named(name) {
+                    return Node::Identity(header, Needle::new(value));
+                }
                 let indexed = IndexedHeader::ALL.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
                 match indexed {
                     Some((header, _)) => Node::Fact(*header, Needle::new(value)),
@@ -224,6 +236,8 @@ impl Node {
                 };
                 Ok(value.is_some_and(|value| is_in(needle, value)))
             }
+            // Looked up before the first message is.
+            Self::Identity(..) => Ok(false),
             Self::Header(name, needle) => {
                 if let Some(block) = known.header {
                     return Ok(field_contains(block, name, needle));
@@ -268,6 +282,19 @@ fn facts_of<'n>(node: &'n mut Node, facts: &mut Vec<&'n mut Node>) {
         Node::All(parts) | Node::Any(parts) => parts.iter_mut().for_each(|part| facts_of(part, facts)),
         Node::Not(part) => facts_of(part, facts),
         Node::Fact(..) => facts.push(node),
+        _ => {}
+    }
+}
+
+fn identities_of<'n>(node: &'n mut Node, identities: &mut Vec<&'n mut Node>) {
+    match node {
+        Node::All(parts) | Node::Any(parts) => {
+            for part in parts {
+                identities_of(part, identities);
+            }
+        }
+        Node::Not(part) => identities_of(part, identities),
+        Node::Identity(..) => identities.push(node),
         _ => {}
     }
 }

@@ -245,6 +245,9 @@ impl<'s> Work<'s> {
                 break;
             }
             trx.clear(&pair.key);
+            if let Some(number) = keys.block_of(&pair.key) {
+                trx.clear(&keys.identities(self.account, mailbox, number));
+            }
         }
         Ok((Left::More(None), cleared))
     }

@@ -9,6 +9,7 @@ use model::{
 };
 
 use crate::records::{ChangeKind, FeedItem, FeedUids, FlagNames, LogEntry};
+use crate::work::identities::FolderIdentities;
 use crate::work::origin::Origin;
 
 /// What a change does to the counters of a folder and its account.
@@ -68,6 +69,8 @@ pub(crate) struct FolderWork {
     pub(crate) state: FolderState,
     /// The log has every change after this one.
     pub(crate) log_from: ModSeq,
+    /// Which devices read and deleted its messages.
+    pub(crate) identities: FolderIdentities,
     /// Whether the state is to be written.
     pub(crate) dirty: bool,
     /// Deleted by this transaction.
@@ -84,13 +87,14 @@ impl FolderWork {
     pub(crate) fn new(
         mailbox: MailboxId,
         state: FolderState,
-        log_from: ModSeq,
+        (log_from, identities): (ModSeq, bool),
         base: Option<Arc<FolderSnapshot>>,
     ) -> Self {
         Self {
             mailbox,
             state,
             log_from,
+            identities: FolderIdentities::of(identities),
             dirty: false,
             deleted: false,
             base,

@@ -212,8 +212,7 @@ impl Harness {
 
     pub async fn octets(&self, folder: &str, uid: u32) -> Bytes {
         let row = *self.folder(folder).await.row(Uid::new(uid).unwrap()).unwrap();
-        whole(self.store.body(&self.ctx(), self.account, model::MailboxId(0), row.body, None).await.unwrap())
-            .await
+        whole(self.store.body(&self.ctx(), self.account, MailboxId(0), row.body, None).await.unwrap()).await
     }
 
     /// Nothing may be wrong with what is stored, before and after a sweep.

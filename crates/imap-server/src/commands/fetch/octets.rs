@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use imap_wire::command::Partial;
 use model::limits::STAGED_SECONDS_MAX;
 use model::{BodyId, Error, ErrorKind, Result};
-use store_api::{BodyData, BodyPieces, Ctx, MailStore};
+use store_api::{BodyData, BodyPieces, Ctx, Identities, MailStore};
 
 use super::ahead::Batch;
 use super::plan::{What, cut};
@@ -68,6 +68,8 @@ pub(crate) struct Message<'a> {
     pub index: Option<Arc<MessageIndex>>,
     /// Where its octets may have been asked for ahead.
     batch: Option<&'a Batch>,
+    /// The devices that read and deleted it, where they are known.
+    identities: Option<&'a Identities>,
     whole: Option<Bytes>,
 }
 
@@ -85,12 +87,45 @@ impl<'a> Message<'a> {
         (body, size): (BodyId, u64),
         index: Option<Arc<MessageIndex>>,
     ) -> Self {
-        Self { store, ctx, folder, body, size, index, batch: None, whole: None }
+        Self { store, ctx, folder, body, size, index, batch: None, identities: None, whole: None }
     }
 
     /// The same, of which octets may have been asked for ahead.
     pub fn with_batch(self, batch: Option<&'a Batch>) -> Self {
         Self { batch, ..self }
+    }
+
+    /// The same, with the devices that read and deleted it.
+    pub fn with_identities(self, identities: Option<&'a Identities>) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// The header fields `names` of the message, and behind them the lines of those that stand beside it.
+    async fn fields_beside(&mut self, names: &[&[u8]], seen: bool, deleted: bool) -> Result<Bytes> {
+        let stored = if names.is_empty() {
+            Bytes::new()
+        } else {
+            match self.locate(&[], &What::Header).await? {
+                Some(block) => {
+                    let block = cut(block, Some(Partial { offset: 0, length: FIELDS_BYTES_MAX }));
+                    self.read(block).await?.collect().await?
+                }
+                None => Bytes::new(),
+            }
+        };
+        let mut fields = header::header_fields(&stored, names, false).to_vec();
+        let end = fields.split_off(fields.len() - 2);
+        let of = self.identities.cloned().unwrap_or_default();
+        for (header, device) in [
+            (Identities::SEEN_HEADER, of.seen.filter(|_| seen)),
+            (Identities::DELETED_HEADER, of.deleted.filter(|_| deleted)),
+        ] {
+            if let Some(device) = device {
+                fields.extend_from_slice(format!("{header}: {device}\r\n").as_bytes());
+            }
+        }
+        fields.extend_from_slice(&end);
+        Ok(fields.into())
     }
 
     /// The octets that `part`, `what` and `partial` name.
@@ -103,6 +138,11 @@ impl<'a> Message<'a> {
             let block = cut(block, Some(Partial { offset: 0, length: FIELDS_BYTES_MAX }));
             let block = self.read(block).await?.collect().await?;
             let fields = header::header_fields(&block, names, *not);
+            let shown = cut(0..fields.len() as u64, partial);
+            return Ok(Opened::Octets(fields.slice(shown.start as usize..shown.end as usize)));
+        }
+        if let What::FieldsBeside { names, seen, deleted } = what {
+            let fields = self.fields_beside(names, *seen, *deleted).await?;
             let shown = cut(0..fields.len() as u64, partial);
             return Ok(Opened::Octets(fields.slice(shown.start as usize..shown.end as usize)));
         }
@@ -184,7 +224,7 @@ impl<'a> Message<'a> {
         let section = match what {
             What::Whole if part.is_empty() => return Ok(Some(0..self.size)),
             What::Whole => Section::Body,
-            What::Header | What::Fields { .. } => Section::Header,
+            What::Header | What::Fields { .. } | What::FieldsBeside { .. } => Section::Header,
             What::Text => Section::Text,
             What::Mime => Section::Mime,
         };

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use imap_wire::command::{FetchItem, Partial, SectionText};
 use imap_wire::response::fetch::PartName;
+use store_api::Identities;
 
 use super::octets::is_small;
 use super::row::RowItem;
@@ -54,6 +55,13 @@ pub(crate) enum What<'a> {
         not: bool,
         names: Vec<&'a [u8]>,
     },
+    /// Fields of the message itself, of which some stand beside it and not in its octets.
+    FieldsBeside {
+        /// Names of fields in its octets.
+        names: Vec<&'a [u8]>,
+        seen: bool,
+        deleted: bool,
+    },
     Text,
     Mime,
 }
@@ -73,6 +81,24 @@ impl<'a> What<'a> {
     }
 }
 
+impl What<'_> {
+    /// The same of a message itself, some of whose fields stand beside it.
+    fn with_fields_beside(self) -> Self {
+        let Self::Fields { not: false, mut names } = self else { return self };
+        let mut take = |header: &str| {
+            let before = names.len();
+            names.retain(|name| !name.eq_ignore_ascii_case(header.as_bytes()));
+            names.len() < before
+        };
+        let (seen, deleted) = (take(Identities::SEEN_HEADER), take(Identities::DELETED_HEADER));
+        if seen || deleted {
+            Self::FieldsBeside { names, seen, deleted }
+        } else {
+            Self::Fields { not: false, names }
+        }
+    }
+}
+
 /// The items of a command, with what they take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan<'a> {
@@ -85,6 +111,8 @@ pub(super) struct Plan<'a> {
     pub facts_if_large: bool,
     /// Octets are needed.
     pub octets: bool,
+    /// The devices that read and deleted a message are needed.
+    pub identities: bool,
     /// `\Seen` is to be set.
     pub sets_seen: bool,
     /// `FLAGS` is among the items.
@@ -102,6 +130,7 @@ impl<'a> Plan<'a> {
             facts: false,
             facts_if_large: false,
             octets: false,
+            identities: false,
             sets_seen: false,
             flags: false,
             modseq: false,
@@ -160,10 +189,15 @@ impl<'a> Plan<'a> {
             }
             FetchItem::BodySection { peek, section, partial } => {
                 self.sets_seen |= !peek;
+                let mut what = What::of(section.text.as_ref());
+                if section.part.is_empty() {
+                    what = what.with_fields_beside();
+                    self.identities |= matches!(what, What::FieldsBeside { .. });
+                }
                 let octets = Octets {
                     name: PartName::Body(section),
                     part: numbers(&section.part),
-                    what: What::of(section.text.as_ref()),
+                    what,
                     partial: *partial,
                 };
                 self.needs(&octets);
@@ -243,6 +277,22 @@ mod tests {
         check("RFC822.TEXT", false, false, true, true);
         check("BINARY.SIZE[1]", false, true, false, false);
         check("BINARY[1]", false, true, false, true);
+    }
+
+    #[test]
+    fn fields_beside_a_message() {
+        let check = |item: &str, identities: bool| {
+            let line = Bytes::from(format!("a FETCH 1 ({item})"));
+            let parsed = imap_wire::parse_command(&line, &imap_wire::Limits::default()).expect("valid");
+            let Command::Fetch(fetch) = parsed.body else { panic!("{item}") };
+            assert_eq!(Plan::new(&fetch.items, false).identities, identities, "{item}");
+        };
+        check("BODY[HEADER.FIELDS (Subject MESSAGE-SEEN-IDENTITY)]", true);
+        check("BODY.PEEK[HEADER.FIELDS (message-delete-identity)]<0.10>", true);
+        check("BODY[HEADER.FIELDS (Subject)]", false);
+        check("BODY[HEADER.FIELDS.NOT (Message-seen-identity)]", false);
+        check("BODY[1.HEADER.FIELDS (Message-seen-identity)]", false);
+        check("BODY[]", false);
     }
 
     #[test]
