@@ -24,6 +24,7 @@ pub(crate) mod logout;
 pub(crate) mod metadata;
 pub(crate) mod namespace;
 pub(crate) mod noop;
+pub(crate) mod notify;
 pub(crate) mod quota;
 pub(crate) mod rename;
 pub(crate) mod replace;
@@ -70,6 +71,8 @@ const MAY_EXPUNGE: u8 = 2;
 const CHANGES: u8 = 4;
 /// Nothing is told at its end: nothing is to be told, or it has told it itself.
 const QUIET: u8 = 8;
+/// It removes messages of the selected folder, or brings one: that is told at its end whatever NOTIFY says.
+const MOVES: u8 = 16;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -90,6 +93,11 @@ impl Row {
     /// Whether it changes the selected folder.
     pub fn changes(&self) -> bool {
         self.flags & CHANGES != 0
+    }
+
+    /// Whether what it does to the selected folder is told whatever NOTIFY says.
+    pub fn removes(&self) -> bool {
+        self.flags & MOVES != 0
     }
 
     /// Whether nothing is told at its end.
@@ -227,8 +235,8 @@ macro_rules! commands {
 commands! {
     (session, out, input, start)
     streamed {
-    UidReplace   "UID REPLACE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 8508 §3",      if start.replaces.is_some_and(|r| r.uid) => replace::run(session, out, input, start);
-    Replace      "REPLACE",      SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 8508 §3", if start.replaces.is_some() => replace::run(session, out, input, start);
+    UidReplace   "UID REPLACE",  SELECTED,  MAY_EXPUNGE | CHANGES | MOVES, "RFC 8508 §3",      if start.replaces.is_some_and(|r| r.uid) => replace::run(session, out, input, start);
+    Replace      "REPLACE",      SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES | MOVES, "RFC 8508 §3", if start.replaces.is_some() => replace::run(session, out, input, start);
     Append       "APPEND",       LOGGED_IN, MAY_EXPUNGE | CHANGES, "RFC 9051 §6.3.12; RFC 3502; RFC 4469", if start.replaces.is_none() => append::run(session, out, input, start);
     }
     plain {
@@ -259,6 +267,7 @@ commands! {
     SetQuota     "SETQUOTA",     LOGGED_IN, MAY_EXPUNGE,           "RFC 9208 §4.1.3",  Command::SetQuota(_) => quota::set_quota();
     GetMetadata  "GETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.2",    Command::GetMetadata(get) => metadata::get(session, out, get);
     SetMetadata  "SETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.3",    Command::SetMetadata(set) => metadata::set(session, set);
+    Notify       "NOTIFY",       LOGGED_IN, MAY_EXPUNGE,           "RFC 5465 §3.1",    Command::Notify(arguments) => notify::run(session, out, arguments);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);
@@ -274,10 +283,10 @@ commands! {
     Thread       "THREAD",       SELECTED,  USES_SEQ,              "RFC 5256 §3",      Command::Thread(thread) => thread::run(session, out, thread);
     UidCopy      "UID COPY",     SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9",  Command::Copy(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Copy);
     Copy         "COPY",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.7", Command::Copy(transfer) => copy::run(session, out, transfer, CopyMode::Copy);
-    UidMove      "UID MOVE",     SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 6851", Command::Move(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Move);
-    Move         "MOVE",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.8; RFC 6851", Command::Move(transfer) => copy::run(session, out, transfer, CopyMode::Move);
-    Expunge      "EXPUNGE",      SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.3",  Command::Expunge => expunge::run(session, out, None);
-    UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, out, Some(uids));
+    UidMove      "UID MOVE",     SELECTED,  MAY_EXPUNGE | CHANGES | MOVES, "RFC 9051 §6.4.9; RFC 6851", Command::Move(transfer) if transfer.uid => copy::run(session, out, transfer, CopyMode::Move);
+    Move         "MOVE",         SELECTED,  USES_SEQ | MAY_EXPUNGE | CHANGES | MOVES, "RFC 9051 §6.4.8; RFC 6851", Command::Move(transfer) => copy::run(session, out, transfer, CopyMode::Move);
+    Expunge      "EXPUNGE",      SELECTED,  MAY_EXPUNGE | CHANGES | MOVES, "RFC 9051 §6.4.3",  Command::Expunge => expunge::run(session, out, None);
+    UidExpunge   "UID EXPUNGE",  SELECTED,  MAY_EXPUNGE | CHANGES | MOVES, "RFC 9051 §6.4.9; RFC 4315", Command::UidExpunge(uids) => expunge::run(session, out, Some(uids));
     }
 }
 

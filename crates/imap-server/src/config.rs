@@ -101,6 +101,8 @@ pub struct Limits {
     pub searches_per_account_max: usize,
     /// Orderings (SORT, THREAD) of many messages of all accounts at a time, each of which may hold 64 MiB; more wait.
     pub orderings_max: usize,
+    /// Mailboxes that one session may have watched by NOTIFY, 32 bytes each; beyond, NOTIFICATIONOVERFLOW.
+    pub notify_folders_max: usize,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,
     /// Failed logins on one connection; then `* BYE`.
@@ -142,6 +144,7 @@ impl Default for Limits {
             progress_interval: Duration::from_secs(10),
             searches_per_account_max: 2,
             orderings_max: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            notify_folders_max: model::limits::FOLDERS_PER_ACCOUNT_MAX,
             bad_lines_max: 10,
             login_failures_per_connection_max: 5,
             login_failures_per_address_max: 1_000,

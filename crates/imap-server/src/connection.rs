@@ -15,6 +15,8 @@ use store_api::RequestId;
 use crate::capabilities;
 use crate::commands::fetch::ahead;
 use crate::commands::{self, Row};
+use crate::notify;
+use crate::notify::attend::attend;
 use crate::reply::{After, Reply, Status};
 use crate::server::{Security, Shared};
 use crate::session::Session;
@@ -53,7 +55,16 @@ pub(crate) async fn run(server: Arc<Shared>, transport: Transport, peer: SocketA
 async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
     let mut bad_lines = 0;
     loop {
-        let after = match input.next(out).await {
+        let attended = match &session.notify {
+            // Boxed, so that connections without NOTIFY have no room for it.
+            Some(notify) if notify.listens() => Box::pin(attend(session, out, input)).await,
+            _ => Ok(()),
+        };
+        let next = match attended {
+            Ok(()) => input.next(out).await,
+            Err(ended) => Err(ended),
+        };
+        let after = match next {
             Ok(Step::Command(command)) => {
                 let row = commands::row(&command.body);
                 if session.batch.is_none() && input.has_received() {
@@ -112,6 +123,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
                 After::Close
             }
             Err(Ended::Gone) => After::Lost,
+            Err(Ended::Said) => After::Close,
             Err(Ended::TimedOut) => {
                 let what =
                     if session.login.is_none() { "login took too long" } else { "nothing came for too long" };
@@ -192,7 +204,11 @@ async fn end(
         session.fresh = None;
     }
     if !row.is_quiet() && reply.after == After::Continue && session.view.is_some() {
-        let removals = if row.may_expunge() { Removals::Tell } else { Removals::Hold };
+        let removals = match (row.removes(), row.may_expunge()) {
+            (true, _) => Removals::Own,
+            (false, true) => Removals::Tell,
+            (false, false) => Removals::Hold,
+        };
         match Box::pin(sync(session, out, removals)).await {
             // The command was done; that the client does not know of everything must not be passed over.
             Ok(Told::Unread(kind)) if reply.status == Status::Ok => {
@@ -204,6 +220,12 @@ async fn end(
         }
     }
     session.fresh = None;
+    if session.notify.is_some()
+        && reply.after == After::Continue
+        && let Err(lost) = Box::pin(notify::catch_up(session, out)).await
+    {
+        reply.after = lost.after;
+    }
     if session.batch.as_mut().is_some_and(|batch| batch.ended()) {
         session.batch = None;
     }

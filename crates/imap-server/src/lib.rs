@@ -7,6 +7,7 @@
 //!   client knows to what is.
 //! - `commands`: the table of commands; a file each below it. To add one: its grammar in `imap-wire`, its file here,
 //!   its row in the table, its capability in `capabilities`.
+//! - `heard`: the change feed as a session hears it. `notify`: what NOTIFY wants told, of all mailboxes, between commands.
 //! - `auth`: SASL, the checks of passwords, the slow-down. [`credentials`]: what is kept of a password. [`functions`]:
 //!   programs of the operator that act for subscribers.
 //!
@@ -21,6 +22,8 @@ mod connection;
 pub mod credentials;
 mod encode;
 pub mod functions;
+mod heard;
+mod notify;
 mod progress;
 mod reply;
 mod server;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid};
+use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, UidSet};
 use store_api::{Ctx, FolderTree, MailStore, Requestor, User};
 
 use crate::commands::fetch::ahead::Batch;
 use crate::config::CleartextLogin;
 use crate::connection::Output;
+use crate::notify::Notify;
+use crate::notify::names::OwnChange;
 use crate::reply::Reply;
 use crate::server::{Shared, Slot};
 use crate::telemetry::{Stage, StageGauge};
@@ -66,6 +68,8 @@ pub(crate) struct Session {
     pub device: Option<DeviceId>,
     /// The selected folder.
     pub view: Option<Box<View>>,
+    /// What NOTIFY set up; none before it was ever used.
+    pub notify: Option<Box<Notify>>,
     /// The folder as the running command read it; see [`Session::snapshot`].
     pub(crate) fresh: Option<Arc<FolderSnapshot>>,
     /// What was read for FETCH commands that arrived together, while they run.
@@ -88,6 +92,7 @@ impl Session {
             login: None,
             device: None,
             view: None,
+            notify: None,
             fresh: None,
             batch: None,
             request_id: 0,
@@ -140,6 +145,34 @@ impl Session {
     /// BAD when none is; the table of commands keeps such commands away already.
     pub fn view(&self) -> Result<&View, Reply> {
         self.view.as_deref().ok_or_else(|| Reply::bad("select a mailbox first"))
+    }
+
+    /// The selected folder's id, where it is one of the account itself.
+    pub fn selected(&self) -> Option<MailboxId> {
+        let account = self.login.as_ref()?.account;
+        self.view.as_ref().filter(|view| view.account == account).map(|view| view.mailbox)
+    }
+
+    /// Notes what the running command did to a name, so that NOTIFY does not tell it.
+    pub fn note_own(&mut self, change: OwnChange) {
+        if let Some(notify) = &mut self.notify {
+            notify.note_own(change);
+        }
+    }
+
+    /// Notes which messages the running command brought to a folder, so that NOTIFY does not tell them.
+    pub async fn note_own_arrivals(&mut self, folder: &MailboxName, uids: &UidSet) {
+        let Some(notify) = self.notify.as_deref_mut().filter(|notify| notify.listens()) else { return };
+        if let Some(view) = self.view.as_deref_mut().filter(|view| view.name == *folder) {
+            if !notify.selected().items.is_empty() {
+                view.note_own_arrivals(uids);
+            }
+            return;
+        }
+        let Ok(tree) = self.folders().await else { return };
+        if let (Some(entry), Some(notify)) = (tree.find(folder), &mut self.notify) {
+            notify.note_own_arrivals(entry.id, uids);
+        }
     }
 
     /// The selected folder, to note what the client was told.
@@ -285,6 +318,13 @@ impl Session {
         self.fresh = None;
         self.batch = None;
         if let Some(view) = self.view.take() {
+            if let Some(notify) = self
+                .notify
+                .as_mut()
+                .filter(|_| self.login.as_ref().is_some_and(|l| l.account == view.account))
+            {
+                notify.left(&view);
+            }
             self.claim_recent(&view);
         }
     }

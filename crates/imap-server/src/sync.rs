@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::error::Retry;
-use model::{ErrorKind, FolderSnapshot, Uid};
+use model::{ErrorKind, FolderSnapshot, Uid, UidSet};
 
+use crate::commands::fetch;
 use crate::connection::Output;
 use crate::encode;
 use crate::reply::{After, Reply};
@@ -20,6 +21,8 @@ pub(crate) enum Removals {
     Tell,
     /// Not removals: the client may be using sequence numbers (RFC 9051 §7.5.1).
     Hold,
+    /// Removals too, and new messages, whatever NOTIFY says: the command is about them.
+    Own,
 }
 
 /// Attempts to read the selected folder, and the pause before the second one, which doubles.
@@ -49,6 +52,11 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
     if session.view.is_none() {
         return Ok(Told::All);
     }
+    // RFC 5465 §3.1: after NOTIFY the selected folder is told of as it says.
+    let unwanted = session.notify.as_ref().is_some_and(|notify| !notify.selected().messages);
+    if unwanted && removals != Removals::Own {
+        return Ok(Told::All);
+    }
     let snapshot = match session.fresh.take() {
         Some(snapshot) => snapshot,
         None => match read(session).await? {
@@ -65,9 +73,37 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
             }
         },
     };
-    tell(session, out, removals, &snapshot);
+    let arrived = tell(session, out, removals, &snapshot);
     out.relieve().await?;
+    if !arrived.is_empty() {
+        Box::pin(show_new(session, out, &snapshot, &arrived)).await?;
+    }
     Ok(Told::All)
+}
+
+/// Shows what NOTIFY wants shown of new messages, but for those that the client brought itself (RFC 5465 §5.2).
+async fn show_new(
+    session: &mut Session,
+    out: &mut Output,
+    snapshot: &FolderSnapshot,
+    arrived: &UidSet,
+) -> Result<(), Reply> {
+    let Some(items) = session.notify.as_ref().map(|notify| notify.selected().items.clone()) else {
+        return Ok(());
+    };
+    let own = std::mem::take(&mut session.view_mut()?.own_arrivals);
+    let others = arrived.difference(&own);
+    if items.is_empty() || others.is_empty() {
+        return Ok(());
+    }
+    match fetch::of_new(session, out, &items, snapshot, &others).await {
+        Err(reply) if reply.after == After::Continue => {
+            tracing::warn!(text = %reply.text, "new messages could not be shown");
+            out.untagged(format_args!("NO [UNAVAILABLE] new messages could not be read, fetch them"));
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// The selected folder as it is now, after as many attempts as may help.
@@ -106,16 +142,22 @@ pub(crate) async fn tell_all(session: &mut Session, out: &mut Output) -> Result<
     }
 }
 
-fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) {
+/// Returns which messages are new to the client.
+fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) -> UidSet {
     let enabled = session.enabled;
-    let Some(view) = session.view.as_deref_mut() else { return };
+    let notify = session.notify.as_deref_mut();
+    // RFC 5465 §5.1: changes of flags are told where they are wished for, then with the UID.
+    let (wants_flags, wants_uid) =
+        notify.as_ref().map_or((true, false), |notify| (notify.selected().flags, true));
+    let mut arrived = UidSet::new();
+    let Some(view) = session.view.as_deref_mut() else { return arrived };
     let state = &snapshot.state;
     if state.highest_modseq <= view.known_modseq
         && state.expunge_modseq <= view.known_expunge_modseq
         && state.uid_next <= view.uid_next_known
     {
         view.forget_own_changes();
-        return;
+        return arrived;
     }
     tell_keywords(view, out, snapshot);
 
@@ -146,20 +188,23 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         }
     }
 
+    if let Some(notify) = notify {
+        notify.note_held(held);
+    }
+
     let known_before = view.uid_next_known;
     if state.uid_next > known_before {
-        let mut arrived = false;
         if let Some(from) = u32::try_from(known_before).ok().and_then(Uid::new) {
             for row in snapshot.rows_from(from) {
                 view.seq.push(row.uid);
-                arrived = true;
+                arrived.insert(row.uid);
                 if u64::from(row.uid.get()) >= state.recent_uid {
                     view.recent.insert(row.uid);
                 }
             }
         }
         view.uid_next_known = state.uid_next;
-        if arrived {
+        if !arrived.is_empty() {
             response::exists(out.text(), view.seq.len());
             if !enabled.rev2 {
                 response::recent(out.text(), view.recent.len() as u32);
@@ -171,7 +216,10 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         // RFC 7162 §3.2: MODSEQs may have been shown that are above those of the removals; the client must not take
         // them for the point up to which it knows all.
         out.untagged(format_args!("OK [HIGHESTMODSEQ {}] removals are still to be told", view.known_modseq));
-        return;
+        return arrived;
+    }
+    if !wants_flags {
+        return arrived;
     }
     for row in snapshot.rows_changed_since(view.known_modseq) {
         if u64::from(row.uid.get()) >= known_before || view.is_own_change(row.uid, row.modseq) {
@@ -182,7 +230,7 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         encode::number(out.text(), seq);
         out.push(b" FETCH (");
         // RFC 7162 §3.2.4: with QRESYNC enabled the UID is told too; rev2 recommends it always (RFC 9051 §7.5.2).
-        if enabled.qresync || enabled.rev2 {
+        if enabled.qresync || enabled.rev2 || wants_uid {
             out.push(b"UID ");
             encode::number(out.text(), row.uid.get());
             out.push(b" ");
@@ -199,6 +247,7 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
     }
     view.known_modseq = state.highest_modseq;
     view.forget_own_changes();
+    arrived
 }
 
 /// Tells the folder's keywords if they are not those that the client knows, before it is shown one of them.

@@ -189,6 +189,8 @@ pub(crate) struct View {
     pub recent: UidSet,
     /// What this session did itself and does not want to be told: these messages, up to this MODSEQ.
     own_changes: Vec<(UidSet, ModSeq)>,
+    /// New messages that this session brought itself: NOTIFY does not show them.
+    pub own_arrivals: UidSet,
     /// `$`: the result of the last SEARCH RETURN (SAVE) (RFC 5182).
     pub saved: UidSet,
 }
@@ -216,6 +218,7 @@ impl View {
             keywords: state.keywords.clone(),
             recent,
             own_changes: Vec::new(),
+            own_arrivals: UidSet::new(),
             saved: UidSet::new(),
         }
     }
@@ -261,6 +264,11 @@ impl View {
             self.own_changes.remove(0);
         }
         self.own_changes.push((uids, modseq));
+    }
+
+    /// Notes messages that this session brought itself and that it has yet to be told of.
+    pub fn note_own_arrivals(&mut self, uids: &UidSet) {
+        self.own_arrivals = self.own_arrivals.union(uids);
     }
 
     /// Whether a change of `uid` at `modseq` was noted.

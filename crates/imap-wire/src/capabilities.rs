@@ -60,6 +60,7 @@ capabilities! {
     Move "MOVE" "RFC 6851",
     MultiAppend "MULTIAPPEND" "RFC 3502",
     Namespace "NAMESPACE" "RFC 2342",
+    Notify "NOTIFY" "RFC 5465",
     ObjectId "OBJECTID" "RFC 8474",
     Partial "PARTIAL" "RFC 9394",
     Preview "PREVIEW" "RFC 8970",

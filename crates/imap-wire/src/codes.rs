@@ -19,6 +19,8 @@ macro_rules! codes {
             BadCharset(&'a [&'a str]),
             /// `BADURL` (RFC 4469 §4.2): the URL.
             BadUrl(&'a [u8]),
+            /// `BADEVENT` (RFC 5465 §3.1): the events that are known.
+            BadEvent(&'a [&'a str]),
             /// `CAPABILITY` (RFC 9051 §7.1): capability names.
             Capability(&'a [&'a str]),
             /// `COPYUID` (RFC 4315 §3): UIDVALIDITY of the destination, old UIDs, new UIDs, as many in the same
@@ -85,6 +87,7 @@ codes! {
     InUse "INUSE" "RFC 5530 §3",
     Limit "LIMIT" "RFC 5530 §3",
     NonExistent "NONEXISTENT" "RFC 5530 §3",
+    NotificationOverflow "NOTIFICATIONOVERFLOW" "RFC 5465 §5.8",
     NoModSeq "NOMODSEQ" "RFC 7162 §3.1.2.2",
     NoPerm "NOPERM" "RFC 5530 §3",
     NotSaved "NOTSAVED" "RFC 5182 §2.1",
@@ -121,6 +124,10 @@ impl Code<'_> {
                     out.put_u8(b' ');
                     encode::name_list(out, charsets);
                 }
+            }
+            Code::BadEvent(events) => {
+                out.put_slice(b"BADEVENT ");
+                encode::name_list(out, events);
             }
             Code::BadUrl(url) => {
                 // RFC 4469 §4.2 wants text without brackets and line ends, and nobody wants to read a long one again.
@@ -210,6 +217,7 @@ mod tests {
         check(Code::CopyUid(38505, &many, &many), "COPYUID 38505 3:5,9 3:5,9");
         check(Code::BadCharset(&[]), "BADCHARSET");
         check(Code::BadCharset(&["US-ASCII", "UTF-8"]), "BADCHARSET (US-ASCII UTF-8)");
+        check(Code::BadEvent(&["MessageNew", "FlagChange"]), "BADEVENT (MessageNew FlagChange)");
         check(Code::BadUrl(b"/INBOX"), "BADURL \"/INBOX\"");
         check(Code::BadUrl(b"/a]b\r\n\xff"), "BADURL \"/a?b???\"");
         check(Code::BadUrl(&[b'x'; 300]), &format!("BADURL \"{}\"", "x".repeat(255)));

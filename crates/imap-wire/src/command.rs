@@ -76,6 +76,8 @@ pub enum Command {
     GetMetadata(GetMetadata),
     /// `SETMETADATA` (RFC 5464 §4.3).
     SetMetadata(SetMetadata),
+    /// `NOTIFY` (RFC 5465 §3.1).
+    Notify(Notify),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).
@@ -109,6 +111,7 @@ pub use crate::commands::list::{List, ListReturn, ListSelection};
 pub use crate::commands::login::Login;
 pub use crate::commands::lsub::Lsub;
 pub use crate::commands::metadata::{Depth, GetMetadata, MetadataOptions, SetMetadata};
+pub use crate::commands::notify::{Event, EventGroup, MailboxFilter, Notify};
 pub use crate::commands::quota::SetQuota;
 pub use crate::commands::rename::Rename;
 pub use crate::commands::search::{

@@ -18,6 +18,7 @@ pub mod list;
 pub mod login;
 pub mod lsub;
 pub mod metadata;
+pub mod notify;
 pub mod quota;
 pub mod rename;
 pub mod search;
@@ -70,6 +71,7 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"SETQUOTA",        "RFC 9208 §4.1.3",  quota::set_quota),
     (b"GETMETADATA",     "RFC 5464 §4.2",    metadata::get),
     (b"SETMETADATA",     "RFC 5464 §4.3",    metadata::set),
+    (b"NOTIFY",          "RFC 5465 §3.1",    notify::parse),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),

@@ -269,6 +269,22 @@ pub fn metadata<'a, B: BufMut>(
     out.put_slice(b")\r\n");
 }
 
+/// `* METADATA name entry ...` (RFC 5464 §4.4.2): these entries changed. At least one.
+pub fn metadata_changed<'a, B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    entries: impl IntoIterator<Item = &'a EntryName>,
+) {
+    out.put_slice(b"* METADATA ");
+    encode::mailbox(out, name, encoding);
+    for entry in entries {
+        out.put_u8(b' ');
+        encode::astring(out, entry.as_str().as_bytes(), false);
+    }
+    out.put_slice(b"\r\n");
+}
+
 /// `* SEARCH n ...`, with `(MODSEQ n)` where the search had a MODSEQ key and found something (RFC 7162 §3.1.5).
 pub fn search<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
     numbers_line(out, "SEARCH", numbers, mod_seq);
@@ -488,6 +504,20 @@ mod tests {
         check(|out| untagged(out, Condition::PreAuth, None, "hello"), "* PREAUTH hello");
         check(|out| continuation(out, "idling"), "+ idling");
         check(|out| continuation(out, ""), "+ ");
+    }
+
+    #[test]
+    fn metadata_that_changed() {
+        let (comment, other) =
+            (EntryName::parse(b"/shared/comment").unwrap(), EntryName::parse(b"/private/a b").unwrap());
+        check(
+            |out| metadata_changed(out, "INBOX", MailboxEncoding::Utf8, [&comment, &other]),
+            "* METADATA INBOX /shared/comment \"/private/a b\"",
+        );
+        check(
+            |out| metadata_changed(out, "", MailboxEncoding::Utf8, [&comment]),
+            "* METADATA \"\" /shared/comment",
+        );
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) async fn run(
     }
     let (from, to): (UidSet, UidSet) =
         (outcome.pairs.iter().map(|p| p.0).collect(), outcome.pairs.iter().map(|p| p.1).collect());
+    session.note_own_arrivals(&target, &to).await;
     let copied = encode::code(&Code::CopyUid(outcome.uid_validity.get(), &from, &to));
     match mode {
         CopyMode::Copy => Ok(Reply::ok_code(copied, "COPY completed")),

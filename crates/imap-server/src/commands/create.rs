@@ -7,6 +7,7 @@ use bytes::Bytes;
 use imap_wire::command::Create;
 use model::SpecialUse;
 
+use crate::notify::names::OwnChange;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -15,6 +16,7 @@ pub(crate) async fn run(session: &mut Session, create: Create) -> Result<Reply, 
     let special_use = special_use(&create.special_use)?;
     let account = session.account()?;
     let id = session.store().create_folder(&session.ctx(), account, &name, special_use).await?;
+    session.note_own(OwnChange::Made(name));
     Ok(Reply::ok_code(format!("MAILBOXID ({id})"), "CREATE completed"))
 }
 

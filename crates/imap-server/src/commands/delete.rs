@@ -8,6 +8,7 @@ use imap_wire::MailboxArg;
 use model::ErrorKind;
 
 use crate::connection::Output;
+use crate::notify::names::OwnChange;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -20,6 +21,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, arg: MailboxArg
     };
     let account = session.account()?;
     session.store().delete_folder(&session.ctx(), account, &name).await?;
+    session.note_own(OwnChange::Deleted(name));
     let selected = session.view.as_ref().map(|view| view.mailbox);
     if let Some(mailbox) = selected {
         let tree = session.folders().await?;

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use cpm_mime::MessageIndex;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use imap_wire::command::{Fetch, Partial};
+use imap_wire::command::{Fetch, FetchItem, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
 use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
@@ -169,6 +169,39 @@ async fn set_seen(
             Ok(UidSet::new())
         }
     }
+}
+
+/// Shows `items` of messages of which the client was just told. `\Seen` is not set, whatever the items (RFC 5465 §5.2).
+///
+/// # Errors
+/// What the store answers, after which the client can ask itself; the reply with which a connection ends that is lost.
+pub(crate) async fn of_new(
+    session: &Session,
+    out: &mut Output,
+    items: &[FetchItem],
+    snapshot: &FolderSnapshot,
+    uids: &UidSet,
+) -> Result<(), Reply> {
+    let plan = Plan::new(items, true);
+    let (view, enabled) = (session.view()?, session.enabled);
+    let no_recent = UidSet::new();
+    let show = Show {
+        plan: &plan,
+        view,
+        names: FlagNames {
+            keywords: &snapshot.state.keywords,
+            recent: if enabled.rev2 { &no_recent } else { &view.recent },
+        },
+        seen: &no_recent,
+        condstore: enabled.condstore,
+        utf8: enabled.utf8 || enabled.rev2,
+    };
+    if plan.rows_only {
+        return show.rows(out, snapshot, uids).await;
+    }
+    let ctx = session.ctx();
+    let source = Source { store: session.store(), ctx: &ctx, folder: view.folder(), batch: None };
+    show.messages(out, source, snapshot, uids).await.map(|_| ())
 }
 
 /// The rows of `uids`, behind a pointer: an iterator's own type has closures that the compiler cannot see to be

@@ -9,6 +9,7 @@ use model::{ErrorKind, HIERARCHY_SEPARATOR};
 
 use crate::commands::list;
 use crate::connection::Output;
+use crate::notify::names::OwnChange;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -23,6 +24,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, rename: Rename)
     let account = session.account()?;
     session.store().rename_folder(&session.ctx(), account, &from, &to).await?;
 
+    session.note_own(OwnChange::Made(to.clone()));
     let encoding = session.mailbox_encoding();
     if let Some(view) = &mut session.view
         && let Some(Ok(name)) = view.name.rebase(&from, &to).filter(|_| !from.is_inbox())

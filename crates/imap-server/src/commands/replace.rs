@@ -34,6 +34,7 @@ pub(crate) async fn run(
         Ok(appended) => appended,
         Err(error) => return Err(refusal(session, error, &mailbox).await),
     };
+    session.note_own_arrivals(&mailbox, &appended.uids).await;
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     out.untagged(format_args!("OK [{code}] replaced"));
     Ok(Reply::ok("REPLACE completed"))

@@ -44,6 +44,18 @@ pub(crate) async fn line(
     Ok(())
 }
 
+/// Appends the STATUS response of one mailbox that the client did not ask for: of counters, without `RECENT`.
+pub(crate) fn told(
+    session: &Session,
+    out: &mut Output,
+    mailbox: MailboxId,
+    name: &MailboxName,
+    state: &FolderState,
+    items: &[StatusItem],
+) {
+    write(out.text(), session.mailbox_encoding(), mailbox, name, state, items, 0);
+}
+
 /// Messages that no session was told of as \Recent. Known without reading rows when there are none, as usual.
 async fn recent(session: &Session, mailbox: MailboxId, state: &FolderState) -> Result<u64, Reply> {
     if state.recent_uid >= state.uid_next {

@@ -5,6 +5,7 @@
 
 use imap_wire::MailboxArg;
 
+use crate::notify::names::OwnChange;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -20,5 +21,7 @@ pub(crate) async fn unsubscribe(session: &mut Session, arg: MailboxArg) -> Resul
 
 async fn change(session: &mut Session, arg: MailboxArg, subscribed: bool) -> Result<(), Reply> {
     let name = session.mailbox_name(&arg)?;
-    Ok(session.store().subscribe(&session.ctx(), session.account()?, &name, subscribed).await?)
+    session.store().subscribe(&session.ctx(), session.account()?, &name, subscribed).await?;
+    session.note_own(OwnChange::Subscribed(name, subscribed));
+    Ok(())
 }

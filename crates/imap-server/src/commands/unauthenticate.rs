@@ -10,6 +10,7 @@ use crate::session::{Enabled, Session};
 
 pub(crate) async fn run(session: &mut Session, out: &Output, input: &mut Input) -> Reply {
     session.deselect();
+    session.notify = None;
     session.login = None;
     session.device = None;
     session.enabled = Enabled::default();

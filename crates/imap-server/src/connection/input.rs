@@ -22,6 +22,8 @@ pub(crate) enum Ended {
     TimedOut,
     /// The server stops.
     ShuttingDown,
+    /// The server ends the connection and has said why.
+    Said,
 }
 
 /// The client's half.
@@ -39,6 +41,8 @@ pub(crate) struct Input {
     pub(super) login_by: Option<Instant>,
     /// While in IDLE: when it ends, in place of the bound on silence.
     pub idle_until: Option<Instant>,
+    /// Since when the client is silent between two commands, where the server is not.
+    silent_since: Option<Instant>,
 }
 
 impl Input {
@@ -57,6 +61,7 @@ impl Input {
             pause_max,
             login_by: None,
             idle_until: None,
+            silent_since: None,
         }
     }
 
@@ -120,6 +125,20 @@ impl Input {
         }
     }
 
+    /// Notes that the client's silence begins now, and goes on whatever it is told meanwhile.
+    pub fn note_silence(&mut self) {
+        self.silent_since = Some(Instant::now());
+    }
+
+    /// Waits, between two commands, until octets arrive; at once when some are here. Cancel-safe where nothing waits to
+    /// be sent.
+    ///
+    /// # Errors
+    /// Why nothing comes.
+    pub async fn arrived(&mut self, out: &mut Output) -> Result<(), Ended> {
+        if self.has_received() { Ok(()) } else { self.receive(out).await }
+    }
+
     /// The next step, whether of a new command or of one that has begun. Cancel-safe between two commands.
     pub(crate) async fn next(&mut self, out: &mut Output) -> Result<Step, Ended> {
         loop {
@@ -141,7 +160,8 @@ impl Input {
             self.ahead = VecDeque::new();
         }
         out.shrink();
-        let silence_until = || Instant::now() + if between { self.silence_max } else { self.pause_max };
+        let since = self.silent_since.filter(|_| between).unwrap_or_else(Instant::now);
+        let silence_until = || since + if between { self.silence_max } else { self.pause_max };
         let mut until = self.idle_until.unwrap_or_else(silence_until);
         if let Some(login_by) = self.login_by {
             until = until.min(login_by);
@@ -164,6 +184,7 @@ impl Input {
             }
             Ok(Ok(0)) => Err(Ended::Gone),
             Ok(Ok(received)) => {
+                self.silent_since = None;
                 RECEIVED_BYTES.increment(received as u64);
                 Ok(())
             }

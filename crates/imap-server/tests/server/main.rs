@@ -6,4 +6,5 @@ mod fixture;
 mod limits;
 mod login;
 mod mailboxes;
+mod notify;
 mod security;

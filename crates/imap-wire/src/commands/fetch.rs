@@ -159,10 +159,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     let mut fetch =
         Fetch { uid, set, items: Vec::with_capacity(4), changed_since: None, vanished: false, partial: None };
     if c.peek() == Some(b'(') {
-        c.list1("data items", |c| {
-            fetch.items.push(item(c)?);
-            Ok(())
-        })?;
+        item_list(c, &mut fetch.items)?;
     } else if !macro_items(c, &mut fetch.items) {
         fetch.items.push(item(c)?);
     }
@@ -170,6 +167,14 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         modifiers(c, &mut fetch)?;
     }
     Ok(Command::Fetch(fetch))
+}
+
+/// `"(" fetch-att *(SP fetch-att) ")"`, as in NOTIFY too.
+pub(crate) fn item_list(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Parse<()> {
+    c.list1("data items", |c| {
+        items.push(item(c)?);
+        Ok(())
+    })
 }
 
 fn macro_items(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> bool {

@@ -1,0 +1,103 @@
+//! Between two commands: what NOTIFY wants told is told as it happens.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::connection::{Ended, Input, Output};
+use crate::heard::{self, Heard, News, RETRY};
+use crate::notify;
+use crate::reply::{After, Reply};
+use crate::session::Session;
+use crate::sync::{Removals, Told, sync};
+
+/// Tells what happens until the client sends something.
+///
+/// # Errors
+/// Why nothing more comes.
+pub(crate) async fn attend(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<(), Ended> {
+    let keepalive = session.server.options.limits.idle_keepalive;
+    // Without a keep-alive, once a day does no harm.
+    let pause = if keepalive.is_zero() { Duration::from_secs(86_400) } else { keepalive };
+    input.note_silence();
+    let mut beat = Instant::now() + pause;
+    loop {
+        // What arrived already is a command: it is not held up.
+        if input.has_received() {
+            return Ok(());
+        }
+        let again = tell(session, out).await.map_err(|reply| match reply.after {
+            After::Lost => Ended::Gone,
+            _ => Ended::Said,
+        })?;
+        if out.pending() > 0 {
+            beat = Instant::now() + pause;
+            out.flush().await.map_err(|_| Ended::Gone)?;
+        }
+        let Some(notify) = session.notify.as_deref_mut().filter(|notify| notify.listens()) else {
+            return Ok(());
+        };
+        let mut feed = notify.take_feed();
+        let woken = loop {
+            tokio::select! {
+                biased;
+                arrived = input.arrived(out) => {
+                    give_back(session, feed);
+                    return arrived;
+                }
+                alive = heard::changed(&mut feed, true) => {
+                    if hears(session, &mut feed, alive).await {
+                        break true;
+                    }
+                }
+                () = tokio::time::sleep_until(again.unwrap_or(beat).min(beat)) => break false,
+            }
+        };
+        give_back(session, feed);
+        if !woken && Instant::now() >= beat {
+            out.untagged(format_args!("OK still here"));
+        }
+    }
+}
+
+/// Takes up what the feed said, or another feed in place of one that ended. Returns whether there is something to tell.
+pub(crate) async fn hears(session: &mut Session, feed: &mut Option<Heard>, alive: bool) -> bool {
+    let news = if alive {
+        feed.as_mut().and_then(Heard::news)
+    } else {
+        *feed = match session.account() {
+            Ok(account) => Heard::subscribe(session, account).await,
+            Err(_) => None,
+        };
+        Some(News::Anything)
+    };
+    let Some(notify) = session.notify.as_deref_mut() else { return false };
+    news.is_some_and(|news| notify.note(news, session.view.as_deref()))
+}
+
+fn give_back(session: &mut Session, feed: Option<Heard>) {
+    if let Some(notify) = session.notify.as_deref_mut() {
+        notify.give_feed(feed);
+    }
+}
+
+/// Tells what there is to tell. Returns when to try again.
+///
+/// # Errors
+/// The reply with which the connection ends.
+async fn tell(session: &mut Session, out: &mut Output) -> Result<Option<Instant>, Reply> {
+    let Some(notify) = session.notify.as_deref_mut() else { return Ok(None) };
+    let delayed = notify.selected().delayed;
+    let mut again = None;
+    if notify.is_selected_due() {
+        let removals = if delayed { Removals::Hold } else { Removals::Tell };
+        let told = Box::pin(sync(session, out, removals)).await?;
+        session.fresh = None;
+        if let (Told::Unread(_), Some(notify)) = (told, session.notify.as_deref_mut()) {
+            notify.note_unread();
+            again = Some(Instant::now() + RETRY);
+        }
+    }
+    let later = notify::tell(session, out).await?;
+    Ok(again.into_iter().chain(later).min())
+}
