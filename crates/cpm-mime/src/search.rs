@@ -64,6 +64,11 @@ impl Needle {
     pub fn is_in(&self, text: &str) -> bool {
         self.is_empty() || self.finder.find(fold(text).as_bytes()).is_some()
     }
+
+    /// Where it first stands in octets made by [`fold`]; these may have others between them that no UTF-8 has.
+    pub fn find_in_folded(&self, folded: &[u8]) -> Option<usize> {
+        self.finder.find(folded)
+    }
 }
 
 /// Looks for a needle in text that comes in pieces.

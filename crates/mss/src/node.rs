@@ -45,7 +45,8 @@ impl Node {
         let store_options = store::Options {
             folder_cache_bytes: folders / 2,
             tree_cache_bytes: folders / 8,
-            info_cache_bytes: folders / 8 * 3,
+            info_cache_bytes: folders / 4,
+            header_cache_bytes: folders / 8,
             body_cache_bytes: settings.cache.body_bytes,
             sweep: purpose == Purpose::Serve,
             ..store::Options::default()

@@ -80,6 +80,7 @@ impl History {
             folder_cache_bytes: 0,
             tree_cache_bytes: 0,
             info_cache_bytes: 0,
+            header_cache_bytes: 0,
             body_cache_bytes: 0,
             ..store::Options::default()
         };

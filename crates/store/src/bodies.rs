@@ -47,6 +47,31 @@ pub(crate) async fn infos(
     Ok(infos)
 }
 
+/// Whole bodies that are one chunk, read together; none for a longer one and for one that is gone. Not kept in the
+/// cache, since who looks through a folder wants each once.
+pub(crate) async fn small_bodies(
+    shared: &Shared,
+    account: AccountId,
+    bodies: &[BodyId],
+) -> Result<Vec<Option<Bytes>>, Failure> {
+    let mut found: Vec<Option<Bytes>> =
+        bodies.iter().map(|body| shared.caches.body(account, *body)).collect();
+    let missing: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_none()).collect();
+    shared.telemetry.body_hits.increment((bodies.len() - missing.len()) as u64);
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    shared.telemetry.body_misses.increment(missing.len() as u64);
+    let keys: Vec<Bytes> = missing.iter().map(|at| shared.keys.chunk(account, bodies[*at], 0)).collect();
+    let values = reading!(Ok(shared.begin("bodies").get_many(&keys, ReadMode::Snapshot).await?));
+    for ((at, key), value) in missing.into_iter().zip(&keys).zip(values) {
+        let Some(value) = value else { continue };
+        let (total, first) = open_first(key, value)?;
+        found[at] = (total == first.len() as u64).then_some(first);
+    }
+    Ok(found)
+}
+
 /// Octets of a body, whole or `range` of it, cut at its end.
 pub(crate) async fn body(
     shared: &Arc<Shared>,

@@ -2,7 +2,8 @@
 //! account.
 //!
 //! No answer depends on a cache. A folder is used only when the state it was built from is the stored one, byte for
-//! byte; a tree only when its version is that of the ledger. Facts and bodies never change under their ids.
+//! byte; a tree only when its version is that of the ledger. Facts and bodies never change under their ids. Packed
+//! headers say how far they cover their folder.
 
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use moka::sync::Cache;
 use store_api::FolderTree;
 
 use crate::Options;
+use crate::keyspace::IndexedHeader;
 use crate::limits::CACHED_BODY_BYTES_MAX;
+use crate::search::HeaderPack;
 
 /// A folder, with the stored state it is true for.
 pub(crate) struct CachedFolder {
@@ -33,10 +36,11 @@ pub(crate) struct Caches {
     trees: Cache<AccountId, Arc<FolderTree>>,
     infos: Cache<(AccountId, BodyId), Arc<MessageIndex>>,
     bodies: Cache<(AccountId, BodyId), Bytes>,
+    headers: Cache<(AccountId, MailboxId, IndexedHeader), Arc<HeaderPack>>,
 }
 
 /// Names of the caches, in the order of [`Caches::sizes`].
-pub(crate) const NAMES: [&str; 4] = ["folders", "trees", "infos", "bodies"];
+pub(crate) const NAMES: [&str; 5] = ["folders", "trees", "infos", "bodies", "headers"];
 
 /// Memory of a cache entry beside its value: key, counters, list nodes.
 const ENTRY_BYTES: usize = 160;
@@ -78,6 +82,11 @@ impl Caches {
                 .name("bodies")
                 .max_capacity(options.body_cache_bytes)
                 .weigher(|_, body: &Bytes| weight(body.len()))
+                .build(),
+            headers: Cache::builder()
+                .name("headers")
+                .max_capacity(options.header_cache_bytes)
+                .weigher(|_, pack: &Arc<HeaderPack>| weight(pack.weight()))
                 .build(),
         }
     }
@@ -125,19 +134,39 @@ impl Caches {
         }
     }
 
+    pub(crate) fn headers(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        header: IndexedHeader,
+    ) -> Option<Arc<HeaderPack>> {
+        self.headers.get(&(account, mailbox, header))
+    }
+
+    pub(crate) fn put_headers(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        header: IndexedHeader,
+        pack: Arc<HeaderPack>,
+    ) {
+        self.headers.insert((account, mailbox, header), pack);
+    }
+
     pub(crate) fn forget_body(&self, account: AccountId, body: BodyId) {
         self.bodies.invalidate(&(account, body));
         self.infos.invalidate(&(account, body));
     }
 
     /// Name, entries and bytes of each cache, for gauges.
-    pub(crate) fn sizes(&self) -> [(&'static str, u64, u64); 4] {
-        let [folders, trees, infos, bodies] = NAMES;
+    pub(crate) fn sizes(&self) -> [(&'static str, u64, u64); 5] {
+        let [folders, trees, infos, bodies, headers] = NAMES;
         [
             (folders, self.folders.entry_count(), self.folders.weighted_size()),
             (trees, self.trees.entry_count(), self.trees.weighted_size()),
             (infos, self.infos.entry_count(), self.infos.weighted_size()),
             (bodies, self.bodies.entry_count(), self.bodies.weighted_size()),
+            (headers, self.headers.entry_count(), self.headers.weighted_size()),
         ]
     }
 }

@@ -25,7 +25,7 @@
 //! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
 //! | 8 Shares | body | `u64` LE: references beyond the first; absent for 0 | 8 B | copy, sweeper | sweeper |
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
-//! | 10 Header | header, value in lower case, body | empty | 0 B | append | search |
+//! | 10 Header | header, value in lower case, body | empty | 0 B | append | first search of a large folder |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
@@ -48,9 +48,9 @@
 //! Blocks of 128 UIDs under one key, since a STORE on 10 000 messages then writes 80 values of 2 kB and not 10 000;
 //! an APPEND rewrites one block of at most 128 rows, which costs less than the log entry beside it.
 //!
-//! `Header` points at bodies, not at (mailbox, UID): COPY, MOVE and EXPUNGE need not touch it, and a search keeps the
-//! rows of the folder at hand that have one of these bodies. Entries go with their body. The value stands there whole,
-//! since SEARCH asks for parts of it: a scan of these short keys answers, and no message is opened.
+//! `Header` points at bodies, not at (mailbox, UID): COPY, MOVE and EXPUNGE need not touch it. Entries go with their
+//! body. The value stands there whole, since SEARCH asks for parts of it: a scan of these short keys packs what the
+//! first search of a large folder looks through, and no message is opened. Later searches add what came since.
 //!
 //! `Metadata` has all entries of a folder in one value for each scope: there are few, they are small, and a client asks
 //! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands

@@ -64,6 +64,16 @@ pub const HEAD_BYTES: usize = 32 * 1024;
 pub const STREAM_READ_BYTES: usize = 512 * 1024;
 /// Messages whose octets or facts one search reads at a time.
 pub const SEARCH_READS_MAX: usize = 16;
+/// Messages of one chunk that one search reads in one transaction, and holds: 2 MiB at most.
+pub const SEARCH_BODIES_MAX: usize = 64;
+/// Messages new to the packed headers of a folder whose facts are asked for; for more the account's index is read.
+pub const HEADER_FACTS_MAX: usize = 64;
+/// Keys of the account's header index read for each message that is looked for in it; where there are more, the facts
+/// of these messages cost less.
+pub const HEADER_KEYS_PER_MESSAGE_MAX: usize = 20;
+/// Messages that stand in the packed headers of a folder as they came; more are packed anew. Bounds what a search
+/// after an APPEND copies.
+pub const HEADER_LATE_MAX: usize = 1_000;
 
 const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
 // A UID that stands alone takes at most six octets of a packed set.

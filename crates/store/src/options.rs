@@ -16,6 +16,8 @@ pub struct Options {
     pub tree_cache_bytes: u64,
     /// Memory for facts of messages, bytes.
     pub info_cache_bytes: u64,
+    /// Memory for the packed headers of folders that are searched, bytes.
+    pub header_cache_bytes: u64,
     /// Memory for small bodies, bytes.
     pub body_cache_bytes: u64,
     /// Whether this process sweeps: the owner of partitions does, tools do not.
@@ -35,6 +37,7 @@ impl Default for Options {
             folder_cache_bytes: 64 << 20,
             tree_cache_bytes: 16 << 20,
             info_cache_bytes: 32 << 20,
+            header_cache_bytes: 16 << 20,
             body_cache_bytes: 32 << 20,
             sweep: true,
             log_days: 90,

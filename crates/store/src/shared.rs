@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Keyspace,
     pub(crate) caches: Caches,
     pub(crate) flights: Flights,
+    /// Who packs the headers of which folder.
+    pub(crate) header_flights: Flights,
     pub(crate) quiet: Quiet,
     pub(crate) telemetry: Telemetry,
     pub(crate) options: Options,
@@ -35,6 +37,7 @@ impl Shared {
             keys: Keyspace::new(&options.prefix),
             caches: Caches::new(&options),
             flights: Flights::default(),
+            header_flights: Flights::default(),
             quiet: Quiet::default(),
             telemetry: Telemetry::new(),
             options,

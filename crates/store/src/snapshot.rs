@@ -21,12 +21,12 @@ use crate::records::{LogBatch, LogEntry, StateRecord};
 use crate::retry::{Retry, reading};
 use crate::shared::Shared;
 
-/// Who reads which folder whole: one at a time, since the others then find it in the cache.
+/// Who reads something of which folder whole: one at a time, since the others then find it in the cache.
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<(AccountId, MailboxId), Weak<tokio::sync::Mutex<()>>>>);
 
 impl Flights {
-    async fn enter(&self, folder: (AccountId, MailboxId)) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(crate) async fn enter(&self, folder: (AccountId, MailboxId)) -> tokio::sync::OwnedMutexGuard<()> {
         let flight = {
             let mut flights = self.0.lock();
             // Those that are over leave an empty place each.

@@ -69,7 +69,7 @@ pub(crate) struct Telemetry {
     pub(crate) accounts_changing: Gauge,
     pub(crate) changes_waiting: Gauge,
     /// Entries and bytes of each cache, in the order of `Caches::sizes`.
-    pub(crate) caches: [(Gauge, Gauge); 4],
+    pub(crate) caches: [(Gauge, Gauge); 5],
 }
 
 impl Telemetry {

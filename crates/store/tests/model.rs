@@ -223,6 +223,7 @@ impl World {
                 options.folder_cache_bytes = 0;
                 options.tree_cache_bytes = 0;
                 options.info_cache_bytes = 0;
+                options.header_cache_bytes = 0;
                 options.body_cache_bytes = 0;
             }
             options

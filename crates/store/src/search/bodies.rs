@@ -31,13 +31,15 @@ pub(super) struct Octets {
 }
 
 impl Octets {
+    /// `whole`: the message, where it was read before.
     pub(super) fn new(
         shared: Arc<Shared>,
         account: AccountId,
         body: BodyId,
         deadline: Option<Instant>,
+        whole: Option<Bytes>,
     ) -> Self {
-        Self { shared, account, body, deadline, whole: None }
+        Self { shared, account, body, deadline, whole }
     }
 
     /// The message's header block; none when the message is gone.
@@ -130,6 +132,11 @@ impl Octets {
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Option<BodyData>, Failure> {
+        if let Some(whole) = &self.whole {
+            let len = whole.len() as u64;
+            let (start, end) = (range.start.min(len) as usize, range.end.min(len) as usize);
+            return Ok(Some(BodyData::Whole(whole.slice(start..end.max(start)))));
+        }
         match body(&self.shared, self.account, self.body, Some(range)).await {
             Ok(data) => Ok(Some(data)),
             Err(Failure::Request(error)) if error.kind() == ErrorKind::Expunged => Ok(None),

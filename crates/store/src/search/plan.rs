@@ -1,22 +1,18 @@
 //! A program made ready: needles folded, keywords looked up, indexes read.
 
-use std::collections::HashSet;
-
 use cpm_mime::search::{Needle, field_contains, index_contains};
-use kv::{RangeRequest, ReadMode};
 use model::limits::{SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX, SEARCH_TEXT_BYTES_MAX};
 use model::{AccountId, BodyId, Error, ErrorKind, Flags, FolderSnapshot, ModSeq, UidSet};
-use store_api::{DateField, HeaderField, SearchKey, thread_id};
+use store_api::{Ctx, DateField, HeaderField, SearchKey, thread_id};
 
 use super::Known;
-use crate::failure::{Failure, corrupt};
+use super::headers::{self, value_of};
+use crate::failure::Failure;
 use crate::identities::{IdentityHeader, messages_with};
-use crate::keyspace::{IndexedHeader, KeyRange};
-use crate::retry::reading;
+use crate::keyspace::IndexedHeader;
 use crate::shared::Shared;
-use crate::snapshot::after;
 
-/// Folders of at most so many messages have their facts looked at; for larger ones the index of headers is read.
+/// Folders of at most so many messages have their facts looked at; of larger ones the headers are packed.
 const FACTS_SEARCHED_MAX: u64 = 64;
 
 /// What it takes to decide. The cheapest first.
@@ -49,7 +45,6 @@ enum Node {
     Day(DateField, DayTest, i32),
     ReceivedBy(i64),
     ReceivedFrom(i64),
-    Bodies(HashSet<BodyId>),
     Fact(IndexedHeader, Needle),
     Identity(IdentityHeader, Needle),
     Header(String, Needle),
@@ -117,6 +112,7 @@ impl Plan {
     /// Makes `key` ready, which [`check`] has let pass.
     pub(super) async fn new(
         shared: &Shared,
+        ctx: &Ctx,
         account: AccountId,
         folder: &FolderSnapshot,
         key: &SearchKey,
@@ -128,8 +124,8 @@ impl Plan {
             facts_of(&mut root, &mut facts);
             for fact in facts {
                 let Node::Fact(header, needle) = &*fact else { continue };
-                let bodies = bodies_with(shared, account, *header, needle).await?;
-                *fact = Node::Bodies(bodies);
+                let uids = headers::messages_with(shared, ctx, account, folder, *header, needle).await?;
+                *fact = Node::Uids(uids);
             }
         }
         let mut beside = Vec::new();
@@ -187,6 +183,11 @@ impl Plan {
         }
     }
 
+    /// The only messages that may match, where the program names them.
+    pub(super) fn only(&self) -> Option<UidSet> {
+        self.root.only()
+    }
+
     /// How many texts are looked for in octets.
     pub(super) fn texts(&self) -> usize {
         self.texts.len()
@@ -204,6 +205,17 @@ impl Plan {
 }
 
 impl Node {
+    fn only(&self) -> Option<UidSet> {
+        match self {
+            Self::Known(false) => Some(UidSet::new()),
+            Self::Uids(uids) => Some(uids.clone()),
+            Self::All(parts) => {
+                parts.iter().filter_map(Self::only).reduce(|both, uids| both.intersection(&uids))
+            }
+            _ => None,
+        }
+    }
+
     fn decide(&self, known: &Known<'_>) -> Result<bool, Need> {
         let row = known.row;
         match self {
@@ -226,15 +238,9 @@ impl Node {
             }
             Self::ReceivedBy(moment) => Ok(row.internal_date <= *moment),
             Self::ReceivedFrom(moment) => Ok(row.internal_date >= *moment),
-            Self::Bodies(bodies) => Ok(bodies.contains(&row.body)),
             Self::Fact(header, needle) => {
                 let info = known.info.ok_or(Need::Info)?;
-                let value: Option<&[u8]> = match header {
-                    IndexedHeader::ImdnMessageId => info.imdn_message_id(),
-                    IndexedHeader::ConversationId => info.conversation_id(),
-                    IndexedHeader::ContributionId => info.contribution_id(),
-                };
-                Ok(value.is_some_and(|value| is_in(needle, value)))
+                Ok(value_of(*header, info).is_some_and(|value| is_in(needle, value)))
             }
             // Looked up before the first message is.
             Self::Identity(..) => Ok(false),
@@ -296,38 +302,5 @@ fn identities_of<'n>(node: &'n mut Node, identities: &mut Vec<&'n mut Node>) {
         Node::Not(part) => identities_of(part, identities),
         Node::Identity(..) => identities.push(node),
         _ => {}
-    }
-}
-
-/// All bodies of the account that have the needle in that header.
-async fn bodies_with(
-    shared: &Shared,
-    account: AccountId,
-    header: IndexedHeader,
-    needle: &Needle,
-) -> Result<HashSet<BodyId>, Failure> {
-    let KeyRange { mut begin, end } = shared.keys.header_values(account, header);
-    let mut bodies = HashSet::new();
-    let mut last_value: (Vec<u8>, bool) = (Vec::new(), needle.is_empty());
-    loop {
-        // Pages have their own transactions: entries of bodies older than the folder's rows never change.
-        let request = RangeRequest::new(begin, end.clone());
-        let page = reading!(Ok(shared.begin("search").get_range(&request, ReadMode::Snapshot).await?));
-        for pair in &page.pairs {
-            let (value, body) =
-                shared.keys.header_value_of(&pair.key).ok_or_else(|| corrupt("header key", &pair.key))?;
-            // Messages of one conversation are neighbours with the same value.
-            if value != last_value.0 {
-                last_value = (value.to_vec(), is_in(needle, value));
-            }
-            if last_value.1 {
-                bodies.insert(body);
-            }
-        }
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(bodies),
-        }
-        tokio::task::yield_now().await;
     }
 }

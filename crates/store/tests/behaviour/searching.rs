@@ -162,6 +162,47 @@ async fn a_large_folder_answers_from_its_index() {
     h.check_search(header("IMDN-Message-ID", "m49"), "500").await;
 }
 
+/// The account's index, the facts of what is new, packing anew: each answers as a look at every message would.
+#[tokio::test]
+async fn packed_headers_follow_their_folder() {
+    let h = Harness::new().await;
+    let some = |from: usize, to: usize| {
+        (from..to)
+            .map(|n| {
+                message(format!("Conversation-ID: C\u{e9}{}\r\nIMDN-Message-ID: Id-{n}\r\n\r\nx", n % 3))
+            })
+            .collect::<Vec<_>>()
+    };
+    // More than are asked one by one, and others in the account.
+    h.try_append("Default", some(0, 40)).await.unwrap();
+    h.try_append("INBOX", some(1, 1301)).await.unwrap();
+    h.check_search(header("IMDN-Message-ID", "id-1300"), "1300").await;
+    h.check_search(header("IMDN-Message-ID", ""), "1:1300").await;
+    h.check_search(header("IMDN-Message-ID", "d-99"), "99,990:999").await;
+    h.check_search(header("IMDN-Message-ID", "99id"), "").await;
+    assert_eq!(h.try_search(header("Conversation-ID", "c\u{c9}1"), Some("1:9")).await.unwrap(), "1,4,7");
+
+    h.try_append("INBOX", vec![message("\r\nno headers")]).await.unwrap();
+    h.try_append("INBOX", some(1302, 1304)).await.unwrap();
+    h.check_search(header("IMDN-Message-ID", "id-130"), "130,1300,1302:1303").await;
+    h.check_search(not(header("IMDN-Message-ID", "id-")), "1301").await;
+
+    h.try_append("INBOX", some(1304, 2400)).await.unwrap();
+    h.check_search(header("IMDN-Message-ID", "id-2399"), "2399").await;
+    h.check_search(header("IMDN-Message-ID", "id-130"), "130,1300,1302:1309").await;
+    h.try_append("INBOX", some(2400, 2401)).await.unwrap();
+    h.check_search(header("IMDN-Message-ID", "id-24"), "24,240:249,2400").await;
+
+    // A copy is a message of its own, with the headers of the first.
+    h.try_copy(store_api::CopyMode::Copy, "INBOX", "7", "INBOX").await.unwrap();
+    h.check_search(header("IMDN-Message-ID", "id-7"), "7,70:79,700:799,2401").await;
+    h.add_flags("INBOX", "7", Flags::DELETED).await;
+    h.expunge("INBOX", None).await;
+    h.check_search(And(vec![header("IMDN-Message-ID", "id-7"), Smaller(999)]), "70:79,700:799,2401").await;
+    let both = And(vec![header("IMDN-Message-ID", "id-7"), header("Conversation-ID", "c\u{e9}0")]);
+    assert_eq!(h.try_search(both, Some("1:76")).await.unwrap(), "72,75");
+}
+
 #[tokio::test]
 async fn bounds() {
     let h = four().await;

@@ -21,6 +21,9 @@ pub(crate) struct Scope<'a> {
     pub now: i64,
 }
 
+/// Headers that are searched in one call of the store, however many messages there are.
+const INDEXED: [&str; 3] = ["IMDN-Message-ID", "Conversation-ID", "Contribution-ID"];
+
 /// Why a program cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProgramError {
@@ -62,8 +65,11 @@ impl Traits {
                 self.content = true;
                 self.bodies = true;
             }
-            SearchKey::Header(..)
-            | SearchKey::ThreadId(_)
+            // The store has these of all messages of a folder at hand.
+            SearchKey::Header(HeaderField::Named(name), _) => {
+                self.content |= !INDEXED.iter().any(|indexed| indexed.eq_ignore_ascii_case(name));
+            }
+            SearchKey::ThreadId(_)
             | SearchKey::Before(DateField::Sent, _)
             | SearchKey::On(DateField::Sent, _)
             | SearchKey::Since(DateField::Sent, _) => self.content = true,
