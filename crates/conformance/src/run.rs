@@ -31,10 +31,7 @@ pub enum Outcome {
 
 /// Plays one transcript with accounts that nobody else uses.
 pub fn play(transcript: &Transcript, server: &Server) -> Outcome {
-    let users: Vec<User> = {
-        let most = transcript.logins.iter().copied().max().unwrap_or(1);
-        (0..most).map(|_| server.fresh_user()).collect()
-    };
+    let users: Vec<User> = (0..transcript.accounts()).map(|_| server.fresh_user()).collect();
     let mut player = Player {
         transcript,
         server,
@@ -111,6 +108,12 @@ impl Player<'_> {
         self.variables.insert("mailbox".to_owned(), Value::atom("box"));
         if let Some(missing) = self.missing().map_err(|error| error.to_string())? {
             return Ok(Some(missing));
+        }
+        if !self.transcript.linked.is_empty() {
+            let linked: Vec<_> = self.transcript.linked.iter().map(|at| &self.users[at - 1]).collect();
+            if !self.server.link(&linked).map_err(|error| error.to_string())? {
+                return Ok(Some("accounts that can be linked".to_owned()));
+            }
         }
         self.make_mailbox().map_err(|error| error.to_string())?;
         for number in 1..=self.transcript.connections {
@@ -304,12 +307,8 @@ impl Player<'_> {
                 ));
             }
         }
-        let selects =
-            matches!(block.command.as_str(), "SELECT" | "EXAMINE" | "CLOSE" | "UNSELECT" | "UNAUTHENTICATE");
-        if selects
-            && kind == "OK"
-            && matches!(block.command.as_str(), "CLOSE" | "UNSELECT" | "UNAUTHENTICATE")
-        {
+        let leaves = matches!(block.command.as_str(), "CLOSE" | "UNSELECT" | "UNAUTHENTICATE");
+        if leaves && kind == "OK" {
             self.connections[at].exists = None;
         }
         block.complete()
@@ -325,7 +324,7 @@ impl Player<'_> {
         let tag = self.connections[at].client.tag();
         self.variables.insert("tag".to_owned(), Value::Text(tag.clone().into_bytes()));
         block.command = command_name(pieces);
-        if matches!(block.command.as_str(), "SELECT" | "EXAMINE") {
+        if matches!(block.command.as_str(), "SELECT" | "EXAMINE" | "SELECTA") {
             self.connections[at].exists = None;
         }
         let early = self.send_pieces(at, &tag, pieces, block)?;

@@ -221,6 +221,23 @@ impl Server {
         User { name: numbered(&self.users, number), password: self.password.clone() }
     }
 
+    /// Makes accounts those of one subscriber, by `mss account link`; false if the server is not ours.
+    ///
+    /// # Errors
+    /// What the tool said.
+    pub fn link(&self, users: &[&User]) -> Result<bool, ServerError> {
+        let place: [OsString; 2] = match (self.stores.first(), self.data()) {
+            (Some(store), _) => ["--store".into(), format!("http://{}", store.address("rpc")?).into()],
+            (None, Some(data)) if !self.fronts.is_empty() => ["--data".into(), data.into()],
+            _ => return Ok(false),
+        };
+        let names = users.iter().map(|user| OsString::from(&user.name));
+        let arguments: Vec<OsString> =
+            ["account".into(), "link".into()].into_iter().chain(names).chain(place).collect();
+        run_with(&arguments, b"", &[])?;
+        Ok(true)
+    }
+
     /// Process id of the first front end, for tests that look at memory or send signals.
     pub fn pid(&self) -> Option<u32> {
         self.foreign.as_ref().map(Child::id).or_else(|| self.fronts.first()?.pid())

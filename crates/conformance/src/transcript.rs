@@ -27,6 +27,8 @@ pub struct Transcript {
     pub messages: Vec<String>,
     /// The account of each connection, counted from 1.
     pub logins: Vec<usize>,
+    /// Accounts of one subscriber, counted from 1.
+    pub linked: Vec<usize>,
     /// What is done.
     pub steps: Vec<Step>,
 }
@@ -154,6 +156,13 @@ pub struct TranscriptError {
     why: String,
 }
 
+impl Transcript {
+    /// How many accounts it has.
+    pub fn accounts(&self) -> usize {
+        self.logins.iter().chain(&self.linked).copied().max().unwrap_or(1)
+    }
+}
+
 /// Every transcript below `root`, by name.
 pub fn all(root: &Path) -> Result<Vec<Transcript>, TranscriptError> {
     let mut found = Vec::new();
@@ -191,6 +200,7 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Transcript, Transcri
         state: State::Authenticated,
         messages: Vec::new(),
         logins: Vec::new(),
+        linked: Vec::new(),
         steps: Vec::new(),
     };
     let failed = |line: usize, why: String| TranscriptError { path: path.display().to_string(), line, why };
@@ -291,15 +301,19 @@ fn header(transcript: &mut Transcript, line: &str) -> Result<(), String> {
             }
             "state" => transcript.state = state(value)?,
             "messages" => transcript.messages = messages(value)?,
-            "login" => {
-                for login in value.split_whitespace() {
-                    transcript.logins.push(login.parse().map_err(|_| "`login:` wants numbers".to_owned())?);
-                }
-            }
+            "login" => transcript.logins = numbers(key, value)?,
+            "linked" => transcript.linked = numbers(key, value)?,
             _ => return Err(format!("unknown header `{key}`")),
         }
     }
     Ok(())
+}
+
+/// Accounts, counted from 1.
+fn numbers(key: &str, text: &str) -> Result<Vec<usize>, String> {
+    let number = |word: &str| word.parse().ok().filter(|number| *number >= 1);
+    let numbers: Option<Vec<_>> = text.split_whitespace().map(number).collect();
+    numbers.ok_or_else(|| format!("`{key}:` wants numbers from 1"))
 }
 
 fn state(text: &str) -> Result<State, String> {

@@ -31,6 +31,51 @@ fn exit_codes() {
     assert_eq!(exit_code(&["serve", "--config", "/no/such/file.toml", "--data", &data]), Some(1));
 }
 
+#[test]
+fn accounts_are_linked_and_unlinked() {
+    let server = Server::start(&Options { accounts: 3, ..Options::default() }).expect("a server");
+    let data = server.data().expect("ours").display().to_string();
+    let account = |arguments: &[&str]| {
+        let arguments: Vec<&str> =
+            ["account"].iter().chain(arguments).chain(&["--data", &data]).copied().collect();
+        run(&arguments, b"")
+    };
+    let names = [1, 2, 3].map(|number| server.user(number).name);
+    let [one, two, three] = names.each_ref().map(String::as_str);
+    let linked = |of: &str| {
+        let shown = account(&["show", of]).expect("show");
+        let lines = shown.lines().filter_map(|line| line.strip_prefix("linked"));
+        lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(linked(one).is_empty());
+    account(&["link", one, two]).expect("link");
+    assert_eq!((linked(one), linked(two)), (vec![two.to_owned()], vec![one.to_owned()]));
+    // What was linked stays linked with what comes to it.
+    account(&["link", three, two]).expect("link");
+    assert_eq!(
+        (linked(one), linked(three)),
+        (vec![two.to_owned(), three.to_owned()], vec![one.to_owned(), two.to_owned()])
+    );
+    let mut client = Client::login(server.imap, one, &server.user(1).password).expect("login");
+    client.expect_ok(&format!("SELECTA {three}")).expect("to a linked account");
+    account(&["unlink", three]).expect("unlink");
+    assert_eq!((linked(one), linked(three)), (vec![two.to_owned()], vec![]));
+    // A removed account is in nobody's set.
+    account(&["remove", two]).expect("remove");
+    assert!(linked(one).is_empty());
+
+    for (arguments, says) in [
+        (&["link", one][..], "2 values"),
+        (&["link", one, "tel:+15559999999"], "there is no account tel:+15559999999"),
+        (&["unlink", "tel:+15559999999"], "no such account"),
+        (&["link", one, "not an address"], "not a CPM address"),
+    ] {
+        let error = account(arguments).expect_err(says).to_string();
+        assert!(error.contains(says), "{arguments:?}: {error}");
+    }
+    assert!(linked(one).is_empty(), "what failed changed nothing");
+}
+
 /// One life of an account, its commands given to the directory itself or to the server that runs on it.
 fn life_of_an_account(data: &str, login: &dyn Fn(&str, &str) -> bool) {
     let account = |arguments: &[&str], input: &str| {

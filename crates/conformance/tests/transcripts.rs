@@ -116,7 +116,7 @@ fn dovecot_agrees() {
 
 /// One for each, and one more for those of several accounts.
 fn accounts(transcripts: &[Transcript]) -> u32 {
-    transcripts.iter().map(|transcript| transcript.logins.iter().copied().max().unwrap_or(1) as u32).sum()
+    transcripts.iter().map(|transcript| transcript.accounts() as u32).sum()
 }
 
 fn chosen() -> Vec<Transcript> {

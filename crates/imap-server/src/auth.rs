@@ -342,7 +342,7 @@ pub(crate) async fn admit(
             Principal::Function(_) => refuse_function("disabled"),
         });
     }
-    session.log_in(account.id, by)?;
+    session.log_in(&account, by).await?;
     if let Principal::Function(function) = principal {
         telemetry::function_logged_in(function.name.as_str());
     }

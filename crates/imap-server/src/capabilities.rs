@@ -52,6 +52,8 @@ const LOGGED_IN: &[Capability] = &[
     Capability::Partial,
     Capability::InProgress,
     Capability::Unauthenticate,
+    Capability::SelectA,
+    Capability::ListA,
 ];
 
 /// `CAPABILITY` and its list, as the untagged response and the response code have it.

@@ -19,6 +19,7 @@ pub(crate) mod fetch;
 pub(crate) mod id;
 pub(crate) mod idle;
 pub(crate) mod list;
+pub(crate) mod lista;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod metadata;
@@ -30,6 +31,7 @@ pub(crate) mod rename;
 pub(crate) mod replace;
 pub(crate) mod search;
 pub(crate) mod select;
+pub(crate) mod selecta;
 pub(crate) mod sort;
 pub(crate) mod starttls;
 pub(crate) mod status;
@@ -73,6 +75,8 @@ const CHANGES: u8 = 4;
 const QUIET: u8 = 8;
 /// It removes messages of the selected folder, or brings one: that is told at its end whatever NOTIFY says.
 const MOVES: u8 = 16;
+/// It works without an active account: after the one that was active is the session's no more.
+const ANY_ACCOUNT: u8 = 32;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -103,6 +107,11 @@ impl Row {
     /// Whether nothing is told at its end.
     pub fn is_quiet(&self) -> bool {
         self.flags & QUIET != 0
+    }
+
+    /// Whether it works when the active account is the session's no more.
+    pub fn needs_account(&self) -> bool {
+        self.flags & ANY_ACCOUNT == 0
     }
 
     /// Whether it may be given in `state`.
@@ -240,18 +249,20 @@ commands! {
     Append       "APPEND",       LOGGED_IN, MAY_EXPUNGE | CHANGES, "RFC 9051 §6.3.12; RFC 3502; RFC 4469", if start.replaces.is_none() => append::run(session, out, input, start);
     }
     plain {
-    Capability   "CAPABILITY",   ANY,       MAY_EXPUNGE,           "RFC 9051 §6.1.1",  Command::Capability => capability::run(session, out);
+    Capability   "CAPABILITY",   ANY,       MAY_EXPUNGE | ANY_ACCOUNT, "RFC 9051 §6.1.1",  Command::Capability => capability::run(session, out);
     Noop         "NOOP",         ANY,       MAY_EXPUNGE | QUIET,   "RFC 9051 §6.1.2",  Command::Noop => noop::run(session, out);
-    Logout       "LOGOUT",       ANY,       QUIET,                 "RFC 9051 §6.1.3",  Command::Logout => logout::run(session, out);
-    Id           "ID",           ANY,       MAY_EXPUNGE,           "RFC 2971 §3.1",    Command::Id(fields) => id::run(session, out, fields);
+    Logout       "LOGOUT",       ANY,       QUIET | ANY_ACCOUNT,   "RFC 9051 §6.1.3",  Command::Logout => logout::run(session, out);
+    Id           "ID",           ANY,       MAY_EXPUNGE | ANY_ACCOUNT, "RFC 2971 §3.1",    Command::Id(fields) => id::run(session, out, fields);
     StartTls     "STARTTLS",     CLOSED,    QUIET,                 "RFC 9051 §6.2.1",  Command::StartTls => starttls::run(session, out);
     Login        "LOGIN",        CLOSED,    QUIET,                 "RFC 9051 §6.2.3",  Command::Login(login) => login::run(session, out, input, login);
     Authenticate "AUTHENTICATE", CLOSED,    QUIET,                 "RFC 9051 §6.2.2",  Command::Authenticate(auth) => authenticate::run(session, out, input, auth);
-    Unauthenticate "UNAUTHENTICATE", LOGGED_IN, QUIET,             "RFC 8437 §3",      Command::Unauthenticate => unauthenticate::run(session, out, input);
+    Unauthenticate "UNAUTHENTICATE", LOGGED_IN, QUIET | ANY_ACCOUNT, "RFC 8437 §3",      Command::Unauthenticate => unauthenticate::run(session, out, input);
     Compress     "COMPRESS",     LOGGED_IN, QUIET,                 "RFC 4978 §3",      Command::Compress(algorithm) => compress::run(out, algorithm);
     Enable       "ENABLE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.1",  Command::Enable(names) => enable::run(session, out, names);
     Select       "SELECT",       LOGGED_IN, QUIET,                 "RFC 9051 §6.3.2",  Command::Select(select) => select::run(session, out, select, select::Access::ReadWrite);
     Examine      "EXAMINE",      LOGGED_IN, QUIET,                 "RFC 9051 §6.3.3",  Command::Examine(select) => select::run(session, out, select, select::Access::ReadOnly);
+    SelectA      "SELECTA",      LOGGED_IN, QUIET | ANY_ACCOUNT,   "OMA-TS-CPM_MessageStorage §6.2.1.2", Command::SelectA(address) => selecta::run(session, out, address);
+    ListA        "LISTA",        LOGGED_IN, MAY_EXPUNGE | ANY_ACCOUNT, "OMA-TS-CPM_MessageStorage §6.2.1.2", Command::ListA => lista::run(session, out);
     Create       "CREATE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.4",  Command::Create(create) => create::run(session, create);
     Delete       "DELETE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.5",  Command::Delete(mailbox) => delete::run(session, out, mailbox);
     Rename       "RENAME",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.6",  Command::Rename(rename) => rename::run(session, out, rename);

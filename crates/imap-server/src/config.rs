@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use registration::Registrations;
 use rustls::pki_types::CertificateDer;
 
 use crate::functions::Functions;
@@ -25,6 +26,10 @@ pub struct Options {
     pub admin: Option<String>,
     /// What clients may send unasked.
     pub literals: Literals,
+    /// Who knows which addresses a login reaches; what the operator linked, unless said otherwise.
+    pub registrations: Registrations,
+    /// Whether the accounts of a subscriber reach each other's folders without SELECTA, as far as the store lets them.
+    pub siblings: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -103,6 +108,9 @@ pub struct Limits {
     pub orderings_max: usize,
     /// Mailboxes that one session may have watched by NOTIFY, 32 bytes each; beyond, NOTIFICATIONOVERFLOW.
     pub notify_folders_max: usize,
+    /// Between two looks at whether the account that a session went to by SELECTA is still its subscriber's: how long
+    /// one that was taken away may be used. Each look reads one value of the store.
+    pub account_check_interval: Duration,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,
     /// Failed logins on one connection; then `* BYE`.
@@ -145,6 +153,7 @@ impl Default for Limits {
             searches_per_account_max: 2,
             orderings_max: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             notify_folders_max: model::limits::FOLDERS_PER_ACCOUNT_MAX,
+            account_check_interval: Duration::from_secs(1),
             bad_lines_max: 10,
             login_failures_per_connection_max: 5,
             login_failures_per_address_max: 1_000,

@@ -12,7 +12,6 @@ use std::time::Instant;
 use imap_wire::{Command, ParseErrorKind, Reader, Step, Tag};
 use store_api::RequestId;
 
-use crate::capabilities;
 use crate::commands::fetch::ahead;
 use crate::commands::{self, Row};
 use crate::notify;
@@ -22,6 +21,7 @@ use crate::server::{Security, Shared};
 use crate::session::Session;
 use crate::sync::{Removals, Told, sync};
 use crate::telemetry;
+use crate::{accounts, capabilities};
 
 pub(crate) use input::{Ended, Input};
 pub(crate) use output::Output;
@@ -71,7 +71,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
                     begin_batch(session, input, &command.body).await;
                 }
                 let began = begin(session, &command.tag);
-                let reply = match row.check(session.state()) {
+                let reply = match may_run(session, out, row).await {
                     Ok(()) => commands::run(session, out, input, command.body).await,
                     Err(reply) => reply,
                 };
@@ -82,7 +82,7 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
                 let began = begin(session, &tag);
                 let (row, reply) = match commands::streamed_row(&start) {
                     None => (None, Reply::bad("this command is not known")),
-                    Some(row) => match row.check(session.state()) {
+                    Some(row) => match may_run(session, out, row).await {
                         Ok(()) => (Some(row), commands::run_streamed(session, out, input, start).await),
                         Err(reply) => (Some(row), reply),
                     },
@@ -183,6 +183,20 @@ async fn begin_batch(session: &mut Session, input: &mut Input, command: &Command
     if fetches.len() > 1 {
         session.batch = Box::pin(ahead::begin(session, &fetches)).await.map(Box::new);
     }
+}
+
+/// Whether the row's command may be given now.
+///
+/// # Errors
+/// BAD in the wrong state; NO `[AUTHORIZATIONFAILED]` when the active account is the session's no more.
+async fn may_run(session: &mut Session, out: &mut Output, row: &'static Row) -> Result<(), Reply> {
+    if session.login.as_ref().is_some_and(|login| login.addresses.wants_check()) {
+        Box::pin(accounts::check(session, out)).await;
+    }
+    if row.needs_account() {
+        accounts::active(session)?;
+    }
+    row.check(session.state())
 }
 
 fn begin(session: &mut Session, tag: &Tag) -> Instant {

@@ -5,6 +5,7 @@
 //! - `server`: accepting, limits on connections, draining. `connection`: octets in and out, TLS, DEFLATE, timeouts.
 //! - `session`: who is logged in and what is enabled. `view`: one session's sequence numbers. `sync`: from what the
 //!   client knows to what is.
+//! - `accounts`: the accounts that a login reaches, and the active one of them.
 //! - `commands`: the table of commands; a file each below it. To add one: its grammar in `imap-wire`, its file here,
 //!   its row in the table, its capability in `capabilities`.
 //! - `heard`: the change feed as a session hears it. `notify`: what NOTIFY wants told, of all mailboxes, between commands.
@@ -14,6 +15,7 @@
 //! Deliberately absent: anything another front end could not rebuild from (account, folder, MODSEQ); polling; a
 //! folder's rows between two commands. Sequence numbers exist here only, the store speaks UIDs.
 
+mod accounts;
 mod auth;
 mod capabilities;
 mod commands;

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
 use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, UidSet};
-use store_api::{Ctx, FolderTree, MailStore, Requestor, User};
+use store_api::{Account, Ctx, FolderTree, MailStore, Requestor, User};
 
+use crate::accounts::Addresses;
 use crate::commands::fetch::ahead::Batch;
 use crate::config::CleartextLogin;
 use crate::connection::Output;
@@ -38,8 +39,10 @@ pub(crate) struct Login {
     pub account: AccountId,
     /// What the store is told of who asks.
     pub user: Arc<User>,
-    /// Counts this session against the account's limit.
-    _slot: Slot<(AccountId, SessionOf)>,
+    /// The addresses that are logged in.
+    pub addresses: Box<Addresses>,
+    /// Counts this session against the active account's limit.
+    pub slot: Slot<(AccountId, SessionOf)>,
 }
 
 /// Whose session it is: a network function that holds many must not keep the owner out.
@@ -298,18 +301,32 @@ impl Session {
         self.server.acceptor.is_some() && out.tls().is_none() && !out.is_deflated() && self.login.is_none()
     }
 
+    /// A place among the sessions of an account; those of network functions are counted apart.
+    ///
+    /// # Errors
+    /// NO `[LIMIT]` when the account has too many sessions.
+    pub fn take_slot(
+        &self,
+        account: AccountId,
+        by: SessionOf,
+    ) -> Result<Slot<(AccountId, SessionOf)>, Reply> {
+        self.server.account_slots.take((account, by)).ok_or_else(|| {
+            Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
+        })
+    }
+
     /// Begins the authenticated state: as the account's owner, or as a network function that acts for it.
     ///
     /// # Errors
-    /// NO `[LIMIT]` when the account has too many sessions; those of network functions are counted apart.
-    pub fn log_in(&mut self, account: AccountId, by: SessionOf) -> Result<(), Reply> {
-        let slot = self.server.account_slots.take((account, by)).ok_or_else(|| {
-            Reply::no_code("LIMIT", "this account has too many sessions open; close one and try again")
-        })?;
-        tracing::debug!(connection = self.id, %account, ?by, "logged in");
+    /// NO `[LIMIT]` when the account has too many sessions.
+    pub async fn log_in(&mut self, account: &Account, by: SessionOf) -> Result<(), Reply> {
+        let slot = self.take_slot(account.id, by)?;
+        let (addresses, siblings) = Addresses::of_login(self, account, by).await;
+        tracing::debug!(connection = self.id, account = %account.id, ?by, "logged in");
         let network = by == SessionOf::NetworkFunction;
-        let user = User { device: self.device.clone(), network, ..User::owner(account) };
-        self.login = Some(Login { account, user: Arc::new(user), _slot: slot });
+        let user = User { device: self.device.clone(), network, siblings, ..User::owner(account.id) };
+        self.login =
+            Some(Login { account: account.id, user: Arc::new(user), addresses: Box::new(addresses), slot });
         Ok(())
     }
 

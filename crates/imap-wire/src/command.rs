@@ -46,6 +46,10 @@ pub enum Command {
     Select(Select),
     /// `EXAMINE` (RFC 9051 §6.3.3).
     Examine(Select),
+    /// `SELECTA` (OMA-TS-CPM_MessageStorage §6.2.1.2): the address of the account to make active, as sent.
+    SelectA(IString),
+    /// `LISTA`: the accounts that SELECTA may name.
+    ListA,
     /// `CREATE` (RFC 9051 §6.3.4).
     Create(Create),
     /// `DELETE` (RFC 9051 §6.3.5).

@@ -23,6 +23,7 @@ pub mod quota;
 pub mod rename;
 pub mod search;
 pub mod select;
+pub mod selecta;
 pub mod simple;
 pub mod sort;
 pub mod status;
@@ -77,6 +78,8 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),
     (b"SORT",            "RFC 5256 §3",      sort::parse),
     (b"THREAD",          "RFC 5256 §3",      thread::parse),
+    (b"SELECTA",         "OMA-TS-CPM_MessageStorage §6.2.1.2", selecta::parse),
+    (b"LISTA",           "OMA-TS-CPM_MessageStorage §6.2.1.2", simple::lista),
 ];
 
 /// The commands that `UID` goes before.

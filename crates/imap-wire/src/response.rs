@@ -184,6 +184,15 @@ pub fn lsub<B: BufMut>(out: &mut B, data: &ListData<'_>, encoding: MailboxEncodi
     out.put_slice(b"\r\n");
 }
 
+/// `* LISTA (attributes) address`: an account that SELECTA may name.
+pub fn lista<B: BufMut>(out: &mut B, attributes: &[&str], address: &str) {
+    start(out, "LISTA ");
+    encode::name_list(out, attributes);
+    out.put_u8(b' ');
+    encode::astring(out, address.as_bytes(), false);
+    out.put_slice(b"\r\n");
+}
+
 fn list_start<B: BufMut>(out: &mut B, name: &str, data: &ListData<'_>, encoding: MailboxEncoding) {
     start(out, name);
     encode::name_list(out, data.attributes);
@@ -608,6 +617,12 @@ mod tests {
             |out| status(out, "ü", MailboxEncoding::ModifiedUtf7, values),
             "* STATUS &APw- (MESSAGES 231 APPENDLIMIT NIL MAILBOXID (F2212ea87))",
         );
+    }
+
+    #[test]
+    fn accounts() {
+        check(|out| lista(out, &["\\Active", "\\Primary"], "tel:+1"), "* LISTA (\\Active \\Primary) tel:+1");
+        check(|out| lista(out, &[], "sip:(a)@x.example"), "* LISTA () \"sip:(a)@x.example\"");
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
             line_bytes_max: limits.command_line_bytes_max,
             ..imap_server::Limits::default()
         },
+        ..imap_server::Options::default()
     }
 }
 

@@ -84,7 +84,9 @@ pub fn ctx() -> Ctx {
 /// The store's error, as the operator is told.
 pub fn told(error: model::Error) -> anyhow::Error {
     match error.kind() {
-        ErrorKind::AccountExists | ErrorKind::NoSuchAccount => anyhow::anyhow!("{}", error.text()),
+        ErrorKind::AccountExists | ErrorKind::NoSuchAccount | ErrorKind::Limit => {
+            anyhow::anyhow!("{}", error.text())
+        }
         _ => anyhow::anyhow!("{error}"),
     }
 }

@@ -61,6 +61,15 @@ impl MailStore for Router {
         ask!(self, ctx, address.partition(), Idempotent, configure_account(address, state, limits))
     }
 
+    async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()> {
+        let partition = addresses.first().map_or(Partition(0), CpmAddress::partition);
+        ask!(self, ctx, partition, Idempotent, link_accounts(addresses))
+    }
+
+    async fn unlink_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        ask!(self, ctx, address.partition(), Idempotent, unlink_account(address))
+    }
+
     async fn list_accounts(
         &self,
         ctx: &Ctx,

@@ -127,6 +127,8 @@ calls! {
     Write create_account(new.address.partition(); new: NewAccount) -> AccountId;
     Write set_credentials(address.partition(); address: &CpmAddress, credentials: Credentials) -> ();
     Write configure_account(address.partition(); address: &CpmAddress, state: AccountState, limits: QuotaLimits) -> ();
+    Write link_accounts(Partition(0); addresses: &[CpmAddress]) -> ();
+    Write unlink_account(address.partition(); address: &CpmAddress) -> ();
     Read list_accounts(Partition(0); after: Option<&CpmAddress>, limit: usize) -> Vec<Arc<Account>>;
     Write remove_account(address.partition(); address: &CpmAddress) -> ();
     Read quota(account.partition(); account: AccountId) -> Quota;

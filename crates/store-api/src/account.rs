@@ -19,6 +19,9 @@ pub struct Account {
     pub limits: QuotaLimits,
     /// When it was created, seconds since 1970-01-01 UTC.
     pub created_at: i64,
+    /// Addresses of the same subscriber's other accounts, as the operator linked them, ascending. Each of them names
+    /// this one and the others.
+    pub linked: Vec<CpmAddress>,
 }
 
 /// Whether an account may be used.

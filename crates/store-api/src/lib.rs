@@ -120,6 +120,20 @@ pub trait MailStore: Send + Sync + 'static {
         limits: QuotaLimits,
     ) -> Result<()>;
 
+    /// Makes accounts those of one subscriber, together with all accounts that they were linked with before. All of
+    /// them know of each other from then on, or, after an error, nothing changed.
+    ///
+    /// # Errors
+    /// `NoSuchAccount` if one of them is not there; `Limit` if there would be more than
+    /// [`model::limits::ACCOUNTS_PER_SUBSCRIBER_MAX`].
+    async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()>;
+
+    /// Takes an account out of those that it was linked with, which stay linked.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn unlink_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()>;
+
     /// Accounts in the order of their addresses, from after `after`, at most `limit` (1 to 1000).
     async fn list_accounts(
         &self,
@@ -128,7 +142,8 @@ pub trait MailStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Arc<Account>>>;
 
-    /// Removes an account with all it holds. May be called again after a failure; it goes on where it stopped.
+    /// Removes an account with all it holds. May be called again after a failure; it goes on where it stopped. Accounts
+    /// that it was linked with forget it.
     ///
     /// # Errors
     /// `NoSuchAccount`.

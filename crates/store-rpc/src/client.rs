@@ -155,6 +155,17 @@ impl MailStore for RemoteStore {
         written(self.client().configure_account(request(ctx, message)).await).map(drop)
     }
 
+    async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()> {
+        let message =
+            pb::LinkAccountsRequest { addresses: addresses.iter().map(ToString::to_string).collect() };
+        written(self.client().link_accounts(request(ctx, message)).await).map(drop)
+    }
+
+    async fn unlink_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        let message = pb::UnlinkAccountRequest { address: address.to_string() };
+        written(self.client().unlink_account(request(ctx, message)).await).map(drop)
+    }
+
     async fn list_accounts(
         &self,
         ctx: &Ctx,

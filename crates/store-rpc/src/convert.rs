@@ -24,6 +24,10 @@ pub(crate) fn address(text: &str) -> Result<CpmAddress> {
     CpmAddress::parse(text).map_err(|e| invalid(&e.to_string()))
 }
 
+pub(crate) fn addresses(texts: &[String]) -> Result<Vec<CpmAddress>> {
+    texts.iter().map(|text| address(text)).collect()
+}
+
 pub(crate) fn name(text: &str) -> Result<MailboxName> {
     MailboxName::parse(text).map_err(|e| invalid(&e.to_string()))
 }
@@ -185,6 +189,7 @@ pub(crate) fn account(wire: pb::Account) -> Result<Account> {
         credentials: credentials(wire.credentials)?,
         limits: limits(wire.limits),
         created_at: wire.created_at,
+        linked: addresses(&wire.linked)?,
     })
 }
 
@@ -196,6 +201,7 @@ pub(crate) fn account_pb(account: &Account) -> pb::Account {
         credentials: Some(credentials_pb(&account.credentials)),
         limits: Some(limits_pb(account.limits)),
         created_at: account.created_at,
+        linked: account.linked.iter().map(ToString::to_string).collect(),
     }
 }
 

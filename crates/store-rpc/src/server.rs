@@ -282,6 +282,31 @@ impl StoreService for StoreCalls {
         .await
     }
 
+    async fn link_accounts(
+        &self,
+        request: Request<pb::LinkAccountsRequest>,
+    ) -> Result<Response<pb::LinkAccountsResponse>, Status> {
+        self.call("LinkAccounts", request, |store, ctx, q| async move {
+            if !(1..=limits::ACCOUNTS_PER_SUBSCRIBER_MAX).contains(&q.addresses.len()) {
+                return Err(invalid("addresses must be from 1 to 16"));
+            }
+            store.link_accounts(&ctx, &convert::addresses(&q.addresses)?).await?;
+            Ok(pb::LinkAccountsResponse {})
+        })
+        .await
+    }
+
+    async fn unlink_account(
+        &self,
+        request: Request<pb::UnlinkAccountRequest>,
+    ) -> Result<Response<pb::UnlinkAccountResponse>, Status> {
+        self.call("UnlinkAccount", request, |store, ctx, q| async move {
+            store.unlink_account(&ctx, &convert::address(&q.address)?).await?;
+            Ok(pb::UnlinkAccountResponse {})
+        })
+        .await
+    }
+
     async fn list_accounts(
         &self,
         request: Request<pb::ListAccountsRequest>,

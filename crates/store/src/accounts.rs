@@ -1,9 +1,10 @@
 //! Accounts: provisioning, login, quota.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kv::{RangeRequest, ReadMode, Transaction};
-use model::limits::SHARERS_MAX;
+use model::limits::{ACCOUNTS_PER_SUBSCRIBER_MAX, SHARERS_MAX};
 use model::{AccountId, Acl, CpmAddress, Error, ErrorKind, MailboxId, MailboxName};
 use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits};
 
@@ -65,6 +66,7 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
                 credentials: new.credentials.clone(),
                 limits: new.limits,
                 created_at: now,
+                linked: Vec::new(),
             };
             trx.set_bytes(keys.directory(&new.address), record.encode().into());
             let mut ledger = Ledger { limits: new.limits, next_id: 1, tree_version: 1, ..Ledger::default() };
@@ -154,6 +156,86 @@ pub(crate) async fn configure(
     .await
 }
 
+/// Makes accounts those of one subscriber. Safe to run twice: it sets values, whatever they were.
+pub(crate) async fn link(shared: &Shared, addresses: &[CpmAddress]) -> Result<(), Failure> {
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("link_accounts");
+        let attempt = async {
+            let mut set = BTreeMap::new();
+            let mut unread: Vec<CpmAddress> = addresses.to_vec();
+            while let Some(address) = unread.pop() {
+                if set.contains_key(&address) {
+                    continue;
+                }
+                if set.len() == ACCOUNTS_PER_SUBSCRIBER_MAX {
+                    let text = format!("a subscriber has {ACCOUNTS_PER_SUBSCRIBER_MAX} accounts at most");
+                    return Err(Error::new(ErrorKind::Limit, text).into());
+                }
+                let record = read_record(&shared.keys, trx.as_mut(), &address).await?.ok_or_else(|| {
+                    Error::new(ErrorKind::NoSuchAccount, format!("there is no account {address}"))
+                })?;
+                unread.extend(record.linked.iter().cloned());
+                set.insert(address, record);
+            }
+            let all: Vec<_> = set.keys().cloned().collect();
+            for (address, mut record) in set {
+                record.linked = all.iter().filter(|other| **other != address).cloned().collect();
+                trx.set_bytes(shared.keys.directory(&address), record.encode().into());
+            }
+            Ok(())
+        };
+        let failure = match attempt.await {
+            Ok(()) => match trx.commit().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
+    }
+}
+
+/// Takes an account out of those that it was linked with. Safe to run twice: an account without links has none to
+/// lose.
+pub(crate) async fn unlink(shared: &Shared, address: &CpmAddress) -> Result<(), Failure> {
+    let mut retry = Retry::idempotent(None);
+    loop {
+        let mut trx = shared.begin("unlink_account");
+        let attempt = async {
+            let found = read_record(&shared.keys, trx.as_mut(), address).await?;
+            let mut record = found.ok_or_else(no_such_account)?;
+            forget_link(&shared.keys, trx.as_mut(), address, &std::mem::take(&mut record.linked)).await?;
+            trx.set_bytes(shared.keys.directory(address), record.encode().into());
+            Ok(())
+        };
+        let failure = match attempt.await {
+            Ok(()) => match trx.commit().await {
+                Ok(_) => return Ok(()),
+                Err(error) => error.into(),
+            },
+            Err(failure) => failure,
+        };
+        retry.again(failure).await?;
+    }
+}
+
+/// Takes `address` out of the records of those that it is linked with.
+async fn forget_link(
+    keys: &Keyspace,
+    trx: &mut dyn Transaction,
+    address: &CpmAddress,
+    linked: &[CpmAddress],
+) -> Result<(), Failure> {
+    for other in linked {
+        // One that is not there cannot name it either.
+        let Some(mut record) = read_record(keys, trx, other).await? else { continue };
+        record.linked.retain(|known| known != address);
+        trx.set_bytes(keys.directory(other), record.encode().into());
+    }
+    Ok(())
+}
+
 /// Accounts in the order of their addresses.
 pub(crate) async fn list(
     shared: &Shared,
@@ -207,6 +289,7 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
                 return Ok(());
             }
             removed = Some(id);
+            forget_link(keys, trx.as_mut(), address, &record.linked).await?;
             trx.clear(&keys.directory(address));
             trx.clear(&keys.ledger(id));
             // The states go at once too: they alone say that a folder is there.

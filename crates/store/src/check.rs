@@ -18,6 +18,7 @@ mod bodies;
 mod feed;
 mod folder;
 mod identities;
+mod links;
 mod metadata;
 mod references;
 mod strays;
@@ -217,7 +218,7 @@ impl Check {
                 let text = "the record of the account cannot be read";
                 self.tell(vec![self.subject.finding(FindingKind::Account, text)]).await
             }
-            Some(record) => match account::check(self, &address, record.id).await {
+            Some(record) => match self.account(&address, &record).await {
                 // Whoever changes an account all the time may keep a look at it from ever ending.
                 Err(Failure::Engine(error)) if error.kind().is_retryable() => {
                     let text = "the account changed too fast to be verified; check it again";
@@ -236,6 +237,11 @@ impl Check {
         self.progress.accounts += 1;
         self.progress.last = Some(address).filter(|_| self.request.accounts.is_empty());
         self.tell_progress().await
+    }
+
+    async fn account(&mut self, address: &CpmAddress, record: &AccountRecord) -> Result<(), Failure> {
+        account::check(self, address, record.id).await?;
+        if record.linked.is_empty() { Ok(()) } else { links::check(self, address).await }
     }
 
     fn repair(&self) -> bool {

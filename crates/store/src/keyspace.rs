@@ -7,7 +7,7 @@
 //! | area | key | value | size | written by | read by |
 //! |---|---|---|---|---|---|
 //! | 1 Schema | () | `u32` | 4 B | first start | every start |
-//! | 2 Directory | address | [`AccountRecord`] v1 | ~150 B | provisioning | login, list |
+//! | 2 Directory | address | [`AccountRecord`] v2 | ~150 B | provisioning | login, list |
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
 //! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v3 | ~45 B | every change | feed |
 //! | 5 Pending | account, kind, id | [`Pending`] v2 | ~10 B | expunge, delete, stage, restore | sweeper |

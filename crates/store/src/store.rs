@@ -420,6 +420,20 @@ impl MailStore for Store {
         })
     }
 
+    async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()> {
+        measured!(self, ctx, LinkAccounts, {
+            operator(ctx)?;
+            self.within(ctx, accounts::link(&self.shared, addresses)).await
+        })
+    }
+
+    async fn unlink_account(&self, ctx: &Ctx, address: &CpmAddress) -> Result<()> {
+        measured!(self, ctx, UnlinkAccount, {
+            operator(ctx)?;
+            self.within(ctx, accounts::unlink(&self.shared, address)).await
+        })
+    }
+
     async fn list_accounts(
         &self,
         ctx: &Ctx,

@@ -19,6 +19,8 @@ operations! {
     CreateAccount => "create_account",
     SetCredentials => "set_credentials",
     ConfigureAccount => "configure_account",
+    LinkAccounts => "link_accounts",
+    UnlinkAccount => "unlink_account",
     ListAccounts => "list_accounts",
     RemoveAccount => "remove_account",
     Quota => "quota",

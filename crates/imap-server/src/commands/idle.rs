@@ -1,6 +1,7 @@
 //! `IDLE`: waits, and tells what changes in the selected folder as it changes, until `DONE`.
 //!
-//! Source: RFC 9051 §6.3.13, RFC 2177. Answers OK; BAD for any line but `DONE`. Woken by the change feed alone, and only
+//! Source: RFC 9051 §6.3.13, RFC 2177. Answers OK; BAD for any line but `DONE`; NO `[AUTHORIZATIONFAILED]` when the account
+//! was taken from the subscriber meanwhile, of which nothing more is told then. Woken by the change feed alone, and only
 //! by changes that this folder's client does not know. After NOTIFY it tells what that asks for (RFC 5465 §4). Now and then an untagged OK keeps the way through middle
 //! boxes open, and finds out clients that went away without a word.
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use imap_wire::{Mode, Step};
 use tokio::time::Instant;
 
+use crate::accounts;
 use crate::connection::{Ended, Input, Output};
 use crate::heard::{Heard, News, RETRY, changed};
 use crate::notify::{self, Notify, attend};
@@ -26,7 +28,9 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, input: &mut Inp
     input.idle_until = None;
     // An end that was not the client's line leaves the reader waiting for one; the connection ends then, too.
     input.reader().set_mode(Mode::Command);
-    result
+    let reply = result?;
+    accounts::active(session)?;
+    Ok(reply)
 }
 
 async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Result<Reply, Reply> {
@@ -55,6 +59,9 @@ async fn watch(
     pause: Duration,
 ) -> Result<Reply, Reply> {
     loop {
+        if session.login.as_ref().is_some_and(|login| login.addresses.wants_check()) {
+            Box::pin(accounts::check(session, out)).await;
+        }
         // Boxed, so that what it needs is given back while the client waits.
         let told = Box::pin(sync(session, out, Removals::Tell)).await?;
         session.fresh = None;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::accounts;
 use crate::connection::{Ended, Input, Output};
 use crate::heard::{self, Heard, News, RETRY};
 use crate::notify;
@@ -25,6 +26,9 @@ pub(crate) async fn attend(session: &mut Session, out: &mut Output, input: &mut 
         // What arrived already is a command: it is not held up.
         if input.has_received() {
             return Ok(());
+        }
+        if session.login.as_ref().is_some_and(|login| login.addresses.wants_check()) {
+            Box::pin(accounts::check(session, out)).await;
         }
         let again = tell(session, out).await.map_err(|reply| match reply.after {
             After::Lost => Ended::Gone,

@@ -1,5 +1,6 @@
 //! The server over a real store and engine, spoken to over sockets.
 
+mod accounts;
 mod changes;
 mod client;
 mod fixture;

@@ -2,7 +2,7 @@
 //!
 //! ```abnf
 //! capability   = "CAPABILITY"          ; and so NOOP LOGOUT STARTTLS UNAUTHENTICATE NAMESPACE
-//!                                      ; IDLE CHECK CLOSE UNSELECT EXPUNGE
+//!                                      ; IDLE CHECK CLOSE UNSELECT EXPUNGE LISTA
 //! compress     = "COMPRESS" SP algorithm
 //! algorithm    = "DEFLATE" / atom
 //! delete       = "DELETE" SP mailbox   ; and so SUBSCRIBE UNSUBSCRIBE
@@ -35,6 +35,7 @@ without_arguments! {
     close => Close,
     unselect => Unselect,
     expunge => Expunge,
+    lista => ListA,
 }
 
 pub(crate) fn compress(c: &mut Cursor<'_>) -> Parse<Command> {
@@ -81,6 +82,7 @@ mod tests {
         check("CLOSE", Command::Close);
         check("UNSELECT", Command::Unselect);
         check("EXPUNGE", Command::Expunge);
+        check("LISTA", Command::ListA);
         check("COMPRESS DEFLATE", Command::Compress("DEFLATE".into()));
         check("DELETE \"a b\"", Command::Delete("a b".into()));
         check("SUBSCRIBE inbox", Command::Subscribe("inbox".into()));
@@ -93,6 +95,7 @@ mod tests {
     fn refused() {
         refuse("NOOP ", "more arguments");
         refuse("NOOP 1", "more arguments");
+        refuse("LISTA \"\"", "more arguments");
         refuse("NOOP\"", "end of the command");
         refuse("NOOPS", "not known");
         refuse("", "a command name");

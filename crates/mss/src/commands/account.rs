@@ -81,6 +81,20 @@ enum Action {
         #[arg(long, group = "change")]
         enable: bool,
     },
+    /// Make accounts those of one subscriber: who logs in to one of them may go on to the others by SELECTA.
+    ///
+    /// Accounts that were linked before stay linked, so that all of them together are one subscriber's, 16 at most.
+    Link {
+        /// CPM addresses, two or more: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(required = true, num_args = 2.., value_name = "ADDRESS", value_parser = CpmAddress::parse)]
+        addresses: Vec<CpmAddress>,
+    },
+    /// Take an account out of those of its subscriber. Sessions that went to it from another account end there.
+    Unlink {
+        /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
+        #[arg(value_parser = CpmAddress::parse)]
+        address: CpmAddress,
+    },
     /// Print every address, one a line, in order.
     List,
     /// Print what is known of an account.
@@ -100,7 +114,8 @@ enum Action {
     /// Messages are written octet for octet as UID.eml, with what belongs to them (UID, MODSEQ, dates, flags, size,
     /// SHA-256) in a messages.jsonl for each folder, and folders, subscriptions, metadata and quota in account.json,
     /// which comes last: an export without it was interrupted. Each folder is as it stood at the HIGHESTMODSEQ that
-    /// account.json names; what changes while the export runs is taken in until all folders are of one moment.
+    /// account.json names; what changes while the export runs is taken in until all folders are of one moment. With
+    /// which accounts it is linked is not in an export: that is access, given by `link` alone.
     Export {
         /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
         #[arg(value_parser = CpmAddress::parse)]
@@ -213,6 +228,15 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
             let limits = quota.over(account.limits);
             store.configure_account(&ctx(), &account.address, state, limits).await.map_err(told)?;
         }
+        Action::Link { addresses } => {
+            anyhow::ensure!(
+                addresses.len() <= limits::ACCOUNTS_PER_SUBSCRIBER_MAX,
+                "a subscriber has {} accounts at most",
+                limits::ACCOUNTS_PER_SUBSCRIBER_MAX
+            );
+            store.link_accounts(&ctx(), &addresses).await.map_err(told)?;
+        }
+        Action::Unlink { address } => store.unlink_account(&ctx(), &address).await.map_err(told)?,
         Action::List => {
             let mut after = None;
             loop {
@@ -266,6 +290,9 @@ async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<(
             Credentials::Argon2(_) => "Argon2",
         }
     );
+    for other in &account.linked {
+        println!("linked     {other}");
+    }
     println!("folders    {}", tree.folders().len());
     println!("messages   {} of {}", quota.usage.messages, limit(quota.limits.messages));
     println!("octets     {} of {}", quota.usage.bytes, limit(quota.limits.bytes));

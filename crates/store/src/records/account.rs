@@ -1,11 +1,13 @@
 //! The record of an account in the directory.
 
+use model::limits::ACCOUNTS_PER_SUBSCRIBER_MAX;
 use model::{AccountId, CpmAddress};
 use store_api::{Account, AccountState, Credentials, QuotaLimits, ScramVerifier};
 
 use super::codec::{Reader, Writer};
 
-const VERSION: u8 = 1;
+/// Version 2 has the linked addresses behind what version 1 has.
+const VERSION: u8 = 2;
 
 /// What the directory holds of an account: all that login needs, under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +22,16 @@ pub struct AccountRecord {
     pub limits: QuotaLimits,
     /// When it was created, seconds since 1970-01-01 UTC.
     pub created_at: i64,
+    /// Addresses of the same subscriber's other accounts, ascending, at most
+    /// [`model::limits::ACCOUNTS_PER_SUBSCRIBER_MAX`] less one.
+    pub linked: Vec<CpmAddress>,
 }
 
 impl AccountRecord {
     /// The account of that address.
     pub fn into_account(self, address: CpmAddress) -> Account {
-        let Self { id, state, credentials, limits, created_at } = self;
-        Account { id, address, state, credentials, limits, created_at }
+        let Self { id, state, credentials, limits, created_at, linked } = self;
+        Account { id, address, state, credentials, limits, created_at, linked }
     }
 
     /// The stored form.
@@ -46,12 +51,16 @@ impl AccountRecord {
             }
             Credentials::Argon2(phc) => out.u8(2).counted(phc.as_bytes()),
         };
+        out.number(self.linked.len() as u64);
+        for address in &self.linked {
+            out.counted(address.as_str().as_bytes());
+        }
         out.done()
     }
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let (version @ (1 | VERSION), mut input) = Reader::new(record)? else { return None };
         let id = AccountId(u64::from_be_bytes(input.fixed(8)?.try_into().ok()?));
         let state = match input.u8()? {
             1 => AccountState::Active,
@@ -71,6 +80,19 @@ impl AccountRecord {
             2 => Credentials::Argon2(input.text()?.to_owned()),
             _ => return None,
         };
-        input.end(Self { id, state, credentials, limits, created_at })
+        let mut linked = Vec::new();
+        if version >= 2 {
+            let count = usize::try_from(input.number()?).ok()?;
+            if count >= ACCOUNTS_PER_SUBSCRIBER_MAX {
+                return None;
+            }
+            for _ in 0..count {
+                linked.push(CpmAddress::parse(input.text()?).ok()?);
+            }
+            if !linked.is_sorted_by(|a, b| a < b) {
+                return None;
+            }
+        }
+        input.end(Self { id, state, credentials, limits, created_at, linked })
     }
 }

@@ -126,3 +126,45 @@ async fn a_closed_store_lets_go_of_its_engine() {
     }
     panic!("the engine is still held");
 }
+
+#[tokio::test]
+async fn links_are_known_at_both_ends() {
+    let h = Harness::new().await;
+    for n in 1..=20 {
+        h.store.create_account(&operator(), new(n)).await.unwrap();
+    }
+    let linked =
+        async |n: u64| h.store.account(&operator(), &address(n)).await.unwrap().unwrap().linked.clone();
+    let set = |numbers: &[u64]| numbers.iter().map(|n| address(*n)).collect::<Vec<_>>();
+    h.store.link_accounts(&operator(), &set(&[2, 1])).await.unwrap();
+    h.store.link_accounts(&operator(), &set(&[3, 4])).await.unwrap();
+    assert_eq!((linked(1).await, linked(2).await), (set(&[2]), set(&[1])));
+    // Two sets become one.
+    h.store.link_accounts(&operator(), &set(&[2, 3])).await.unwrap();
+    assert_eq!((linked(1).await, linked(4).await), (set(&[2, 3, 4]), set(&[1, 2, 3])));
+    h.store.unlink_account(&operator(), &address(3)).await.unwrap();
+    h.store.unlink_account(&operator(), &address(3)).await.unwrap();
+    assert_eq!((linked(3).await, linked(4).await), (set(&[]), set(&[1, 2])));
+    // What else is changed of an account keeps them.
+    h.store.set_credentials(&operator(), &address(4), Credentials::None).await.unwrap();
+    assert_eq!(linked(4).await, set(&[1, 2]));
+    h.store.remove_account(&operator(), &address(1)).await.unwrap();
+    assert_eq!(linked(4).await, set(&[2]));
+    // An address given again inherits nothing.
+    h.store.create_account(&operator(), new(1)).await.unwrap();
+    assert_eq!(linked(1).await, set(&[]));
+
+    let missing = h.store.link_accounts(&operator(), &set(&[5, 99])).await;
+    assert_eq!(kind(missing), ErrorKind::NoSuchAccount);
+    assert_eq!(linked(5).await, set(&[]), "nothing changed");
+    h.store
+        .link_accounts(&operator(), &set(&[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]))
+        .await
+        .unwrap();
+    h.store.link_accounts(&operator(), &set(&[4, 5])).await.unwrap();
+    assert_eq!(kind(h.store.link_accounts(&operator(), &set(&[19, 5])).await), ErrorKind::Limit);
+    assert_eq!((linked(5).await.len(), linked(19).await), (15, set(&[])));
+    assert_eq!(kind(h.store.link_accounts(&h.ctx(), &set(&[19, 20])).await), ErrorKind::NoPermission);
+    assert_eq!(kind(h.store.unlink_account(&h.ctx(), &address(5)).await), ErrorKind::NoPermission);
+    h.check().await;
+}
