@@ -11,7 +11,7 @@ use model::{
     UidValidity,
 };
 
-use crate::{AppendBody, Ctx};
+use crate::{AppendBody, Ctx, Identities};
 
 /// The storage tier, as an operator's tools see it. Every call answers `NoPermission` to anyone else.
 #[async_trait]
@@ -296,6 +296,8 @@ pub struct RestoreMessage {
     pub internal_date: (i64, i16),
     /// SAVEDATE, seconds since 1970-01-01 UTC.
     pub saved_at: i64,
+    /// The devices that read and deleted it.
+    pub identities: Identities,
     /// Its octets.
     pub body: AppendBody,
 }

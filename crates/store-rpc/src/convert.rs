@@ -71,10 +71,11 @@ pub(crate) fn modseq(n: u64) -> Result<ModSeq> {
     if n > ModSeq::MAX.0 { Err(invalid("a MODSEQ must be below 2^63")) } else { Ok(ModSeq(n)) }
 }
 
+pub(crate) fn device(text: Option<String>) -> Result<Option<DeviceId>> {
+    text.map(|text| DeviceId::parse(text.as_bytes()).map_err(|e| invalid(&e.to_string()))).transpose()
+}
+
 pub(crate) fn identities(m: pb::get_identities_response::Message) -> Result<(Uid, Identities)> {
-    let device = |text: Option<String>| {
-        text.map(|text| DeviceId::parse(text.as_bytes()).map_err(|e| invalid(&e.to_string()))).transpose()
-    };
     Ok((uid(m.uid)?, Identities { seen: device(m.seen)?, deleted: device(m.deleted)? }))
 }
 

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _};
 use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
     CHECK_ACCOUNTS_MAX, CheckEvent, CheckEvents, CheckProgress, CheckRequest, Ctx, Finding, FindingKind,
-    Maintenance, Remedy, RestoreFolder, RestoreMessage, RestoreProgress,
+    Identities, Maintenance, Remedy, RestoreFolder, RestoreMessage, RestoreProgress,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -139,6 +139,10 @@ fn message(wire: pb::RestoreMessage) -> Result<RestoreMessage> {
             .internal_date
             .ok_or_else(|| invalid("a message to restore has no INTERNALDATE"))?,
         saved_at: wire.saved_at,
+        identities: Identities {
+            seen: convert::device(wire.seen_by)?,
+            deleted: convert::device(wire.deleted_by)?,
+        },
         body: message.body,
     })
 }
@@ -233,6 +237,8 @@ impl Maintenance for RemoteMaintenance {
             uid: message.uid.get(),
             modseq: message.modseq.0,
             saved_at: message.saved_at,
+            seen_by: message.identities.seen.map(|device| device.to_string()),
+            deleted_by: message.identities.deleted.map(|device| device.to_string()),
             message: Some(convert::append_message_pb(store_api::AppendMessage {
                 flags: message.flags,
                 keywords: message.keywords,

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use feed::Feed;
 use futures::StreamExt as _;
 use kv_embedded::EmbeddedEngine;
-use model::{CpmAddress, ErrorKind, Flags, Keyword, MailboxName, ModSeq, Uid, UidValidity};
+use model::{CpmAddress, DeviceId, ErrorKind, Flags, Keyword, MailboxName, ModSeq, Uid, UidValidity};
 use store::Store;
 use store_api::{
-    AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, MailStore, Maintenance, NewAccount, QuotaLimits,
-    Requestor, RestoreFolder, RestoreMessage, RestoreProgress,
+    AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, Identities, MailStore, Maintenance, NewAccount,
+    QuotaLimits, Requestor, RestoreFolder, RestoreMessage, RestoreProgress,
 };
 use store_rpc::{Endpoint, Gate, RemoteMaintenance, Services, ServicesOptions, connect};
 use tokio_util::sync::CancellationToken;
@@ -66,6 +66,7 @@ async fn maintenance() {
         keywords: vec![Keyword::parse("k").expect("a keyword")],
         internal_date: (1_600_000_000, 60),
         saved_at: 1_600_000_001,
+        identities: Identities { seen: DeviceId::parse(b"phone").ok(), deleted: None },
         body: AppendBody::Inline(Bytes::from_static(b"Subject: x\r\n\r\nx")),
     };
     let next = remote.restore_messages(&operator, id, restore, vec![restored(3), restored(9)]).await;
@@ -78,6 +79,8 @@ async fn maintenance() {
     let tree = local.folders(&owner, id).await.expect("folders");
     let mailbox = tree.find(&name("old")).expect("the folder").id;
     let old = local.folder(&owner, id, mailbox).await.expect("the folder");
+    let known = local.identities(&owner, id, mailbox, &old.uids()).await.expect("devices");
+    assert_eq!(known, [3, 9].map(|n| (uid(n), restored(n).identities)));
     assert_eq!(old.uids().to_string(), "3,9");
     assert_eq!(old.row(uid(9)).map(|row| (row.modseq, row.zone_minutes)), Some((ModSeq(27), 60)));
     let error = remote.restore_folder(&owner, id, folder).await.expect_err("not the operator");

@@ -326,6 +326,34 @@ async fn a_network_function_acts_for_the_subscriber_it_names() {
     assert!(end.starts_with("OK "), "{end}");
 }
 
+/// S3-07: an event report of a device that comes by way of the network counts as that device's change.
+#[tokio::test]
+async fn s3_07_a_network_function_names_the_device() {
+    let fixture = with_functions().await;
+    let mut owner = fixture.log_in().await;
+    owner.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    owner.append("INBOX", "Subject: y\r\n\r\nbody\r\n").await;
+    let capabilities = owner.ok("CAPABILITY").await;
+    assert!(!capabilities.iter().any(|line| line.contains("XCPM-DEVICE")), "{capabilities:?}");
+    owner.ok("SELECT INBOX").await;
+    let by_device = "UID STORE 1 (CPMDEVICE \"<urn:gsma:imei:1>\") +FLAGS.SILENT (\\Seen)";
+    owner.expect(by_device, "NO [NOPERM]").await;
+
+    let mut function = fixture.connect().await;
+    function.ok(&plain_as("+15550000001", "pf-1", PASSWORD)).await;
+    let capabilities = function.ok("CAPABILITY").await;
+    assert!(capabilities.iter().any(|line| line.contains(" XCPM-DEVICE")), "{capabilities:?}");
+    function.ok("SELECT INBOX").await;
+    function.ok(by_device).await;
+    // Without a device it is nobody's, and the word is good for one command.
+    function.ok("UID STORE 2 +FLAGS.SILENT (\\Seen)").await;
+    function.expect("UID STORE 1 (CPMDEVICE \"two words\") +FLAGS (\\Deleted)", "BAD ").await;
+    let said = owner.ok("UID SEARCH HEADER Message-seen-identity \"\"").await;
+    assert!(said.contains(&"* SEARCH 1".to_owned()), "{said:?}");
+    let said = owner.ok("UID SEARCH HEADER Message-seen-identity imei:1").await;
+    assert!(said.contains(&"* SEARCH 1".to_owned()), "{said:?}");
+}
+
 #[tokio::test]
 async fn what_a_network_function_may_not() {
     let fixture = with_functions().await;

@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use model::{EntryName, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid};
+use model::{DeviceId, EntryName, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid};
 use serde::{Deserialize, Serialize};
-use store_api::{Credentials, Metadata, MetadataChange, ScramVerifier};
+use store_api::{Credentials, Identities, Metadata, MetadataChange, ScramVerifier};
 
 /// `account.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,6 +85,12 @@ pub struct MessageLine {
     pub saved_at: i64,
     /// System flags and keywords.
     pub flags: Vec<String>,
+    /// The device that read it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_by: Option<String>,
+    /// The device that deleted it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_by: Option<String>,
     /// The body's number, from which EMAILID is made. Not kept by an import.
     pub body: String,
     /// Octets.
@@ -187,7 +193,13 @@ impl MetadataLine {
 
 impl MessageLine {
     /// The line of a row.
-    pub fn of(row: &MessageRow, keywords: &KeywordTable, sha256: &[u8]) -> Self {
+    pub fn of(
+        row: &MessageRow,
+        keywords: &KeywordTable,
+        identities: Option<&Identities>,
+        sha256: &[u8],
+    ) -> Self {
+        let name = |device: &Option<DeviceId>| device.as_ref().map(ToString::to_string);
         let system = Flags::SYSTEM.iter().filter(|(flag, _)| row.flags.contains(*flag));
         let named = row.flags.keyword_indexes().filter_map(|index| keywords.get(index));
         Self {
@@ -197,6 +209,8 @@ impl MessageLine {
             zone_minutes: row.zone_minutes,
             saved_at: row.saved_at,
             flags: system.map(|(_, name)| (*name).to_owned()).chain(named.map(ToString::to_string)).collect(),
+            seen_by: identities.and_then(|of| name(&of.seen)),
+            deleted_by: identities.and_then(|of| name(&of.deleted)),
             body: row.body.to_string(),
             size: u64::from(row.size),
             sha256: hexadecimal(sha256),
@@ -209,6 +223,16 @@ impl MessageLine {
     /// When they are none.
     pub fn numbers(&self) -> anyhow::Result<(Uid, ModSeq)> {
         Ok((Uid::new(self.uid).context("a UID is 0")?, ModSeq(self.modseq)))
+    }
+
+    /// The devices that read and deleted it.
+    ///
+    /// # Errors
+    /// When one is no identity of a device.
+    pub fn identities(&self) -> anyhow::Result<Identities> {
+        let device =
+            |name: &Option<String>| name.as_ref().map(|name| DeviceId::parse(name.as_bytes())).transpose();
+        Ok(Identities { seen: device(&self.seen_by)?, deleted: device(&self.deleted_by)? })
     }
 
     /// System flags and keywords.

@@ -204,7 +204,9 @@ impl Restoring<'_> {
         );
         let ((uid, modseq), (flags, keywords)) = (line.numbers()?, line.flags()?);
         let internal_date = (line.internal_date, line.zone_minutes);
-        let saved_at = line.saved_at;
-        Ok((RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, body }, inline))
+        let (saved_at, identities) = (line.saved_at, line.identities()?);
+        let message =
+            RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, identities, body };
+        Ok((message, inline))
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use model::{Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid};
+use model::limits::INFOS_PER_REQUEST_MAX;
+use model::{Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid, UidSet};
 use sha2::{Digest as _, Sha256};
 use store_api::{Account, AccountState, BodyData, FolderEntry, FolderTree, MailStore};
 
@@ -287,16 +288,24 @@ async fn folder(
     // Of what length the lines are is known only once they are written.
     let mut spool = BufWriter::new(tempfile::tempfile()?);
     let mut record = [0; HASH_BYTES];
-    for row in snapshot.rows() {
-        loop {
-            hashes.read_exact(&mut record)?;
-            if record[..4] == row.uid.get().to_be_bytes() {
-                break;
+    let mut rows = snapshot.rows().peekable();
+    while rows.peek().is_some() {
+        let page: Vec<&MessageRow> = rows.by_ref().take(INFOS_PER_REQUEST_MAX).collect();
+        let uids: UidSet = page.iter().map(|row| row.uid).collect();
+        let identities = store.identities(&ctx(), account.id, entry.id, &uids).await.map_err(told)?;
+        for row in page {
+            loop {
+                hashes.read_exact(&mut record)?;
+                if record[..4] == row.uid.get().to_be_bytes() {
+                    break;
+                }
             }
+            let known = identities.binary_search_by_key(&row.uid, |(uid, _)| *uid);
+            let known = known.ok().map(|at| &identities[at].1);
+            let line = MessageLine::of(row, &snapshot.state.keywords, known, &record[4..]);
+            serde_json::to_writer(&mut spool, &line)?;
+            spool.write_all(b"\n")?;
         }
-        let line = MessageLine::of(row, &snapshot.state.keywords, &record[4..]);
-        serde_json::to_writer(&mut spool, &line)?;
-        spool.write_all(b"\n")?;
     }
     let mut spool = spool.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     let size = spool.stream_position()?;

@@ -47,6 +47,7 @@ async fn records(
     for (_, (mailbox, block)) in &named {
         wanted.push(keys.state(account, *mailbox));
         wanted.push(keys.pending(account, PendingKind::Folder, mailbox.0));
+        wanted.push(keys.pending(account, PendingKind::Restore, mailbox.0));
         wanted.push(keys.block(account, *mailbox, *block));
     }
     let values = trx.get_many(&wanted, check.mode()).await?;
@@ -54,15 +55,15 @@ async fn records(
     if values.first().is_none_or(Option::is_none) {
         return Ok((findings, wrote));
     }
-    for ((pair, (mailbox, number)), holders) in named.into_iter().zip(values[1..].chunks(3)) {
-        let [state, deleted, rows] = holders else { continue };
+    for ((pair, (mailbox, number)), holders) in named.into_iter().zip(values[1..].chunks(4)) {
+        let [state, deleted, restored, rows] = holders else { continue };
         let mut tell = |text: &str| {
             let finding = check.subject.of_mailbox(FindingKind::Identities, mailbox, text);
             findings.push(remedied(finding, check.repair()));
         };
         let Some(raw) = state else {
-            // Of a folder that was deleted they go with its rows.
-            if deleted.is_none() {
+            // Of a folder that was deleted they go with its rows, of one that is being restored they come with them.
+            if deleted.is_none() && restored.is_none() {
                 tell("devices of its messages are there, but not the mailbox");
                 if check.repair() {
                     trx.clear(&pair.key);

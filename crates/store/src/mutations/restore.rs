@@ -12,14 +12,14 @@ use model::{
     Acl, Block, BlockNo, BodyId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
     MessageRow, ModSeq, Uid,
 };
-use store_api::{FolderEntry, FolderTree, RestoreFolder, RestoreProgress};
+use store_api::{FolderEntry, FolderTree, Identities, RestoreFolder, RestoreProgress};
 
 use super::append::{NewBody, write_body};
 use super::folders::{inherited, missing_levels, new_entry};
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid, no_such_mailbox};
 use crate::keyspace::PendingKind;
-use crate::records::{ChangeKind, FolderRecord, Pending, Restoring, StateRecord};
+use crate::records::{ChangeKind, FolderRecord, IdentityBlock, Pending, Restoring, StateRecord};
 use crate::snapshot::after;
 use crate::work::Work;
 use crate::work::folder::Tally;
@@ -110,6 +110,7 @@ pub(crate) struct Restored {
     pub(crate) keywords: Vec<Keyword>,
     pub(crate) internal_date: (i64, i16),
     pub(crate) saved_at: i64,
+    pub(crate) identities: Identities,
     pub(crate) body: NewBody,
 }
 
@@ -150,6 +151,20 @@ impl Mutation for RestorePage {
         numbers.dedup();
         let keys: Vec<Bytes> =
             numbers.iter().map(|number| work.shared.keys.block(account, self.restore, *number)).collect();
+        let named = messages.iter().filter(|message| !message.identities.is_empty());
+        let mut noted: Vec<BlockNo> = named.clone().map(|message| BlockNo::of(message.uid)).collect();
+        noted.dedup();
+        let noted_keys: Vec<Bytes> =
+            noted.iter().map(|number| work.shared.keys.identities(account, self.restore, *number)).collect();
+        let noted_values = work.trx.get_many(&noted_keys, ReadMode::Snapshot).await?;
+        let mut identities = Vec::with_capacity(noted.len());
+        for ((number, key), value) in noted.into_iter().zip(noted_keys).zip(noted_values) {
+            let block = match value {
+                Some(value) => IdentityBlock::decode(&value).ok_or_else(|| corrupt("identities", &key))?,
+                None => IdentityBlock::default(),
+            };
+            identities.push((number, key, block));
+        }
         // Only what restores this folder writes these, and that is ordered by the note.
         let stored = work.trx.get_many(&keys, ReadMode::Snapshot).await?;
 
@@ -219,6 +234,16 @@ impl Mutation for RestorePage {
         }
         for ((_, rows), key) in blocks.into_iter().zip(keys) {
             work.trx.set_bytes(key, Block::new(rows).encode().into());
+        }
+        for message in messages.iter().filter(|message| !message.identities.is_empty()) {
+            let number = BlockNo::of(message.uid);
+            if let Ok(at) = identities.binary_search_by_key(&number, |(number, ..)| *number) {
+                identities[at].2.set(message.uid, message.identities.clone());
+            }
+        }
+        restoring.state.identities |= !identities.is_empty();
+        for (_, key, block) in identities {
+            work.trx.set_bytes(key, block.encode().into());
         }
         let state = &mut restoring.state.folder;
         state.messages += tally.messages as u64;

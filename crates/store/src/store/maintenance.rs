@@ -48,16 +48,18 @@ impl Maintenance for Store {
         let mut marks = Vec::with_capacity(messages.len());
         let mut bodies = Vec::with_capacity(messages.len());
         for message in messages {
-            let RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, body } = message;
-            marks.push((uid, modseq, saved_at, internal_date));
+            let RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, identities, body } =
+                message;
+            marks.push((uid, modseq, saved_at, internal_date, identities));
             bodies.push(AppendMessage { flags, keywords, internal_date: Some(internal_date), body });
         }
         let parsed = self.prepare(bodies).await?;
-        let restored =
-            marks.into_iter().zip(parsed).map(|((uid, modseq, saved_at, internal_date), parsed)| {
+        let restored = marks.into_iter().zip(parsed).map(
+            |((uid, modseq, saved_at, internal_date, identities), parsed)| {
                 let NewMessage { flags, keywords, body, .. } = parsed;
-                Restored { uid, modseq, flags, keywords, internal_date, saved_at, body }
-            });
+                Restored { uid, modseq, flags, keywords, internal_date, saved_at, identities, body }
+            },
+        );
         let page = RestorePage { restore, messages: restored.collect() };
         self.change(ctx, account, page).await
     }

@@ -1,9 +1,10 @@
 //! Restoring exported folders: numbers and dates stay, nothing is doubled, nobody sees half a folder.
 
 use bytes::Bytes;
-use model::{ErrorKind, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use model::{DeviceId, ErrorKind, Flags, MailboxId, ModSeq, Uid, UidValidity};
 use store_api::{
-    AppendBody, MailStore, Maintenance, RESTORE_SECONDS_MAX, RestoreFolder, RestoreMessage, RestoreProgress,
+    AppendBody, Identities, MailStore, Maintenance, RESTORE_SECONDS_MAX, RestoreFolder, RestoreMessage,
+    RestoreProgress,
 };
 
 use crate::harness::{Harness, keywords, kind, message, name, operator, uids};
@@ -28,6 +29,12 @@ fn restored(uid: u32) -> RestoreMessage {
         keywords: keywords(if uid.is_multiple_of(3) { &["$third"] } else { &[] }),
         internal_date: (1_600_000_000 + i64::from(uid), -330),
         saved_at: 1_650_000_000 + i64::from(uid),
+        identities: Identities {
+            seen: DeviceId::parse(b"phone").ok().filter(|_| uid.is_multiple_of(2)),
+            deleted: DeviceId::parse(format!("tablet-{uid}").as_bytes())
+                .ok()
+                .filter(|_| uid.is_multiple_of(5)),
+        },
         body: AppendBody::Inline(Bytes::from(format!("IMDN-Message-ID: r{uid}\r\n\r\n{uid}"))),
     }
 }
@@ -76,6 +83,12 @@ async fn as_it_was() {
     let third = now.state.keywords.find(&keywords(&["$third"])[0]).unwrap();
     assert_eq!(row.flags, Flags::SEEN.union(third));
     assert_eq!(h.octets("INBOX", 6).await, "IMDN-Message-ID: r6\r\n\r\n6");
+    for uid in [2u32, 3, 5, 6, 30, 698] {
+        let asked = uids(&uid.to_string());
+        let of = h.store.identities(&h.ctx(), h.account, now.mailbox, &asked).await.unwrap();
+        let found = of.first().map_or_else(Identities::default, |(_, of)| of.clone());
+        assert_eq!(found, restored(uid).identities, "{uid}");
+    }
     let usage = h.store.quota(&h.ctx(), h.account).await.unwrap().usage;
     assert_eq!((usage.messages, usage.bytes), (now.state.messages, now.state.bytes));
     // Who synchronised up to a MODSEQ hears what came after, and every UID that is gone.
