@@ -92,6 +92,7 @@ impl Player<'_> {
             let plain = format!("\0{}\0{}", user.name, user.password);
             for (key, value) in [
                 ("user", user.name.clone()),
+                ("enc_user", percent_encoded(&user.name)),
                 ("password", user.password.clone()),
                 ("plain", base64(plain.as_bytes())),
                 ("plain_wrong", base64(format!("\0{}\0not-the-password", user.name).as_bytes())),
@@ -469,6 +470,15 @@ impl Player<'_> {
         }
         text
     }
+}
+
+/// A name as a URL has it: all but letters and digits encoded.
+fn percent_encoded(name: &str) -> String {
+    let octet = |b: u8| match b {
+        b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    name.bytes().map(octet).collect()
 }
 
 /// `UID FETCH …` is not FETCH: EXPUNGE may come with it.

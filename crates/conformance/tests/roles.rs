@@ -85,6 +85,44 @@ fn what_cannot_work_says_so() {
     }
 }
 
+/// A URL signed at one front end is worth the same at the other, to whom it is for, and is revoked at both.
+#[test]
+fn s2_07_references_work_on_every_front_end() {
+    let server = server(2);
+    let (owner, reader) = (server.fresh_user(), server.fresh_user());
+    let login = |user: &User, number| {
+        Client::login(server.front(number), &user.name, &user.password).expect("a session")
+    };
+    let mut here = login(&owner, 0);
+    let mut there = login(&reader, 1);
+    let (_, tagged) = here.literal("APPEND INBOX", b"Subject: shown\r\n\r\nbody\r\n", "").expect("APPEND");
+    assert_eq!(tagged.kind(), "OK", "{}", tagged.text());
+    let encoded = |user: &User| user.name.replace(':', "%3A");
+    let rump = format!("imap://{}@h/INBOX/;UID=1;URLAUTH=user+{}", encoded(&owner), encoded(&reader));
+    let (said, _) = here.expect_ok(&format!("GENURLAUTH {} INTERNAL", quote(&rump))).expect("GENURLAUTH");
+    let said = said.iter().find(|line| line.kind() == "GENURLAUTH").expect("a URL").text();
+    let url = said.split('"').nth(1).expect("a quoted URL").to_owned();
+    let token = url.strip_prefix(&rump).and_then(|rest| rest.strip_prefix(":INTERNAL:")).expect("a token");
+    assert_eq!(token.len(), 66);
+    let reads = |client: &mut Client, url: &str| {
+        let (said, _) = client.expect_ok(&format!("URLFETCH {}", quote(url))).expect("URLFETCH");
+        let said: String = said.iter().map(Response::text).collect();
+        assert!(said.contains("body") != said.contains("NIL"), "{said}");
+        said.contains("body")
+    };
+    assert!(reads(&mut there, &url) && !reads(&mut here, &url));
+    let mut third = login(&reader, 0);
+    assert!(reads(&mut third, &url));
+    for at in 0..token.len() {
+        let at = url.len() - token.len() + at;
+        let digit = u8::from_str_radix(&url[at..=at], 16).expect("a digit");
+        let forged = format!("{}{:x}{}", &url[..at], digit ^ 1, &url[at + 1..]);
+        assert!(!reads(&mut there, &forged), "{forged}");
+    }
+    here.expect_ok("RESETKEY INBOX").expect("RESETKEY");
+    assert!(!reads(&mut there, &url) && !reads(&mut third, &url));
+}
+
 /// What one front end is told, the other knows, and tells who waits there; also after the storage node died.
 #[test]
 fn news_cross_front_ends() {

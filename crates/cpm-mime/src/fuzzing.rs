@@ -91,6 +91,7 @@ pub fn fuzz_stored(data: &[u8]) {
         for name in ["subject", "to", "contribution-id"] {
             let _ = search::index_contains(&index, name, &needle);
         }
+        let _ = (index.part_structure(&[1]), index.part_structure(&[2, 1]), index.part_structure(&[1, 1, 1]));
         check_ranges(&index);
     }
 }
@@ -99,6 +100,11 @@ pub fn fuzz_stored(data: &[u8]) {
 fn check_index(index: &MessageIndex) {
     assert_eq!(MessageIndex::decode(index.encode()).as_ref(), Ok(index), "decode ∘ encode is identity");
     check_ranges(index);
+    for path in (1..4).flat_map(|n| [vec![n], vec![n, 1], vec![n, 2]]) {
+        let structure = index.part_structure(&path);
+        assert_eq!(structure.is_some(), index.part(&path).is_some(), "{path:?}");
+        check_list(&structure.unwrap_or_default());
+    }
     check_list(&index.envelope());
     check_list(&index.bodystructure());
     check_list(&index.body());

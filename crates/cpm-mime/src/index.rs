@@ -31,6 +31,7 @@ use bytes::Bytes;
 
 mod build;
 pub(crate) mod codec;
+mod excerpt;
 mod section;
 mod structure;
 

@@ -39,6 +39,8 @@ const LOGGED_IN: &[Capability] = &[
     Capability::ThreadReferences,
     Capability::Binary,
     Capability::Catenate,
+    Capability::UrlAuth,
+    Capability::UrlAuthBinary,
     Capability::Quota,
     Capability::QuotaResStorage,
     Capability::QuotaResMessage,

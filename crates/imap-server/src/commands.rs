@@ -39,6 +39,7 @@ pub(crate) mod store_flags;
 pub(crate) mod subscribe;
 pub(crate) mod thread;
 pub(crate) mod unauthenticate;
+pub(crate) mod urlauth;
 
 use std::pin::Pin;
 use std::sync::OnceLock;
@@ -279,6 +280,9 @@ commands! {
     GetMetadata  "GETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.2",    Command::GetMetadata(get) => metadata::get(session, out, get);
     SetMetadata  "SETMETADATA",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5464 §4.3",    Command::SetMetadata(set) => metadata::set(session, set);
     Notify       "NOTIFY",       LOGGED_IN, MAY_EXPUNGE,           "RFC 5465 §3.1",    Command::Notify(arguments) => notify::run(session, out, arguments);
+    GenUrlAuth   "GENURLAUTH",   LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7",      Command::GenUrlAuth(urls) => urlauth::generate(session, out, urls);
+    ResetKey     "RESETKEY",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7",      Command::ResetKey(reset) => urlauth::reset_key(session, reset);
+    UrlFetch     "URLFETCH",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7; RFC 5524", Command::UrlFetch(urls) => urlauth::fetch(session, out, urls);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);

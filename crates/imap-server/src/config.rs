@@ -24,6 +24,9 @@ pub struct Options {
     pub comment: Option<String>,
     /// What `/shared/admin` says: how to reach the operator, a URI (RFC 5464 §6.2.1).
     pub admin: Option<String>,
+    /// The server's name in URLs of messages (RFC 5092 §4), without a port: what clients connect to. Others are refused;
+    /// none takes any, since no other server's token passes here.
+    pub url_host: Option<String>,
     /// What clients may send unasked.
     pub literals: Literals,
     /// Who knows which addresses a login reaches; what the operator linked, unless said otherwise.

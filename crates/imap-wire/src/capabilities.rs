@@ -85,6 +85,8 @@ capabilities! {
     UidPlus "UIDPLUS" "RFC 4315",
     Unauthenticate "UNAUTHENTICATE" "RFC 8437",
     Unselect "UNSELECT" "RFC 3691",
+    UrlAuth "URLAUTH" "RFC 4467",
+    UrlAuthBinary "URLAUTH=BINARY" "RFC 5524",
     Utf8Accept "UTF8=ACCEPT" "RFC 6855",
     Within "WITHIN" "RFC 5032",
     XCpmDevice "XCPM-DEVICE" "OMA-TS-CPM_MessageStorage-V2_0 §5.2.1",

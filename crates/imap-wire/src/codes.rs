@@ -51,6 +51,8 @@ macro_rules! codes {
             UidValidity(u32),
             /// `UNSEEN` (RFC 3501 §7.1): sequence number of the first unseen message.
             Unseen(u32),
+            /// `URLMECH` (RFC 4467 §8): the mechanisms that sign URLs, `INTERNAL` first.
+            UrlMech(&'a [&'a str]),
             /// Any other, already in its form: `NAME` or `NAME data`.
             Other(&'a str),
         }
@@ -177,6 +179,13 @@ impl Code<'_> {
             Code::UidNext(value) => named(out, "UIDNEXT ", value.into()),
             Code::UidValidity(value) => named(out, "UIDVALIDITY ", value.into()),
             Code::Unseen(value) => named(out, "UNSEEN ", value.into()),
+            Code::UrlMech(names) => {
+                out.put_slice(b"URLMECH");
+                for name in names {
+                    out.put_u8(b' ');
+                    out.put_slice(name.as_bytes());
+                }
+            }
             Code::Other(text) => encode::text(out, text),
             // Written by `encode`, from the table.
             _ => {}
@@ -234,6 +243,7 @@ mod tests {
         check(Code::Modified(&many), "MODIFIED 3:5,9");
         check(Code::PermanentFlags(&["\\Seen", "\\*"]), "PERMANENTFLAGS (\\Seen \\*)");
         check(Code::Unseen(12), "UNSEEN 12");
+        check(Code::UrlMech(&["INTERNAL"]), "URLMECH INTERNAL");
         check(Code::Other("NOUPDATE \"B02\""), "NOUPDATE \"B02\"");
         for (name, source) in PLAIN {
             assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') && source.starts_with("RFC "));

@@ -82,6 +82,12 @@ pub enum Command {
     SetMetadata(SetMetadata),
     /// `NOTIFY` (RFC 5465 §3.1).
     Notify(Notify),
+    /// `GENURLAUTH` (RFC 4467 §7).
+    GenUrlAuth(GenUrlAuth),
+    /// `RESETKEY` (RFC 4467 §7).
+    ResetKey(ResetKey),
+    /// `URLFETCH` (RFC 4467 §7, RFC 5524): one or more URLs.
+    UrlFetch(Vec<UrlFetch>),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).
@@ -127,3 +133,4 @@ pub use crate::commands::status::{Status, StatusItem};
 pub use crate::commands::store::{Store, StoreAction};
 pub use crate::commands::thread::{Thread, ThreadAlgorithm};
 pub use crate::commands::transfer::Transfer;
+pub use crate::commands::urlauth::{GenUrlAuth, ResetKey, UrlFetch, UrlFetchItem};

@@ -30,6 +30,7 @@ pub mod status;
 pub mod store;
 pub mod thread;
 pub mod transfer;
+pub mod urlauth;
 
 /// Reads a command's arguments, from just behind its name to its end.
 type Parser = fn(&mut Cursor<'_>) -> Parse<Command>;
@@ -73,6 +74,9 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"GETMETADATA",     "RFC 5464 §4.2",    metadata::get),
     (b"SETMETADATA",     "RFC 5464 §4.3",    metadata::set),
     (b"NOTIFY",          "RFC 5465 §3.1",    notify::parse),
+    (b"GENURLAUTH",      "RFC 4467 §7",      urlauth::genurlauth),
+    (b"RESETKEY",        "RFC 4467 §7",      urlauth::resetkey),
+    (b"URLFETCH",        "RFC 4467 §7; RFC 5524", urlauth::urlfetch),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),

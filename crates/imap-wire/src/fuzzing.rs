@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::Command;
 use crate::limits::Limits;
 use crate::reader::{Mode, Reader, Step};
+use crate::url::{AuthorizedUrl, MessageUrl};
 
 /// What a driven caller does with a message literal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,25 @@ pub fn fuzz_reader(data: &[u8]) {
     let whole = drive(input, &[input.len()], &limits, literals);
     let split = drive(input, &[cut % 7 + 1, cut / 7 + 1, 1], &limits, literals);
     assert_eq!(whole, split, "the steps depend on how the input is cut");
+}
+
+/// Reads `input` as each kind of URL.
+///
+/// # Panics
+/// If a URL that was read is not read again from the form it is written in.
+pub fn fuzz_url(input: &[u8]) {
+    if let Some(url) = MessageUrl::parse(input) {
+        assert_eq!(MessageUrl::parse(url.to_string().as_bytes()).as_ref(), Some(&url), "{url}");
+    }
+    if let Some(url) = AuthorizedUrl::parse(input) {
+        assert!(input.starts_with(&url.rump), "the rump is not what came");
+        let again = AuthorizedUrl::parse(url.to_string().as_bytes());
+        assert_eq!(
+            again.map(|again| AuthorizedUrl { rump: url.rump.clone(), ..again }).as_ref(),
+            Some(&url),
+            "{url}"
+        );
+    }
 }
 
 /// Limits that short inputs exceed.

@@ -83,6 +83,7 @@ pub mod sequence;
 pub mod string;
 #[cfg(test)]
 mod testing;
+pub mod url;
 pub mod utf7;
 
 pub use capabilities::Capability;

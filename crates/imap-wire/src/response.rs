@@ -294,6 +294,22 @@ pub fn metadata_changed<'a, B: BufMut>(
     out.put_slice(b"\r\n");
 }
 
+/// `* GENURLAUTH url ...` (RFC 4467 §8), of one URL or more.
+pub fn gen_url_auth<B: BufMut>(out: &mut B, urls: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    out.put_slice(b"* GENURLAUTH");
+    for url in urls {
+        out.put_u8(b' ');
+        encode::string(out, url.as_ref(), false);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* URLFETCH url` (RFC 4467 §8, RFC 5524 §3), behind which come a space and what the URL names, and the line's end.
+pub fn url_fetch<B: BufMut>(out: &mut B, url: &[u8]) {
+    out.put_slice(b"* URLFETCH ");
+    encode::string(out, url, false);
+}
+
 /// `* SEARCH n ...`, with `(MODSEQ n)` where the search had a MODSEQ key and found something (RFC 7162 §3.1.5).
 pub fn search<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
     numbers_line(out, "SEARCH", numbers, mod_seq);

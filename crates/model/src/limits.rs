@@ -82,6 +82,9 @@ pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 pub const SEARCH_DEPTH_MAX: usize = 32;
 /// Most keys of a SEARCH program.
 pub const SEARCH_KEYS_MAX: usize = 256;
+/// Longest URL of a message with authorization, octets; every octet of the longest folder name may be encoded. Seen as
+/// a URL that names nothing.
+pub const REFERENCE_BYTES_MAX: usize = 8 * 1024;
 /// Octets a piece of a streamed body holds at most.
 pub const BODY_PIECE_BYTES: usize = 64 * 1024;
 
@@ -116,3 +119,4 @@ const _: () = assert!(BODY_CHUNK_BYTES <= BODY_PIECE_BYTES);
 const _: () = assert!(BODY_CHUNK_BYTES < BODY_INLINE_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < u32::MAX as u64);
 const _: () = assert!(BLOCK_UIDS.is_power_of_two());
+const _: () = assert!(3 * FOLDER_NAME_BYTES_MAX + 6 * ADDRESS_BYTES_MAX + 1_024 < REFERENCE_BYTES_MAX);

@@ -76,6 +76,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
         decoy_key: Some(decoy_key.to_vec().into()),
         comment: Some(settings.imap.comment.clone()).filter(|text| !text.is_empty()),
         admin: Some(settings.imap.admin.clone()).filter(|text| !text.is_empty()),
+        url_host: Some(settings.imap.url_host.clone()).filter(|text| !text.is_empty()),
         literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
         functions: Functions::default(),
         limits: imap_server::Limits {

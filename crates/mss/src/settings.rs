@@ -111,6 +111,8 @@ pub struct Imap {
     /// What `GETMETADATA "" /shared/admin` answers: how to reach the operator, a URI (RFC 5464 §6.2.1); empty for
     /// nothing.
     pub admin: String,
+    /// The server's name in URLs with authorization, without a port (RFC 5092 §4); empty takes any.
+    pub url_host: String,
     /// Offer `LITERAL-` in place of `LITERAL+`: clients ask before they send more than 4096 octets.
     pub literal_minus: bool,
 }
@@ -242,6 +244,7 @@ impl Default for Imap {
             idle_keepalive_seconds: 120,
             comment: String::new(),
             admin: String::new(),
+            url_host: String::new(),
             literal_minus: false,
         }
     }
@@ -350,6 +353,14 @@ impl Settings {
             anyhow::bail!("data.dir is empty, but must name a directory");
         }
         check_log_level(&self.log.level)?;
+        let in_host = |b: u8| b.is_ascii_alphanumeric() || b".-_[]:".contains(&b);
+        let host = self.imap.url_host.as_str();
+        if !host.bytes().all(in_host) || host.contains(':') && !(host.starts_with('[') && host.ends_with(']'))
+        {
+            anyhow::bail!(
+                "imap.url_host is {host:?}, but must be a host name without a port, or empty for any"
+            );
+        }
         if !self.imap.tls_listen.is_empty() && self.tls.certificate.is_none() {
             anyhow::bail!("imap.tls_listen is set, so tls.certificate and tls.key must name PEM files");
         }

@@ -14,7 +14,8 @@ use model::{
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
     CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
-    MetadataChange, NewAccount, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    MetadataChange, NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest,
+    SignedReference, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -257,24 +258,33 @@ impl MailStore for Router {
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData> {
-        let start = range.as_ref().map_or(0, |range| range.start);
-        match read(&self.shared, ctx, account, mailbox, body, range).await? {
-            BodyData::Pieces(total, pieces) => {
-                let reading = Reading {
-                    shared: self.shared.clone(),
-                    ctx: ctx.clone(),
-                    account,
-                    mailbox,
-                    body,
-                    next: start,
-                    end: start + total,
-                    pieces,
-                    moves: 0,
-                };
-                Ok(BodyData::Pieces(total, Box::pin(futures::stream::unfold(reading, Reading::piece))))
-            }
-            whole @ BodyData::Whole(_) => Ok(whole),
-        }
+        read_on(&self.shared, ctx, Octets::Body(account, mailbox, body), range).await
+    }
+
+    async fn sign_reference(&self, ctx: &Ctx, account: AccountId, reference: &Reference) -> Result<Bytes> {
+        ask!(self, ctx, account.partition(), Idempotent, sign_reference(account, reference))
+    }
+
+    async fn reset_reference_keys(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+    ) -> Result<()> {
+        ask!(self, ctx, account.partition(), Idempotent, reset_reference_keys(account, mailbox))
+    }
+
+    async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {
+        ask!(self, ctx, signed.reference.owner.partition(), None, referenced(signed))
+    }
+
+    async fn referenced_body(
+        &self,
+        ctx: &Ctx,
+        signed: &SignedReference,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        read_on(&self.shared, ctx, Octets::Reference(Arc::new(signed.clone())), range).await
     }
 
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
@@ -282,27 +292,60 @@ impl MailStore for Router {
     }
 }
 
-async fn read(
-    shared: &Shared,
+/// Whose octets are read.
+#[derive(Clone)]
+enum Octets {
+    Body(AccountId, MailboxId, BodyId),
+    Reference(Arc<SignedReference>),
+}
+
+async fn read(shared: &Shared, ctx: &Ctx, octets: &Octets, range: Option<Range<u64>>) -> Result<BodyData> {
+    let range = &range;
+    let partition = match octets {
+        Octets::Body(account, ..) => account.partition(),
+        Octets::Reference(signed) => signed.reference.owner.partition(),
+    };
+    let call = |node: Arc<Node>| async move {
+        match octets {
+            Octets::Body(account, mailbox, body) => {
+                node.store.body(ctx, *account, *mailbox, *body, range.clone()).await
+            }
+            Octets::Reference(signed) => node.store.referenced_body(ctx, signed, range.clone()).await,
+        }
+    };
+    shared.route(ctx, partition, Effect::None, call).await
+}
+
+/// Octets that go on at another node when theirs goes away.
+async fn read_on(
+    shared: &Arc<Shared>,
     ctx: &Ctx,
-    account: AccountId,
-    mailbox: MailboxId,
-    body: BodyId,
+    octets: Octets,
     range: Option<Range<u64>>,
 ) -> Result<BodyData> {
-    let range = &range;
-    let call =
-        |node: Arc<Node>| async move { node.store.body(ctx, account, mailbox, body, range.clone()).await };
-    shared.route(ctx, account.partition(), Effect::None, call).await
+    let start = range.as_ref().map_or(0, |range| range.start);
+    match read(shared, ctx, &octets, range).await? {
+        BodyData::Pieces(total, pieces) => {
+            let reading = Reading {
+                shared: shared.clone(),
+                ctx: ctx.clone(),
+                octets,
+                next: start,
+                end: start + total,
+                pieces,
+                moves: 0,
+            };
+            Ok(BodyData::Pieces(total, Box::pin(futures::stream::unfold(reading, Reading::piece))))
+        }
+        whole @ BodyData::Whole(_) => Ok(whole),
+    }
 }
 
 /// A body that is being read, and where to go on when its node goes away.
 struct Reading {
     shared: Arc<Shared>,
     ctx: Ctx,
-    account: AccountId,
-    mailbox: MailboxId,
-    body: BodyId,
+    octets: Octets,
     /// The next octet, and the one after the last.
     next: u64,
     end: u64,
@@ -330,12 +373,11 @@ impl Reading {
             }
             self.moves += 1;
             let rest = Some(self.next..self.end);
-            self.pieces =
-                match read(&self.shared, &self.ctx, self.account, self.mailbox, self.body, rest).await {
-                    Ok(BodyData::Pieces(_, pieces)) => pieces,
-                    Ok(BodyData::Whole(octets)) => Box::pin(futures::stream::iter([Ok(octets)])),
-                    Err(error) => Box::pin(futures::stream::iter([Err(error)])),
-                };
+            self.pieces = match read(&self.shared, &self.ctx, &self.octets, rest).await {
+                Ok(BodyData::Pieces(_, pieces)) => pieces,
+                Ok(BodyData::Whole(octets)) => Box::pin(futures::stream::iter([Ok(octets)])),
+                Err(error) => Box::pin(futures::stream::iter([Err(error)])),
+            };
         }
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cpm_mime::MessageIndex;
 use futures::future::BoxFuture;
 use model::{
@@ -16,8 +17,8 @@ use model::{
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, ChangeFeed, CopyOutcome,
     CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
-    MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, ReplaceRequest, SearchRequest, StoreFlags,
-    StoreOutcome, Subscription,
+    MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest,
+    SearchRequest, SignedReference, StoreFlags, StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -154,6 +155,10 @@ calls! {
     Write set_metadata(account.partition(); account: AccountId, mailbox: Option<MailboxId>, changes: Vec<MetadataChange>) -> ();
     Write set_acl(account.partition(); account: AccountId, owner: &CpmAddress, mailbox: MailboxId, change: &AclChange) -> ();
     Read shared_with(account.partition(); account: AccountId) -> Vec<(CpmAddress, AccountId)>;
+    Write sign_reference(account.partition(); account: AccountId, reference: &Reference) -> Bytes;
+    Write reset_reference_keys(account.partition(); account: AccountId, mailbox: Option<MailboxId>) -> ();
+    Read referenced(signed.reference.owner.partition(); signed: &SignedReference) -> Referenced;
+    Read referenced_body(signed.reference.owner.partition(); signed: &SignedReference, range: Option<Range<u64>>) -> BodyData;
     Read search(account.partition(); account: AccountId, request: &SearchRequest) -> UidSet;
 }
 

@@ -26,6 +26,7 @@ mod maintenance;
 mod members;
 mod messages;
 mod metadata;
+mod reference;
 mod requestor;
 mod search;
 
@@ -57,6 +58,7 @@ pub use messages::{
     StoreFlags, StoreOutcome,
 };
 pub use metadata::{Metadata, MetadataChange};
+pub use reference::{Reference, ReferenceAccess, Referenced, SignedReference};
 pub use requestor::{Requestor, User};
 pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
 
@@ -363,6 +365,47 @@ pub trait MailStore: Send + Sync + 'static {
         body: BodyId,
         range: Option<Range<u64>>,
     ) -> Result<BodyData>;
+
+    // --- references --------------------------------------------------------------------------------------------
+
+    /// Signs a reference to a message of the requestor's own; the folder's key is made when it has none. Whether the
+    /// message exists is not looked at. The token: 33 octets, the first of which names how the rest was made.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` when the owner, who must be the requestor, has no such folder.
+    async fn sign_reference(&self, ctx: &Ctx, account: AccountId, reference: &Reference) -> Result<Bytes>;
+
+    /// Throws away the key of a folder, or those of all folders for none: references signed before lead nowhere from
+    /// then on. Idempotent.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn reset_reference_keys(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+    ) -> Result<()>;
+
+    /// The message that a reference leads to. The requestor needs no rights in the folder.
+    ///
+    /// # Errors
+    /// `Expunged`, whatever is wrong: a token that was not made for this reference, an owner, folder or message that
+    /// is not there, a time that has passed, a requestor who is not meant.
+    async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced>;
+
+    /// Octets of the message that a reference leads to, as [`MailStore::body`].
+    ///
+    /// # Errors
+    /// As [`MailStore::referenced`].
+    async fn referenced_body(
+        &self,
+        ctx: &Ctx,
+        signed: &SignedReference,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData>;
+
+    // --- search ------------------------------------------------------------------------------------------------
 
     /// The UIDs of a folder that match, by the folder as of now.
     ///

@@ -238,6 +238,8 @@ finding_kinds! {
     Metadata = "metadata",
     /// Devices that read or deleted messages: a record that cannot be read, or of a message or a folder that is not there.
     Identities = "identities",
+    /// A key of references that cannot be read, or of a folder that is not there.
+    ReferenceKey = "reference-key",
     /// A note for the sweeper that cannot be read, or of nothing.
     Work = "work",
     /// Data of an account that the directory does not have.

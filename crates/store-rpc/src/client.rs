@@ -16,7 +16,8 @@ use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
     Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing,
-    NewAccount, Quota, QuotaLimits, QuotaUsage, ReplaceRequest, SearchRequest, StoreFlags, StoreOutcome,
+    NewAccount, Quota, QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchRequest,
+    SignedReference, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -567,15 +568,47 @@ impl MailStore for RemoteStore {
             start: range.as_ref().map(|r| r.start),
             end: range.as_ref().map(|r| r.end),
         };
-        let mut pieces = answer(self.client().read_body(request(ctx, message)).await)?;
-        let first = pieces.next().await.ok_or_else(cut_short)?.map_err(|s| from_status(&s, Call::Read))?;
-        let total = first.total;
-        if first.octets.len() as u64 == total {
-            return Ok(BodyData::Whole(first.octets));
-        }
-        let rest = pieces.map(|piece| piece.map(|p| p.octets).map_err(|s| from_status(&s, Call::Read)));
-        let all = futures::stream::once(async move { Ok(first.octets) }).chain(rest);
-        Ok(BodyData::Pieces(total, Box::pin(all)))
+        body_data(answer(self.client().read_body(request(ctx, message)).await)?).await
+    }
+
+    async fn sign_reference(&self, ctx: &Ctx, account: AccountId, reference: &Reference) -> Result<Bytes> {
+        let reference = Some(convert::reference_pb(reference));
+        let message = pb::SignReferenceRequest { account: account.0, reference };
+        Ok(written(self.client().sign_reference(request(ctx, message)).await)?.token)
+    }
+
+    async fn reset_reference_keys(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+    ) -> Result<()> {
+        let mailbox = mailbox.map_or(0, |mailbox| mailbox.0);
+        let message = pb::ResetReferenceKeysRequest { account: account.0, mailbox };
+        written(self.client().reset_reference_keys(request(ctx, message)).await).map(drop)
+    }
+
+    async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {
+        let message = pb::GetReferencedRequest { signed: Some(convert::signed_reference_pb(signed)) };
+        let got = answer(self.client().get_referenced(request(ctx, message)).await)?;
+        let index = MessageIndex::decode(got.index).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, "the facts of a message cannot be read").with_detail(error)
+        })?;
+        Ok(Referenced { size: got.size, index: Arc::new(index) })
+    }
+
+    async fn referenced_body(
+        &self,
+        ctx: &Ctx,
+        signed: &SignedReference,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        let message = pb::ReadReferencedRequest {
+            signed: Some(convert::signed_reference_pb(signed)),
+            start: range.as_ref().map(|r| r.start),
+            end: range.as_ref().map(|r| r.end),
+        };
+        body_data(answer(self.client().read_referenced(request(ctx, message)).await)?).await
     }
 
     async fn search(&self, ctx: &Ctx, account: AccountId, req: &SearchRequest) -> Result<UidSet> {
@@ -588,6 +621,18 @@ impl MailStore for RemoteStore {
         let got = answer(self.client().search(request(ctx, message)).await)?;
         convert::uid_set(&got.uids.unwrap_or_default())
     }
+}
+
+/// Octets as they come.
+async fn body_data(mut pieces: tonic::Streaming<pb::BodyPiece>) -> Result<BodyData> {
+    let first = pieces.next().await.ok_or_else(cut_short)?.map_err(|s| from_status(&s, Call::Read))?;
+    let total = first.total;
+    if first.octets.len() as u64 == total {
+        return Ok(BodyData::Whole(first.octets));
+    }
+    let rest = pieces.map(|piece| piece.map(|p| p.octets).map_err(|s| from_status(&s, Call::Read)));
+    let all = futures::stream::once(async move { Ok(first.octets) }).chain(rest);
+    Ok(BodyData::Pieces(total, Box::pin(all)))
 }
 
 /// A body on its way to the tier.

@@ -1,5 +1,7 @@
 //! Between the contract's types and ours. From the wire everything is checked; what passes is valid.
 
+mod reference;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use store_api::{
     DateField, FlagAction, FolderEntry, HeaderField, Identities, Metadata, MetadataChange, QuotaLimits,
     ScramVerifier, SearchKey,
 };
+
+pub(crate) use reference::{reference, reference_pb, signed_reference, signed_reference_pb};
 
 use crate::error::invalid;
 use crate::pb;

@@ -1,6 +1,7 @@
 //! The tier's side: any store and feed behind the contract.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -225,12 +226,46 @@ fn iterated<T: Send + 'static>(pages: Vec<T>) -> Pages<T> {
     Box::pin(futures::stream::iter(pages.into_iter().map(Ok)))
 }
 
+/// The octets that a call asks for; none for all.
+fn octet_range(start: Option<u64>, end: Option<u64>) -> Result<Option<Range<u64>>> {
+    if start.is_none() && end.is_none() {
+        return Ok(None);
+    }
+    let (start, end) = (start.unwrap_or(0), end.unwrap_or(u64::MAX));
+    if start > end { Err(invalid("start must not be above end")) } else { Ok(Some(start..end)) }
+}
+
+fn body_pieces(data: BodyData) -> Pages<pb::BodyPiece> {
+    match data {
+        BodyData::Whole(octets) => {
+            let total = octets.len() as u64;
+            let mut pieces: Vec<_> = octets
+                .chunks(limits::BODY_PIECE_BYTES)
+                .map(|piece| pb::BodyPiece { total: 0, octets: octets.slice_ref(piece) })
+                .collect();
+            if pieces.is_empty() {
+                pieces.push(pb::BodyPiece::default());
+            }
+            pieces[0].total = total;
+            iterated(pieces)
+        }
+        BodyData::Pieces(total, pieces) => {
+            let first = pb::BodyPiece { total, octets: Bytes::new() };
+            let rest = pieces.map(|piece| {
+                piece.map(|octets| pb::BodyPiece { total: 0, octets }).map_err(|e| to_status(&e))
+            });
+            Box::pin(futures::stream::once(async move { Ok(first) }).chain(rest))
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl StoreService for StoreCalls {
     type ListFoldersStream = Pages<pb::FolderTreePage>;
     type GetFolderStream = Pages<pb::FolderPage>;
     type GetInfosStream = Pages<pb::InfoPage>;
     type ReadBodyStream = Pages<pb::BodyPiece>;
+    type ReadReferencedStream = Pages<pb::BodyPiece>;
 
     async fn get_account(
         &self,
@@ -735,38 +770,56 @@ impl StoreService for StoreCalls {
         request: Request<pb::ReadBodyRequest>,
     ) -> Result<Response<Self::ReadBodyStream>, Status> {
         self.call("ReadBody", request, |store, ctx, q| async move {
-            let range = match (q.start, q.end) {
-                (None, None) => None,
-                (start, end) => {
-                    let (start, end) = (start.unwrap_or(0), end.unwrap_or(u64::MAX));
-                    if start > end {
-                        return Err(invalid("start must not be above end"));
-                    }
-                    Some(start..end)
-                }
-            };
+            let range = octet_range(q.start, q.end)?;
             let (account, mailbox) = (AccountId(q.account), MailboxId(q.mailbox));
-            Ok(match store.body(&ctx, account, mailbox, BodyId(q.body), range).await? {
-                BodyData::Whole(octets) => {
-                    let total = octets.len() as u64;
-                    let mut pieces: Vec<_> = octets
-                        .chunks(limits::BODY_PIECE_BYTES)
-                        .map(|piece| pb::BodyPiece { total: 0, octets: octets.slice_ref(piece) })
-                        .collect();
-                    if pieces.is_empty() {
-                        pieces.push(pb::BodyPiece::default());
-                    }
-                    pieces[0].total = total;
-                    iterated(pieces)
-                }
-                BodyData::Pieces(total, pieces) => {
-                    let first = pb::BodyPiece { total, octets: Bytes::new() };
-                    let rest = pieces.map(|piece| {
-                        piece.map(|octets| pb::BodyPiece { total: 0, octets }).map_err(|e| to_status(&e))
-                    });
-                    Box::pin(futures::stream::once(async move { Ok(first) }).chain(rest))
-                }
-            })
+            Ok(body_pieces(store.body(&ctx, account, mailbox, BodyId(q.body), range).await?))
+        })
+        .await
+    }
+
+    async fn sign_reference(
+        &self,
+        request: Request<pb::SignReferenceRequest>,
+    ) -> Result<Response<pb::SignReferenceResponse>, Status> {
+        self.call("SignReference", request, |store, ctx, q| async move {
+            let reference = convert::reference(q.reference)?;
+            let token = store.sign_reference(&ctx, AccountId(q.account), &reference).await?;
+            Ok(pb::SignReferenceResponse { token })
+        })
+        .await
+    }
+
+    async fn reset_reference_keys(
+        &self,
+        request: Request<pb::ResetReferenceKeysRequest>,
+    ) -> Result<Response<pb::ResetReferenceKeysResponse>, Status> {
+        self.call("ResetReferenceKeys", request, |store, ctx, q| async move {
+            let mailbox = convert::mailbox_or_account(q.mailbox);
+            store.reset_reference_keys(&ctx, AccountId(q.account), mailbox).await?;
+            Ok(pb::ResetReferenceKeysResponse {})
+        })
+        .await
+    }
+
+    async fn get_referenced(
+        &self,
+        request: Request<pb::GetReferencedRequest>,
+    ) -> Result<Response<pb::GetReferencedResponse>, Status> {
+        self.call("GetReferenced", request, |store, ctx, q| async move {
+            let referenced = store.referenced(&ctx, &convert::signed_reference(q.signed)?).await?;
+            Ok(pb::GetReferencedResponse { size: referenced.size, index: referenced.index.encode() })
+        })
+        .await
+    }
+
+    async fn read_referenced(
+        &self,
+        request: Request<pb::ReadReferencedRequest>,
+    ) -> Result<Response<Self::ReadReferencedStream>, Status> {
+        self.call("ReadReferenced", request, |store, ctx, q| async move {
+            let range = octet_range(q.start, q.end)?;
+            let signed = convert::signed_reference(q.signed)?;
+            Ok(body_pieces(store.referenced_body(&ctx, &signed, range).await?))
         })
         .await
     }

@@ -506,3 +506,55 @@ async fn oversized_messages() {
     );
     assert!(tier.remote.account(&operator(), &CpmAddress::parse("tel:+15550000009").unwrap()).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references() {
+    use store_api::{Reference, ReferenceAccess, SignedReference};
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let text = vec![b'x'; 200_000];
+    let body = AppendBody::Inline([b"Subject: large\r\n\r\n", &text[..]].concat().into());
+    let request =
+        AppendRequest { mailbox: name("INBOX"), messages: vec![AppendMessage { body, ..message(1) }] };
+    tier.remote.append(&owner(id), id, request).await.expect("appended");
+    let inbox = mailbox(&tier, id, "INBOX").await;
+    let validity = tier.local.folder(&owner(id), id, inbox).await.expect("the folder").state.uid_validity;
+    let me = address("tel:+15550001");
+    for access in [
+        ReferenceAccess::Anonymous,
+        ReferenceAccess::AuthUser,
+        ReferenceAccess::User(me.clone()),
+        ReferenceAccess::Submit(me.clone()),
+    ] {
+        let may = !matches!(access, ReferenceAccess::Submit(_));
+        let reference = Reference {
+            owner: me.clone(),
+            mailbox: name("INBOX"),
+            uid_validity: Some(validity.get()),
+            uid: uid(1),
+            expires: Some(i64::MAX),
+            access,
+            rump: Bytes::from_static(b"imap://x@h/INBOX/;UID=1;URLAUTH=x"),
+        };
+        let token = tier.remote.sign_reference(&owner(id), id, &reference).await.expect("a token");
+        assert_eq!(tier.local.sign_reference(&owner(id), id, &reference).await.expect("a token"), token);
+        let signed = SignedReference { reference, token };
+        let ours = tier.local.referenced(&owner(id), &signed).await.map_err(|error| error.kind());
+        let theirs = tier.remote.referenced(&owner(id), &signed).await.map_err(|error| error.kind());
+        assert_eq!((&ours, ours.is_ok()), (&theirs, may));
+        let data = tier.remote.referenced_body(&owner(id), &signed, None).await;
+        if !may {
+            assert_eq!(data.err().map(|error| error.kind()), Some(ErrorKind::Expunged));
+        } else {
+            assert!(octets(data.expect("octets")).await.ends_with(&text));
+            let part = tier.remote.referenced_body(&owner(id), &signed, Some(9..14)).await.expect("octets");
+            assert_eq!(octets(part).await, b"large");
+        }
+        tier.remote.reset_reference_keys(&owner(id), id, Some(inbox)).await.expect("reset");
+        let gone = tier.remote.referenced(&owner(id), &signed).await.expect_err("revoked");
+        assert_eq!(gone.kind(), ErrorKind::Expunged);
+    }
+    tier.remote.reset_reference_keys(&owner(id), id, None).await.expect("reset");
+    let none = tier.remote.reset_reference_keys(&owner(id), id, Some(MailboxId(99))).await.expect_err("none");
+    assert_eq!(none.kind(), ErrorKind::NoSuchMailbox);
+}

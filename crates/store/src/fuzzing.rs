@@ -7,7 +7,7 @@ use model::AccountId;
 use crate::keyspace::Keyspace;
 use crate::records::{
     AccountRecord, FeedEntry, FolderRecord, IdentityBlock, Ledger, LogBatch, MetadataRecord, Pending,
-    StateRecord,
+    ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -32,6 +32,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, LogBatch::decode, LogBatch::encode);
     check(input, MetadataRecord::decode, MetadataRecord::encode);
     check(input, Pending::decode, Pending::encode);
+    check(input, ReferenceKey::decode, ReferenceKey::encode);
     check(input, StateRecord::decode, StateRecord::encode);
     check(input, model::Block::decode, model::Block::encode);
     if let Ok(index) = cpm_mime::MessageIndex::decode(Bytes::copy_from_slice(input)) {

@@ -28,6 +28,7 @@
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | first search of a large folder |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
+//! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
 //!
 //! | what | key after it | value | size | written by | read by |
@@ -60,6 +61,9 @@
 //! It stands apart from the rows, since most folders have none: a mark in `State` says whether there may be any, and
 //! without it nothing is read.
 //!
+//! `ReferenceKey` stands apart from the folder's record, which every tree load reads: a key goes nowhere but into a
+//! hash, and few folders have one. It is neither exported nor restored: who imports an account signs anew.
+//!
 //! `Sharer` is the one record that another account writes: who gives somebody a right notes it in their account, in the
 //! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right.
 //!
@@ -74,6 +78,7 @@
 //! [`LogBatch`]: crate::records::LogBatch
 //! [`MetadataRecord`]: crate::records::MetadataRecord
 //! [`IdentityBlock`]: crate::records::IdentityBlock
+//! [`ReferenceKey`]: crate::records::ReferenceKey
 
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
@@ -131,6 +136,8 @@ pub enum Subspace {
     Metadata = 11,
     /// Devices that read and deleted messages.
     Identities = 12,
+    /// Keys that sign references to messages, by folder.
+    ReferenceKey = 14,
     /// Accounts that have given this one a right on a folder.
     Sharer = 15,
 }
@@ -596,6 +603,11 @@ impl Keyspace {
         self.sub(account, Subspace::Metadata).u64(mailbox.map_or(0, |mailbox| mailbox.0))
     }
 
+    /// The key that signs references to messages of a folder.
+    pub fn reference_key(&self, account: AccountId, mailbox: MailboxId) -> Bytes {
+        self.sub(account, Subspace::ReferenceKey).u64(mailbox.0).done()
+    }
+
     /// Where an account is told that `sharer` has given it a right on a folder.
     pub fn sharer(&self, account: AccountId, sharer: AccountId) -> Bytes {
         self.sub(account, Subspace::Sharer).u64(sharer.0).done()
@@ -680,6 +692,7 @@ mod tests {
                 keys.metadata(ACCOUNT, Some(MailboxId(3)), EntryScope::Private),
                 "701012300000000000420b000000000000000301",
             ),
+            (keys.reference_key(ACCOUNT, MailboxId(3)), "701012300000000000420e0000000000000003"),
         ] {
             let octets: Vec<u8> = (0..expected.len())
                 .step_by(2)

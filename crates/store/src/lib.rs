@@ -26,6 +26,7 @@ mod limits;
 mod mutations;
 mod options;
 pub mod records;
+mod references;
 mod retry;
 mod search;
 mod shared;

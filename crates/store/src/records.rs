@@ -13,6 +13,7 @@ mod ledger;
 mod log;
 mod metadata;
 mod pending;
+mod reference_key;
 mod state;
 
 pub use account::AccountRecord;
@@ -23,4 +24,5 @@ pub use ledger::{BATCHES_REMEMBERED, Ledger};
 pub use log::{ChangeKind, LogBatch, LogEntry};
 pub use metadata::MetadataRecord;
 pub use pending::{Pending, Restoring};
+pub use reference_key::{REFERENCE_KEY_BYTES, ReferenceKey};
 pub use state::StateRecord;

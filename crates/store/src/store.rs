@@ -24,7 +24,8 @@ use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
     CheckEvent, CheckRequest, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
     FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
-    ReplaceRequest, Requestor, SearchRequest, StoreFlags, StoreOutcome,
+    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, SignedReference, StoreFlags,
+    StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -51,7 +52,7 @@ use crate::telemetry::Operation;
 use crate::tree::read_tree;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
-use crate::{Options, Swept, access, accounts, bodies, identities, search, sweep};
+use crate::{Options, Swept, access, accounts, bodies, identities, references, search, sweep};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
 const PARSE_APART_BYTES: usize = 128 * 1024;
@@ -857,6 +858,40 @@ impl MailStore for Store {
                 return Err(Error::new(ErrorKind::Expunged, "the message is gone"));
             }
             self.within(ctx, bodies::body(&self.shared, account, body, range)).await
+        })
+    }
+
+    async fn sign_reference(&self, ctx: &Ctx, account: AccountId, reference: &Reference) -> Result<Bytes> {
+        measured!(self, ctx, SignReference, {
+            self.within(ctx, references::sign(&self.shared, ctx, account, reference)).await
+        })
+    }
+
+    async fn reset_reference_keys(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: Option<MailboxId>,
+    ) -> Result<()> {
+        measured!(self, ctx, ResetReferenceKeys, {
+            self.within(ctx, references::reset(&self.shared, ctx, account, mailbox)).await
+        })
+    }
+
+    async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {
+        measured!(self, ctx, Referenced, {
+            self.within(ctx, references::message(&self.shared, ctx, signed)).await
+        })
+    }
+
+    async fn referenced_body(
+        &self,
+        ctx: &Ctx,
+        signed: &SignedReference,
+        range: Option<Range<u64>>,
+    ) -> Result<BodyData> {
+        measured!(self, ctx, ReferencedBody, {
+            self.within(ctx, references::body(&self.shared, ctx, signed, range)).await
         })
     }
 

@@ -46,6 +46,10 @@ operations! {
     Identities => "identities",
     Infos => "infos",
     Body => "body",
+    SignReference => "sign_reference",
+    ResetReferenceKeys => "reset_reference_keys",
+    Referenced => "referenced",
+    ReferencedBody => "referenced_body",
     Search => "search",
 }
 

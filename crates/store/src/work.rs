@@ -319,6 +319,7 @@ impl<'t> Work<'t> {
             self.trx.clear(&self.shared.keys.folder(self.account, *mailbox));
             let metadata = self.shared.keys.metadata_of_folder(self.account, *mailbox);
             self.trx.clear_range(&metadata.begin, &metadata.end);
+            self.trx.clear(&self.shared.keys.reference_key(self.account, *mailbox));
         }
         for entry in put {
             let key = self.shared.keys.folder(self.account, entry.id);

@@ -28,7 +28,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 14] = [
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 28] = [
+const REFUSED: [(&str, &str); 29] = [
     ("data.dir", ""),
     ("data.engine", "sqlite"),
     ("data.free_bytes_min", "-1"),
@@ -43,6 +43,7 @@ const REFUSED: [(&str, &str); 28] = [
     ("imap.listen", "localhost"),
     ("imap.tls_listen", "127.0.0.1:0"),
     ("imap.idle_keepalive_seconds", "1741"),
+    ("imap.url_host", "mail.example.net:143"),
     ("admin.listen", "9143"),
     ("store.rpc_listen", ":9"),
     ("limits.connections_max", "0"),
@@ -120,6 +121,7 @@ fn settings_of_the_front_take_effect() {
         ("MSS_IMAP__LITERAL_MINUS", "true"),
         ("MSS_IMAP__COMMENT", "well met"),
         ("MSS_IMAP__ADMIN", "mailto:mail@example.net"),
+        ("MSS_IMAP__URL_HOST", "mail.example.net"),
     ]);
     assert_eq!(node.address("admin"), None, "admin.listen: {}", node.ready);
     assert!(node.address("rpc").is_some(), "store.rpc_listen: {}", node.ready);
@@ -139,6 +141,13 @@ fn settings_of_the_front_take_effect() {
         let (said, _) =
             client.expect_ok(&format!("GETMETADATA \"\" {entry}")).expect("imap.comment, imap.admin");
         assert!(said.iter().any(|line| line.text().contains(told)), "{entry}: {said:?}");
+    }
+
+    let address = ADDRESS.replace("tel:", "").replace(':', "%3A");
+    for (host, status) in [("MAIL.example.net:143", "OK"), ("elsewhere.example.net", "BAD")] {
+        let url = format!("imap://{address}@{host}/INBOX/;UID=1;URLAUTH=authuser");
+        let (_, tagged) = client.command(&format!("GENURLAUTH \"{url}\" INTERNAL")).expect("imap.url_host");
+        assert_eq!(tagged.kind(), status, "imap.url_host: {}", tagged.text());
     }
 
     let long = format!("a NOOP {}\r\n", "x".repeat(9_000));

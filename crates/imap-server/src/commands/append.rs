@@ -11,7 +11,6 @@
 
 mod catenate;
 mod collect;
-mod url;
 
 use imap_wire::Code;
 use imap_wire::reader::AppendStart;

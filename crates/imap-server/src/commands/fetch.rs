@@ -22,7 +22,6 @@ pub(crate) mod row;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cpm_mime::MessageIndex;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -33,7 +32,7 @@ use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
 use store_api::{Ctx, FlagAction, FlagChange, Identities, MailStore, StoreFlags, thread_id};
 
 use self::ahead::Batch;
-use self::octets::{Decoded, Message, Opened};
+use self::octets::{Decoded, Message, Opened, pass};
 pub(crate) use self::plan::What;
 use self::plan::{FactItem, Item, Plan};
 use self::row::{FlagNames, RowItem};
@@ -484,26 +483,9 @@ async fn part(
             fetch.section_literal(out.text(), name, offset, octets.len() as u64, literal8);
             out.push_bytes(octets);
         }
-        Opened::Pieces(len, mut pieces) => {
+        Opened::Pieces(len, pieces) => {
             fetch.section_literal(out.text(), name, offset, len, literal8);
-            let mut left = len;
-            while left > 0 {
-                let piece: Bytes = match pieces.next().await {
-                    Some(Ok(piece)) if piece.len() as u64 <= left => piece,
-                    // What was announced cannot be sent: nothing that follows would be understood.
-                    Some(Ok(_)) | None => {
-                        tracing::error!(left, "a message has not the size it was announced with");
-                        return Err(Reply::lost());
-                    }
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, left, "a message could not be read to its end");
-                        return Err(Reply::lost());
-                    }
-                };
-                left -= piece.len() as u64;
-                out.push_bytes(piece);
-                out.relieve().await?;
-            }
+            pass(out, len, pieces).await?;
         }
     }
     Ok(())

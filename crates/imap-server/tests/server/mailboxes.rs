@@ -21,7 +21,7 @@ async fn capabilities_by_state() {
         assert!(list.split(' ').any(|word| word == name), "{name} in {list}");
     }
     assert!(
-        !list.contains("AUTH=") && !list.contains("STARTTLS") && !list.contains("LOGINDISABLED"),
+        !list.contains(" AUTH=") && !list.contains("STARTTLS") && !list.contains("LOGINDISABLED"),
         "{list}"
     );
 }

@@ -227,7 +227,7 @@ fn part_numbers<B: BufMut>(out: &mut B, part: &[std::num::NonZeroU32]) {
     }
 }
 
-fn section_name<B: BufMut>(out: &mut B, section: &Section) {
+pub(crate) fn section_name<B: BufMut>(out: &mut B, section: &Section) {
     part_numbers(out, &section.part);
     let Some(text) = &section.text else { return };
     if !section.part.is_empty() {

@@ -1,4 +1,4 @@
-//! The metadata entries of an account's folders.
+//! What folders have beside messages: metadata entries, and the keys of references.
 
 use kv::{RangeRequest, ReadMode, Transaction};
 use model::{AccountId, MailboxId};
@@ -7,21 +7,60 @@ use store_api::{Finding, FindingKind};
 use super::{Check, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::{PendingKind, Subspace};
-use crate::records::MetadataRecord;
+use crate::records::{MetadataRecord, ReferenceKey};
 use crate::snapshot::after;
 
 /// Records looked at in one transaction; each may have 66 kB.
 const RECORDS_PER_PAGE: usize = 32;
 
+/// A kind of record that folders have, keyed by the folder.
+struct Kind {
+    subspace: Subspace,
+    finding: FindingKind,
+    is_readable: fn(&[u8]) -> bool,
+    /// Of a folder that is not there.
+    stray: &'static str,
+    unreadable: &'static str,
+    /// Whether one that cannot be read may be thrown away.
+    is_replaceable: bool,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        subspace: Subspace::Metadata,
+        finding: FindingKind::Metadata,
+        is_readable: |raw| MetadataRecord::decode(raw).is_some(),
+        stray: "its metadata is there, but not the mailbox",
+        unreadable: "its metadata cannot be read",
+        is_replaceable: false,
+    },
+    Kind {
+        subspace: Subspace::ReferenceKey,
+        finding: FindingKind::ReferenceKey,
+        is_readable: |raw| ReferenceKey::decode(raw).is_some(),
+        stray: "its key of references is there, but not the mailbox",
+        unreadable: "its key of references cannot be read",
+        // The owner signs anew.
+        is_replaceable: true,
+    },
+];
+
 /// Records that cannot be read, and those of folders that are not there.
 pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), Failure> {
-    let range = check.shared.keys.subspace(account, Subspace::Metadata);
+    for kind in &KINDS {
+        check_kind(check, account, kind).await?;
+    }
+    Ok(())
+}
+
+async fn check_kind(check: &mut Check, account: AccountId, kind: &Kind) -> Result<(), Failure> {
+    let range = check.shared.keys.subspace(account, kind.subspace);
     let mut begin = range.begin;
     loop {
         let request = RangeRequest::new(begin, range.end.clone()).limit(RECORDS_PER_PAGE);
         let (findings, page) = transaction!(check, trx, {
             let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = records(check, account, &page.pairs, trx.as_mut()).await?;
+            let (findings, wrote) = records(check, account, kind, &page.pairs, trx.as_mut()).await?;
             Ok(((findings, page), wrote))
         });
         check.tell(findings).await?;
@@ -36,6 +75,7 @@ pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), F
 async fn records(
     check: &Check,
     account: AccountId,
+    kind: &Kind,
     pairs: &[kv::KeyValue],
     trx: &mut dyn Transaction,
 ) -> Result<(Vec<Finding>, bool), Failure> {
@@ -59,12 +99,19 @@ async fn records(
                 trx.clear(&pair.key);
                 wrote = true;
             }
-            let text = "its metadata is there, but not the mailbox";
-            let finding = check.subject.of_mailbox(FindingKind::Metadata, mailbox, text);
+            let finding = check.subject.of_mailbox(kind.finding, mailbox, kind.stray);
             findings.push(remedied(finding, check.repair()));
-        } else if MetadataRecord::decode(&pair.value).is_none() {
-            let text = "its metadata cannot be read";
-            findings.push(check.subject.of_mailbox(FindingKind::Metadata, mailbox, text));
+        } else if !(kind.is_readable)(&pair.value) {
+            let finding = check.subject.of_mailbox(kind.finding, mailbox, kind.unreadable);
+            if !kind.is_replaceable {
+                findings.push(finding);
+                continue;
+            }
+            if check.repair() {
+                trx.clear(&pair.key);
+                wrote = true;
+            }
+            findings.push(remedied(finding, check.repair()));
         }
     }
     Ok((findings, wrote))

@@ -11,7 +11,7 @@ use kv_embedded::{EmbeddedEngine, Sync};
 use model::{AccountId, Block, BlockNo, BodyId, Flags, MailboxId, MessageRow, ModSeq, Partition, Uid};
 use store::Options;
 use store::keyspace::{IndexedHeader, Keyspace, PendingKind, Subspace};
-use store::records::{FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, StateRecord};
+use store::records::{FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord};
 use store_api::{
     CheckEvent, CheckProgress, CheckRequest, CopyMode, Finding, FindingKind, MailStore, Maintenance, Remedy,
 };
@@ -399,6 +399,20 @@ async fn metadata() {
     check(&[FindingKind::Metadata], Remedy::None, async |trx, keys, account, places| {
         let key = keys.metadata(account, Some(places.deep), model::EntryScope::Shared);
         trx.set(&key, b"nonsense");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reference_keys() {
+    check(&[FindingKind::ReferenceKey], Remedy::Repaired, async |trx, keys, account, places| {
+        trx.set(&keys.reference_key(account, MailboxId(u64::MAX - 1)), &ReferenceKey([7; 32]).encode());
+        // That of a folder which is there is none.
+        trx.set(&keys.reference_key(account, places.deep), &ReferenceKey([8; 32]).encode());
+    })
+    .await;
+    check(&[FindingKind::ReferenceKey], Remedy::Repaired, async |trx, keys, account, places| {
+        trx.set(&keys.reference_key(account, places.deep), b"nonsense");
     })
     .await;
 }

@@ -13,6 +13,7 @@ mod folders;
 mod harness;
 mod large;
 mod metadata;
+mod references;
 mod restoring;
 mod searching;
 mod sharing;

@@ -1,15 +1,17 @@
-//! A message put together from texts and parts of other messages. Source: RFC 4469.
+//! A message put together from texts and parts of other messages. Source: RFC 4469; RFC 5092 §6.1 for parts of others'
+//! messages, by URLs with authorization.
 
 use bytes::BytesMut;
 use futures::StreamExt;
 use imap_wire::Code;
+use imap_wire::url::MessageUrl;
 use model::limits::APPEND_BYTES_MAX;
-use model::{AccountId, FolderSnapshot, Uid};
+use model::{AccountId, FolderSnapshot, MailboxName, Uid};
 use store_api::AppendBody;
 
+use super::super::fetch::What;
 use super::super::fetch::octets::{Message, Opened, streaming};
 use super::collect::{fits_inline, too_big};
-use super::url::{MessageUrl, parse};
 use crate::encode;
 use crate::reply::Reply;
 use crate::session::Session;
@@ -131,7 +133,7 @@ impl Parts {
 
 /// The octets that a URL names; none if it is no URL of this server's, or names nothing.
 async fn open(session: &Session, url: &[u8]) -> Result<Option<Opened>, Reply> {
-    let Some(url) = parse(url) else { return Ok(None) };
+    let Some(url) = MessageUrl::parse(url) else { return super::super::urlauth::open(session, url).await };
     let Some((account, folder, uid)) = find(session, &url).await? else { return Ok(None) };
     let Some(row) = folder.row(uid) else { return Ok(None) };
     let (ctx, source) = (session.ctx(), FolderRef { account, mailbox: folder.mailbox });
@@ -139,7 +141,8 @@ async fn open(session: &Session, url: &[u8]) -> Result<Option<Opened>, Reply> {
     let Some(index) = index else { return Ok(None) };
     let about = (row.body, u64::from(row.size));
     let mut message = Message::new(session.store(), &ctx, source, about, Some(index));
-    match message.open(&url.part, &url.what(), url.partial).await {
+    let part: Vec<u32> = url.section.part.iter().map(|n| n.get()).collect();
+    match message.open(&part, &What::of(url.section.text.as_ref()), url.partial).await {
         Ok(opened) => Ok(Some(opened)),
         Err(error) if error.kind() == model::ErrorKind::Expunged => Ok(None),
         Err(error) => Err(error.into()),
@@ -152,10 +155,15 @@ async fn find(
     url: &MessageUrl,
 ) -> Result<Option<(AccountId, std::sync::Arc<FolderSnapshot>, Uid)>, Reply> {
     let FolderRef { account, mailbox } = match &url.mailbox {
-        Some(name) => match session.folders().await?.find(name) {
-            Some(folder) if !folder.noselect => FolderRef { account: session.account()?, mailbox: folder.id },
-            _ => return Ok(None),
-        },
+        Some(name) => {
+            let Ok(name) = MailboxName::parse(name) else { return Ok(None) };
+            match session.folders().await?.find(&name) {
+                Some(folder) if !folder.noselect => {
+                    FolderRef { account: session.account()?, mailbox: folder.id }
+                }
+                _ => return Ok(None),
+            }
+        }
         // RFC 4469 §3: relative to the selected mailbox.
         None => match &session.view {
             Some(view) => view.folder(),
@@ -167,6 +175,6 @@ async fn find(
         Err(error) if error.kind() == model::ErrorKind::NoSuchMailbox => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let same = url.uid_validity.is_none_or(|validity| validity == folder.state.uid_validity.get());
-    Ok(same.then_some((account, folder, url.uid)))
+    let same = url.uid_validity.is_none_or(|validity| validity.get() == folder.state.uid_validity.get());
+    Ok(Uid::new(url.uid.get()).filter(|_| same).map(|uid| (account, folder, uid)))
 }

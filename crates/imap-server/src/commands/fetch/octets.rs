@@ -11,10 +11,12 @@ use futures::{StreamExt, stream};
 use imap_wire::command::Partial;
 use model::limits::STAGED_SECONDS_MAX;
 use model::{BodyId, Error, ErrorKind, Result};
-use store_api::{BodyData, BodyPieces, Ctx, Identities, MailStore};
+use store_api::{BodyData, BodyPieces, Ctx, Identities, MailStore, Referenced, SignedReference};
 
 use super::ahead::Batch;
 use super::plan::{What, cut};
+use crate::connection::Output;
+use crate::reply::Reply;
 use crate::view::FolderRef;
 
 /// A message up to this size is read whole, once, for all that a command asks of it; octets.
@@ -58,14 +60,22 @@ pub(crate) struct Decoded {
     pub may_have_nul: bool,
 }
 
+/// By what right a message is read.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    /// It is in a folder at hand.
+    Body(FolderRef, BodyId),
+    /// A URL leads to it.
+    Reference(&'a SignedReference),
+}
+
 /// A message whose octets are asked for.
 pub(crate) struct Message<'a> {
-    pub store: &'a dyn MailStore,
-    pub ctx: &'a Ctx,
-    pub folder: FolderRef,
-    pub body: BodyId,
-    pub size: u64,
-    pub index: Option<Arc<MessageIndex>>,
+    store: &'a dyn MailStore,
+    ctx: &'a Ctx,
+    origin: Origin<'a>,
+    size: u64,
+    index: Option<Arc<MessageIndex>>,
     /// Where its octets may have been asked for ahead.
     batch: Option<&'a Batch>,
     /// The devices that read and deleted it, where they are known.
@@ -87,7 +97,35 @@ impl<'a> Message<'a> {
         (body, size): (BodyId, u64),
         index: Option<Arc<MessageIndex>>,
     ) -> Self {
-        Self { store, ctx, folder, body, size, index, batch: None, identities: None, whole: None }
+        Self {
+            store,
+            ctx,
+            origin: Origin::Body(folder, body),
+            size,
+            index,
+            batch: None,
+            identities: None,
+            whole: None,
+        }
+    }
+
+    /// The message that a reference led to.
+    pub fn referenced(
+        store: &'a dyn MailStore,
+        ctx: &'a Ctx,
+        signed: &'a SignedReference,
+        Referenced { size, index }: Referenced,
+    ) -> Self {
+        Self {
+            store,
+            ctx,
+            origin: Origin::Reference(signed),
+            size,
+            index: Some(index),
+            batch: None,
+            identities: None,
+            whole: None,
+        }
     }
 
     /// The same, of which octets may have been asked for ahead.
@@ -187,6 +225,34 @@ impl<'a> Message<'a> {
         Ok(Some(Decoded { octets: Opened::Pieces(shown.end - shown.start, pieces), may_have_nul: true }))
     }
 
+    /// As [`Message::decode`], of any section. Headers are in no encoding; the text of a message that is one part is in
+    /// that of the part.
+    ///
+    /// # Errors
+    /// As [`Message::open`].
+    pub async fn decode_section(
+        &mut self,
+        part: &[u32],
+        what: &What<'_>,
+        partial: Option<Partial>,
+    ) -> Result<Option<Decoded>> {
+        let only = [part, &[1]].concat();
+        match what {
+            What::Whole => return self.decode(part, partial).await,
+            What::Text if self.is_text(part, &only) => return self.decode(&only, partial).await,
+            What::Header | What::Fields { .. } | What::FieldsBeside { .. } | What::Mime | What::Text => {}
+        }
+        let octets = self.open(part, what, partial).await?;
+        Ok(Some(Decoded { octets, may_have_nul: true }))
+    }
+
+    /// Whether the body of the part `only` is all of the text of `message`.
+    fn is_text(&self, message: &[u32], only: &[u32]) -> bool {
+        let Some(index) = &self.index else { return false };
+        let text = index.section(message, Section::Text);
+        text.is_some() && index.part(only).map(|part| part.body) == text
+    }
+
     /// The size of a part once decoded, 0 where there is none; none for an encoding that is not known.
     ///
     /// # Errors
@@ -244,24 +310,29 @@ impl<'a> Message<'a> {
             return Ok(whole.clone());
         }
         // What was asked for ahead may have failed for being asked too long ago.
-        let ahead = match self.batch.and_then(|batch| batch.body(self.body)) {
+        let ahead = match (self.origin, self.batch) {
+            (Origin::Body(_, body), Some(batch)) => batch.body(body),
+            _ => None,
+        };
+        let ahead = match ahead {
             Some(body) => body.await.ok(),
             None => None,
         };
         let whole = match ahead {
             Some(whole) => whole,
-            None => {
-                opened(
-                    self.store
-                        .body(self.ctx, self.folder.account, self.folder.mailbox, self.body, None)
-                        .await?,
-                )
-                .collect()
-                .await?
-            }
+            None => opened(self.ask(self.ctx, None).await?).collect().await?,
         };
         self.whole = Some(whole.clone());
         Ok(whole)
+    }
+
+    async fn ask(&self, ctx: &Ctx, range: Option<Range<u64>>) -> Result<BodyData> {
+        match self.origin {
+            Origin::Body(folder, body) => {
+                self.store.body(ctx, folder.account, folder.mailbox, body, range).await
+            }
+            Origin::Reference(signed) => self.store.referenced_body(ctx, signed, range).await,
+        }
     }
 
     async fn read(&mut self, range: Range<u64>) -> Result<Opened> {
@@ -276,8 +347,7 @@ impl<'a> Message<'a> {
         }
         let asked = range.end - range.start;
         let range = (asked < self.size).then_some(range);
-        let FolderRef { account, mailbox } = self.folder;
-        let data = self.store.body(&streaming(self.ctx), account, mailbox, self.body, range).await?;
+        let data = self.ask(&streaming(self.ctx), range).await?;
         // A literal's size is told before its octets.
         if data.len() == asked { Ok(opened(data)) } else { Err(self.mismatch()) }
     }
@@ -291,8 +361,13 @@ impl<'a> Message<'a> {
     }
 
     fn mismatch(&self) -> Error {
+        let body = match self.origin {
+            Origin::Body(_, body) => body.to_string(),
+            // Not the URL: who has it may read.
+            Origin::Reference(_) => "behind a reference".to_owned(),
+        };
         Error::new(ErrorKind::Corrupt, "the message is shorter than it should be")
-            .with_detail(format_args!("body {} of {} octets", self.body, self.size))
+            .with_detail(format_args!("body {body} of {} octets", self.size))
     }
 }
 
@@ -300,6 +375,36 @@ impl<'a> Message<'a> {
 /// stall, this by how long a body may be on its way.
 pub(crate) fn streaming(ctx: &Ctx) -> Ctx {
     Ctx { deadline: Some(Instant::now() + Duration::from_secs(STAGED_SECONDS_MAX)), ..ctx.clone() }
+}
+
+/// Passes `len` octets on to the client, to whom that many were announced.
+///
+/// # Errors
+/// The reply with which a handler ends when the client is lost, or what was announced cannot be sent.
+pub(crate) async fn pass(
+    out: &mut Output,
+    len: u64,
+    mut pieces: BodyPieces,
+) -> std::result::Result<(), Reply> {
+    let mut left = len;
+    while left > 0 {
+        let piece: Bytes = match pieces.next().await {
+            Some(Ok(piece)) if piece.len() as u64 <= left => piece,
+            // What was announced cannot be sent: nothing that follows would be understood.
+            Some(Ok(_)) | None => {
+                tracing::error!(left, "a message has not the size it was announced with");
+                return Err(Reply::lost());
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, left, "a message could not be read to its end");
+                return Err(Reply::lost());
+            }
+        };
+        left -= piece.len() as u64;
+        out.push_bytes(piece);
+        out.relieve().await?;
+    }
+    Ok(())
 }
 
 pub(super) fn opened(data: BodyData) -> Opened {
