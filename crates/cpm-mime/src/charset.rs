@@ -14,6 +14,72 @@ fn is_default(label: &[u8]) -> bool {
     label.is_empty() || label.eq_ignore_ascii_case(b"us-ascii") || label.eq_ignore_ascii_case(b"ascii")
 }
 
+/// A charset in which a client writes what it looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextCharset(&'static Encoding);
+
+impl TextCharset {
+    /// UTF-8, and US-ASCII, which is the same in it.
+    pub const UTF_8: Self = Self(encoding_rs::UTF_8);
+
+    /// Names of the charsets that are known, the customary one of each. Other names of them are known, too.
+    pub const NAMES: &[&str] = &[
+        "US-ASCII",
+        "UTF-8",
+        "ISO-8859-1",
+        "ISO-8859-2",
+        "ISO-8859-3",
+        "ISO-8859-4",
+        "ISO-8859-5",
+        "ISO-8859-6",
+        "ISO-8859-7",
+        "ISO-8859-8",
+        "ISO-8859-9",
+        "ISO-8859-10",
+        "ISO-8859-13",
+        "ISO-8859-14",
+        "ISO-8859-15",
+        "ISO-8859-16",
+        "WINDOWS-874",
+        "WINDOWS-1250",
+        "WINDOWS-1251",
+        "WINDOWS-1252",
+        "WINDOWS-1253",
+        "WINDOWS-1254",
+        "WINDOWS-1255",
+        "WINDOWS-1256",
+        "WINDOWS-1257",
+        "WINDOWS-1258",
+        "KOI8-R",
+        "KOI8-U",
+        "IBM866",
+        "MACINTOSH",
+        "GBK",
+        "GB18030",
+        "BIG5",
+        "EUC-JP",
+        "ISO-2022-JP",
+        "SHIFT_JIS",
+        "EUC-KR",
+    ];
+
+    /// The charset of that name, in any case; none for one that is unknown, or whose text has octets that IMAP has
+    /// not (UTF-16).
+    pub fn named(name: &[u8]) -> Option<Self> {
+        if is_default(name) {
+            return (!name.is_empty()).then_some(Self::UTF_8);
+        }
+        let encoding = Encoding::for_label_no_replacement(name)?;
+        let is_text = encoding.is_ascii_compatible() || encoding == encoding_rs::ISO_2022_JP;
+        (is_text && encoding != encoding_rs::X_USER_DEFINED).then_some(Self(encoding))
+    }
+
+    /// Text written in it; none for octets that are none.
+    pub fn text(self, octets: &[u8]) -> Option<Cow<'_, str>> {
+        self.0.decode_without_bom_handling_and_without_replacement(octets)
+    }
+}
+
 /// Decodes `octets`. What is not valid becomes U+FFFD; a charset that is unknown, or not said, is guessed.
 pub(crate) fn decode<'a>(label: &[u8], octets: &'a [u8]) -> Cow<'a, str> {
     if is_default(label) {
@@ -114,6 +180,29 @@ mod tests {
             ("utf-16le", b"a\0b\0", "ab"),
         ] {
             assert_eq!(decode(label.as_bytes(), octets), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn charsets_of_searches() {
+        for name in TextCharset::NAMES {
+            let charset = TextCharset::named(name.as_bytes()).expect(name);
+            assert_eq!(charset.text(b"Ab 9").as_deref(), Some("Ab 9"), "{name}");
+        }
+        for (name, octets, expected) in [
+            ("utf-8", "é".as_bytes(), Some("é")),
+            ("Utf-8", b"\xe9", None),
+            ("us-ascii", "é".as_bytes(), Some("é")),
+            ("latin1", b"\xe9", Some("é")),
+            ("koi8-r", b"\xf0\xd2", Some("Пр")),
+            ("iso-2022-jp", b"\x1b$B%O\x1b(B", Some("ハ")),
+            ("euc-jp", b"\xff", None),
+        ] {
+            let charset = TextCharset::named(name.as_bytes()).expect(name);
+            assert_eq!(charset.text(octets).as_deref(), expected, "{name}");
+        }
+        for name in ["", "x-klingon", "utf-16", "utf-16le", "x-user-defined", "hz-gb-2312", "replacement"] {
+            assert_eq!(TextCharset::named(name.as_bytes()), None, "{name}");
         }
     }
 

@@ -27,6 +27,7 @@ mod subject;
 pub mod transfer;
 mod words;
 
+pub use charset::TextCharset;
 pub use facts::{Name, SentDate};
 pub use index::{Encoding, IndexBuilder, MessageIndex, Part, PartKind, Section, parse};
 pub use limits::Limits;

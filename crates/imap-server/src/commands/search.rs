@@ -2,7 +2,7 @@
 //!
 //! Source: RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731 (RETURN), RFC 5182 (SAVE), RFC 9394 (PARTIAL), RFC 5032, RFC 7162
 //! §3.1.5 (MODSEQ), RFC 8474 §5.3, RFC 8514 §4.2, RFC 9585 (INPROGRESS).
-//! Answers: OK; NO `[BADCHARSET (US-ASCII UTF-8)]`, `[LIMIT]` for a text that is too long; BAD for text that is not
+//! Answers: OK; NO `[BADCHARSET (US-ASCII UTF-8 …)]`, `[LIMIT]` for a text that is too long; BAD for text that is not
 //! in the charset, and for a charset where UTF8=ACCEPT is enabled (RFC 6855 §3).
 
 pub(crate) mod program;
@@ -10,6 +10,7 @@ pub(crate) mod results;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cpm_mime::TextCharset;
 use imap_wire::command::{ResultOptions, Search, SearchKey as WireKey};
 use imap_wire::{Code, SequenceSet, response};
 use model::{FolderSnapshot, UidSet};
@@ -44,8 +45,8 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
     if search.charset.is_some() && session.enabled.utf8 {
         return Err(Reply::bad("SEARCH takes no CHARSET once UTF8=ACCEPT is enabled"));
     }
-    check_charset(search.charset.as_deref())?;
-    let found = matching(session, out, &search.key).await?;
+    let charset = charset(search.charset.as_deref())?;
+    let found = matching(session, out, &search.key, charset).await?;
     let options = match search.returns {
         None if session.enabled.rev2 => Some(ResultOptions { all: true, ..ResultOptions::default() }),
         returns => returns,
@@ -82,14 +83,15 @@ pub(super) fn is_save_alone(options: &ResultOptions) -> bool {
     save && !(min || max || all || count || partial.is_some())
 }
 
+/// The charset of that name; UTF-8 for none.
+///
 /// # Errors
 /// NO `[BADCHARSET]`, with the charsets that are known (RFC 9051 §7.1).
-pub(super) fn check_charset(charset: Option<&[u8]>) -> Result<(), Reply> {
-    if charset.is_none_or(program::is_known_charset) {
-        return Ok(());
-    }
-    let code = encode::code(&Code::BadCharset(&["US-ASCII", "UTF-8"]));
-    Err(Reply::no_code(code, "strings can be searched for in US-ASCII and UTF-8"))
+pub(super) fn charset(name: Option<&[u8]>) -> Result<TextCharset, Reply> {
+    name.map_or(Some(TextCharset::UTF_8), TextCharset::named).ok_or_else(|| {
+        let code = encode::code(&Code::BadCharset(TextCharset::NAMES));
+        Reply::no_code(code, "strings cannot be searched for in this charset")
+    })
 }
 
 /// What a program found, of the messages that the client knows.
@@ -101,9 +103,14 @@ pub(super) struct Found {
 /// Runs a program.
 ///
 /// # Errors
-/// BAD for text that is not UTF-8, NO `[LIMIT]` for text that is too long, and what the store answers.
-pub(super) async fn matching(session: &mut Session, out: &mut Output, key: &WireKey) -> Result<Found, Reply> {
-    let key = translate(session, key)?;
+/// BAD for text that is not in the charset, NO `[LIMIT]` for text that is too long, and what the store answers.
+pub(super) async fn matching(
+    session: &mut Session,
+    out: &mut Output,
+    key: &WireKey,
+    charset: TextCharset,
+) -> Result<Found, Reply> {
+    let key = translate(session, key, charset)?;
     let traits = Traits::of(&key);
     if traits.modseq {
         session.enable_condstore(out);
@@ -139,7 +146,7 @@ async fn turn(session: &Session, out: &mut Output) -> Result<Turn, Reply> {
     patiently(session, out, session.server.turns.search(account)).await
 }
 
-fn translate(session: &Session, key: &WireKey) -> Result<SearchKey, Reply> {
+fn translate(session: &Session, key: &WireKey, charset: TextCharset) -> Result<SearchKey, Reply> {
     let view = session.view()?;
     let resolve = |set: &SequenceSet, uid: bool| -> UidSet {
         if set.is_saved() {
@@ -155,6 +162,7 @@ fn translate(session: &Session, key: &WireKey) -> Result<SearchKey, Reply> {
         by_uid: &|set| resolve(set, true),
         recent: &view.recent,
         now,
+        charset,
     };
     program::translate(key, &scope).map_err(|error| match error {
         ProgramError::Text => Reply::bad("a string to search for is not in the charset"),

@@ -30,8 +30,8 @@ const INDEXES_AT_ONCE: usize = 256;
 const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> Result<Reply, Reply> {
-    search::check_charset(Some(&sort.charset))?;
-    let found = search::matching(session, out, &sort.key).await?;
+    let charset = search::charset(Some(&sort.charset))?;
+    let found = search::matching(session, out, &sort.key, charset).await?;
     let _turn = turn(session, out, &found.uids).await?;
     let mut keyed = Vec::new();
     let from_rows = sort.criteria.iter().all(|c| matches!(c.key, SortKey::Arrival | SortKey::Size));

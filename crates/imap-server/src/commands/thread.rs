@@ -27,8 +27,8 @@ const MESSAGE_BYTES: usize = 150;
 const ID_BYTES: usize = 100;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, command: Thread) -> Result<Reply, Reply> {
-    search::check_charset(Some(&command.charset))?;
-    let found = search::matching(session, out, &command.key).await?;
+    let charset = search::charset(Some(&command.charset))?;
+    let found = search::matching(session, out, &command.key, charset).await?;
     let _turn = turn(session, out, &found.uids).await?;
     let collation = Collation::new();
     let seq = session.view()?.seq.clone();

@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 9051 §6.4.4, RFC 3501 §6.4.4 (NEW, OLD, RECENT), RFC 5032, RFC 8514, RFC 8474 §5.3, RFC 7162 §3.1.5.
 
+use cpm_mime::TextCharset;
 use imap_wire::command::{SearchKey as Wire, SizeCompare};
 use imap_wire::date::Date;
 use imap_wire::{IString, SequenceSet};
@@ -19,6 +20,8 @@ pub(crate) struct Scope<'a> {
     pub recent: &'a UidSet,
     /// Seconds since 1970-01-01 UTC.
     pub now: i64,
+    /// In which its strings are written.
+    pub charset: TextCharset,
 }
 
 /// Headers that are searched in one call of the store, however many messages there are.
@@ -89,16 +92,10 @@ impl Traits {
     }
 }
 
-/// Whether strings in `charset` can be searched for: US-ASCII and UTF-8 (RFC 9051 §6.4.4). Others are answered with
-/// `NO [BADCHARSET (US-ASCII UTF-8)]`.
-pub(crate) fn is_known_charset(charset: &[u8]) -> bool {
-    [&b"UTF-8"[..], b"US-ASCII", b"ASCII", b"UTF8"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-}
-
 /// The program in the store's words.
 pub(crate) fn translate(key: &Wire, scope: &Scope<'_>) -> Result<SearchKey, ProgramError> {
     let header = |name: &str, value: &IString| {
-        Ok(SearchKey::Header(HeaderField::Named(name.to_owned()), text(value)?))
+        Ok(SearchKey::Header(HeaderField::Named(name.to_owned()), text(value, scope)?))
     };
     let flag = |flag| Ok(SearchKey::Flags(flag));
     let unflag = |flag| Ok(not(SearchKey::Flags(flag)));
@@ -132,8 +129,8 @@ pub(crate) fn translate(key: &Wire, scope: &Scope<'_>) -> Result<SearchKey, Prog
             // No header has such a field.
             None => Ok(nothing()),
         },
-        Wire::Body(value) => Ok(SearchKey::Body(text(value)?)),
-        Wire::Text(value) => Ok(SearchKey::Text(text(value)?)),
+        Wire::Body(value) => Ok(SearchKey::Body(text(value, scope)?)),
+        Wire::Text(value) => Ok(SearchKey::Text(text(value, scope)?)),
         Wire::Before(date) => Ok(SearchKey::Before(DateField::Internal, day(*date))),
         Wire::On(date) => Ok(SearchKey::On(DateField::Internal, day(*date))),
         Wire::Since(date) => Ok(SearchKey::Since(DateField::Internal, day(*date))),
@@ -176,13 +173,17 @@ fn keyword(name: &[u8]) -> SearchKey {
     keyword.map_or_else(nothing, SearchKey::Keyword)
 }
 
-/// Strings are read as UTF-8 whether US-ASCII or UTF-8 was declared, or nothing was: what is ASCII is the same in
-/// each, and IMAP4rev2 declares UTF-8 unless told otherwise.
-fn text(value: &IString) -> Result<String, ProgramError> {
+/// A string in the charset of the program; UTF-8 where none is said, since what is ASCII is the same in it, and
+/// IMAP4rev2 declares UTF-8 unless told otherwise.
+fn text(value: &IString, scope: &Scope<'_>) -> Result<String, ProgramError> {
     if value.len() > SEARCH_TEXT_BYTES_MAX {
         return Err(ProgramError::TextTooLong);
     }
-    value.as_str().map(str::to_owned).ok_or(ProgramError::Text)
+    let text = scope.charset.text(value.as_bytes()).ok_or(ProgramError::Text)?;
+    if text.len() > SEARCH_TEXT_BYTES_MAX {
+        return Err(ProgramError::TextTooLong);
+    }
+    Ok(text.into_owned())
 }
 
 /// RFC 5322 §2.2: printable ASCII without a colon.
@@ -226,6 +227,7 @@ mod tests {
                 by_uid: &|s| set(s, 1, 70),
                 recent: &recent,
                 now: 1_000_000,
+                charset: TextCharset::UTF_8,
             },
         )
     }
