@@ -58,7 +58,7 @@ fn s0_02_starttls_then_login() {
 /// What was sent in clear behind STARTTLS must not be taken for something said under TLS (RFC 9051 §11.1 and the
 /// command injections of 2011 and 2021).
 #[test]
-fn commands_in_clear_behind_starttls_are_dropped() {
+fn s1_09_commands_in_clear_behind_starttls_are_dropped() {
     let server = server();
     let mut client = Client::connect(server.imap, "").expect("connect");
     client.response().expect("greeting");
@@ -83,7 +83,7 @@ fn commands_in_clear_behind_starttls_are_dropped() {
 }
 
 #[test]
-fn implicit_tls() {
+fn s0_03_tls_from_the_first_octet() {
     let server = server();
     let user = server.fresh_user();
     let client = Client::connect(server.imaps.expect("a TLS listener"), "").expect("connect");

@@ -6,6 +6,7 @@
 //! it is may name any account as its authorization identity, which subscribers may not. A right password spares the derivation for a while: what is kept is an HMAC of it
 //! under a key of this process, together with the verifier, so that a changed password is checked anew.
 
+pub(crate) mod certificate;
 pub(crate) mod limiter;
 pub(crate) mod sasl;
 
@@ -36,6 +37,8 @@ const REMEMBERED_MAX: u64 = 200_000;
 /// A SASL mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mechanism {
+    /// RFC 4422 appendix A: the client's certificate.
+    External,
     /// RFC 7677 with channel binding (RFC 5802 §6).
     ScramSha256Plus,
     /// RFC 7677.
@@ -48,11 +51,13 @@ pub(crate) enum Mechanism {
 
 impl Mechanism {
     /// All, the one to prefer first.
-    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    pub const ALL: [Self; 5] =
+        [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
 
     /// Its registered name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::External => "EXTERNAL",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
@@ -63,6 +68,7 @@ impl Mechanism {
     /// How it is offered.
     pub fn capability(self) -> Capability {
         match self {
+            Self::External => Capability::AuthExternal,
             Self::ScramSha256Plus => Capability::AuthScramSha256Plus,
             Self::ScramSha256 => Capability::AuthScramSha256,
             Self::Plain => Capability::AuthPlain,
@@ -83,6 +89,8 @@ impl Mechanism {
     /// Whether it is offered on this connection.
     pub fn is_offered(self, session: &Session, out: &Output) -> bool {
         match self {
+            // A certificate that names a device only logs nobody in.
+            Self::External => session.certificate.as_ref().is_some_and(|c| !c.addresses.is_empty()),
             Self::ScramSha256Plus => out.tls().is_some(),
             Self::ScramSha256 => true,
             Self::Plain | Self::Login => session.may_send_password(out),
@@ -288,6 +296,34 @@ pub(crate) async fn password_login(
     match principal {
         Some(principal) if right => admit(session, out, &principal, authorize_as, began).await,
         _ => Err(refuse(session, out, &name, Failure::Credentials, began).await),
+    }
+}
+
+/// Logs in whom the client's certificate names: the account that the client asks for, or the first. A name in a
+/// certificate is as good as a password: the authority vouches for it.
+///
+/// # Errors
+/// The reply that ends the command.
+pub(crate) async fn certificate_login(
+    session: &mut Session,
+    out: &mut Output,
+    authorize_as: &str,
+    began: Instant,
+) -> Result<Reply, Reply> {
+    let named = session.certificate.as_ref().map_or(&[][..], |certificate| &certificate.addresses);
+    let asked = CpmAddress::parse(authorize_as);
+    let chosen = match (authorize_as, &asked) {
+        ("", _) => named.first(),
+        (_, Ok(address)) => named.iter().find(|named| *named == address),
+        (_, Err(_)) => None,
+    };
+    let Some(address) = chosen.cloned() else {
+        return Err(refuse(session, out, authorize_as, Failure::Authorization, began).await);
+    };
+    check_rate(session, address.as_str())?;
+    match find_account(session, address.as_str()).await? {
+        Some(account) => admit(session, out, &Principal::Subscriber(account), None, began).await,
+        None => Err(refuse(session, out, address.as_str(), Failure::Credentials, began).await),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use registration::Registrations;
 use rustls::pki_types::CertificateDer;
 
@@ -18,6 +19,8 @@ pub struct Options {
     /// The key of what a login that must fail is told, 32 octets or more: the same on all front ends and after a
     /// restart, so that the salt shown for an address without an account never changes. None: random at the start.
     pub decoy_key: Option<secrecy::SecretSlice<u8>>,
+    /// Where connections to listeners of [`crate::Security::Proxied`] may come from.
+    pub proxies: Vec<IpNet>,
     /// Who may act for subscribers.
     pub functions: Functions,
     /// What `/shared/comment` says of the server (RFC 5464 §6.2.1).

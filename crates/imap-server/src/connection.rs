@@ -9,9 +9,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use imap_wire::{Command, ParseErrorKind, Reader, Step, Tag};
 use store_api::RequestId;
 
+use crate::auth::certificate::ClientCertificate;
 use crate::commands::fetch::ahead;
 use crate::commands::{self, Row};
 use crate::notify;
@@ -28,13 +30,21 @@ pub(crate) use output::Output;
 pub(crate) use transport::Transport;
 
 /// Serves one connection to its end.
-pub(crate) async fn run(server: Arc<Shared>, transport: Transport, peer: SocketAddr, security: Security) {
+/// `ahead`: what came in clear before.
+pub(crate) async fn run(
+    server: Arc<Shared>,
+    transport: Transport,
+    peer: SocketAddr,
+    security: Security,
+    ahead: BytesMut,
+) {
     let limits = &server.options.limits;
     let mut out = Output::new(transport, limits.output_bytes_max, limits.write_stall_max);
     let reader = Reader::new(server.login_wire_limits.clone());
     let mut input =
         Input::new(reader, server.shutdown.clone(), limits.silence_max, limits.pause_in_command_max);
     input.login_by = Some(tokio::time::Instant::now() + limits.login_time_max);
+    input.give_back(ahead);
     let id = server.next_id();
     let mut session = Session::new(server, id, peer);
     if security == Security::Tls && !begin_tls(&mut session, &mut out, &mut input).await {
@@ -261,12 +271,19 @@ async fn end(
 
 /// The TLS handshake, within the time for login.
 async fn begin_tls(session: &mut Session, out: &mut Output, input: &mut Input) -> bool {
-    let Some(acceptor) = session.server.acceptor.clone() else { return false };
+    let Some(tls) = session.server.tls.load_full() else { return false };
     // What came in clear behind STARTTLS may be another's, put in on the way (RFC 9051 §6.2.1).
     input.discard();
     let by = input.login_by.unwrap_or_else(tokio::time::Instant::now);
-    match tokio::time::timeout_at(by, out.transport.start_tls(&acceptor)).await {
-        Ok(Ok(())) => true,
+    match tokio::time::timeout_at(by, out.transport.start_tls(tls)).await {
+        Ok(Ok(())) => {
+            // Verified: TLS ends with a certificate that nobody trusts.
+            let shown = out.tls().and_then(|tls| tls.peer_certificates()?.first());
+            if let Some(certificate) = shown.map(|der| ClientCertificate::read(der)) {
+                session.set_certificate(certificate);
+            }
+            true
+        }
         Ok(Err(error)) => {
             tracing::debug!(peer = %session.peer, %error, "TLS handshake failed");
             false

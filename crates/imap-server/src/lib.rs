@@ -27,6 +27,7 @@ pub mod functions;
 mod heard;
 mod notify;
 mod progress;
+mod proxied;
 mod reply;
 mod server;
 mod session;

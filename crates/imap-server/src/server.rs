@@ -8,23 +8,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::BytesMut;
 use model::AccountId;
 use parking_lot::Mutex;
 use store_api::{ChangeFeed, MailStore};
 use tokio::io::DuplexStream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
-use crate::config::{Literals, Options};
+use crate::config::{Literals, Options, Tls};
 use crate::connection::{self, Transport};
-use crate::functions::Functions;
+use crate::functions::{Functions, contains};
+use crate::proxied;
 use crate::session::SessionOf;
 use crate::telemetry::{self, CONNECTIONS, REFUSED_CONNECTIONS};
 use crate::turns::Turns;
+
+/// What one connection too many is told.
+const BUSY: &[u8] = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
+
+/// How long a trusted proxy may take to say who connects; it says so with its first packet.
+const PROXY_WAIT: Duration = Duration::from_secs(5);
 
 /// How a listener's connections begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +40,9 @@ pub enum Security {
     Cleartext,
     /// With TLS (RFC 8314 §3.2).
     Tls,
+    /// From a proxy of [`crate::Options::proxies`], which ends TLS and says by the PROXY protocol who connects. There is no
+    /// STARTTLS, and passwords are taken. Whoever else connects is sent away without a word.
+    Proxied,
 }
 
 /// Serves IMAP. Cheap to clone; all clones are one server.
@@ -46,7 +56,8 @@ pub(crate) struct Shared {
     pub store: Arc<dyn MailStore>,
     pub feed: Arc<dyn ChangeFeed>,
     pub options: Options,
-    pub acceptor: Option<TlsAcceptor>,
+    /// Certificate and keys, as of now.
+    pub tls: ArcSwapOption<Tls>,
     pub auth: Authenticator,
     /// Who may act for subscribers, as of now.
     pub functions: ArcSwap<Functions>,
@@ -72,6 +83,14 @@ impl Shared {
     /// A number that no other request or connection of this process has.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn take_address(&self, peer: SocketAddr) -> Option<Slot<IpAddr>> {
+        let slot = self.address_slots.take(origin(peer.ip()));
+        if slot.is_none() {
+            REFUSED_CONNECTIONS.increment(1);
+        }
+        slot
     }
 
     /// A number that no other request has, of other front ends neither as far as chance goes.
@@ -104,7 +123,7 @@ impl Server {
         let shared = Shared {
             store,
             feed,
-            acceptor: options.tls.as_ref().map(|tls| TlsAcceptor::from(tls.config.clone())),
+            tls: ArcSwapOption::from_pointee(options.tls.clone()),
             auth: Authenticator::new(&options),
             functions: ArcSwap::from_pointee(options.functions.clone()),
             login_wire_limits: Arc::new(login_wire_limits),
@@ -152,24 +171,51 @@ impl Server {
     }
 
     fn take_slots(&self, peer: SocketAddr) -> Option<(Slot<()>, Slot<IpAddr>)> {
+        let total = self.take_connection()?;
+        Some((total, self.shared.take_address(peer)?))
+    }
+
+    fn take_connection(&self) -> Option<Slot<()>> {
         CONNECTIONS.increment(1);
         let total = self.shared.connection_slots.take(());
-        let slots = total.and_then(|total| Some((total, self.shared.address_slots.take(origin(peer.ip()))?)));
-        if slots.is_none() {
+        if total.is_none() {
             REFUSED_CONNECTIONS.increment(1);
         }
-        slots
+        total
     }
 
     fn accept(&self, stream: TcpStream, peer: SocketAddr, security: Security) {
+        if security == Security::Proxied {
+            return self.accept_proxied(stream, peer);
+        }
         let Some(slots) = self.take_slots(peer) else {
             if security == Security::Cleartext {
                 // The socket's buffer is empty: this is written whole or the client is gone.
-                let _ = stream.try_write(b"* BYE [UNAVAILABLE] too many connections, try again later\r\n");
+                let _ = stream.try_write(BUSY);
             }
             return;
         };
         self.spawn(Transport::new(stream, peer), peer, security, slots);
+    }
+
+    /// The bound on connections of one address is the client's, so it waits for the proxy's word.
+    fn accept_proxied(&self, stream: TcpStream, proxy: SocketAddr) {
+        if !contains(&self.shared.options.proxies, proxy.ip()) {
+            tracing::debug!(peer = %proxy, "not one of the trusted proxies");
+            return telemetry::proxy_refused("source");
+        }
+        let Some(total) = self.take_connection() else {
+            let _ = stream.try_write(BUSY);
+            return;
+        };
+        let (shared, kill) = (self.shared.clone(), self.shared.kill.clone());
+        self.shared.tasks.spawn(async move {
+            let _total = total;
+            tokio::select! {
+                () = serve_proxied(shared, stream, proxy) => {}
+                () = kill.cancelled() => {}
+            }
+        });
     }
 
     fn spawn(
@@ -183,10 +229,16 @@ impl Server {
         self.shared.tasks.spawn(async move {
             let _slots = slots;
             tokio::select! {
-                () = connection::run(shared, transport, peer, security) => {}
+                () = connection::run(shared, transport, peer, security, BytesMut::new()) => {}
                 () = kill.cancelled() => {}
             }
         });
+    }
+
+    /// From now on clients are shown this; connections that have TLS keep what they have. A server that began without
+    /// offers STARTTLS from now on.
+    pub fn set_tls(&self, tls: Tls) {
+        self.shared.tls.store(Some(Arc::new(tls)));
     }
 
     /// From now on these are the network functions. Sessions that are open stay open.
@@ -214,6 +266,27 @@ impl Server {
     pub fn connections(&self) -> usize {
         self.shared.connection_slots.count(&())
     }
+}
+
+/// Serves the client of a trusted proxy.
+async fn serve_proxied(shared: Arc<Shared>, mut stream: TcpStream, proxy: SocketAddr) {
+    let (said, ahead) = match tokio::time::timeout(PROXY_WAIT, proxied::read(&mut stream)).await {
+        Ok(Ok(read)) => read,
+        // Many proxies see by such connections whether a server lives.
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => return,
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(%proxy, "a trusted proxy did not begin with a PROXY protocol header");
+            return telemetry::proxy_refused("header");
+        }
+    };
+    let peer = said.client.unwrap_or(proxy);
+    tracing::debug!(%peer, %proxy, leg = ?said.leg, "a trusted proxy connects");
+    let Some(_address) = shared.take_address(peer) else {
+        let _ = stream.try_write(BUSY);
+        return;
+    };
+    let transport = Transport::proxied(stream, peer, said.leg.is_private());
+    connection::run(shared, transport, peer, Security::Proxied, ahead).await;
 }
 
 impl fmt::Debug for Server {

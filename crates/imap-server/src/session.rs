@@ -9,6 +9,7 @@ use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, Ui
 use store_api::{Account, Ctx, FolderTree, MailStore, Requestor, User};
 
 use crate::accounts::Addresses;
+use crate::auth::certificate::ClientCertificate;
 use crate::commands::fetch::ahead::Batch;
 use crate::config::CleartextLogin;
 use crate::connection::Output;
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     pub login: Option<Login>,
     /// The device that the client said it is, before login or after.
     pub device: Option<DeviceId>,
+    /// Whom the client's certificate names, where it showed one that an authority of ours signed.
+    pub certificate: Option<Box<ClientCertificate>>,
     /// The selected folder.
     pub view: Option<Box<View>>,
     /// What NOTIFY set up; none before it was ever used.
@@ -94,6 +97,7 @@ impl Session {
             enabled: Enabled::default(),
             login: None,
             device: None,
+            certificate: None,
             view: None,
             notify: None,
             fresh: None,
@@ -134,8 +138,23 @@ impl Session {
         self.login.as_ref().map(|l| l.account).ok_or_else(|| Reply::bad("log in first"))
     }
 
-    /// Notes at which device the session is; changes from now on are that device's.
+    /// Notes whom a verified certificate names. The device that it names is the session's, whatever the client says.
+    pub fn set_certificate(&mut self, certificate: ClientCertificate) {
+        self.device.clone_from(&certificate.device);
+        self.certificate = Some(Box::new(certificate));
+    }
+
+    /// The device that the client proved to be.
+    pub fn proven_device(&self) -> Option<&DeviceId> {
+        self.certificate.as_ref()?.device.as_ref()
+    }
+
+    /// Notes at which device the session is; changes from now on are that device's. What the client says does not
+    /// count against its certificate.
     pub fn set_device(&mut self, device: DeviceId) {
+        if self.proven_device().is_some() {
+            return;
+        }
         self.device = Some(device.clone());
         if let Some(login) = &mut self.login {
             login.user = Arc::new(User { device: Some(device), ..(*login.user).clone() });
@@ -288,7 +307,10 @@ impl Session {
 
     /// Whether a password may come over this connection.
     pub fn may_send_password(&self, out: &Output) -> bool {
-        out.tls().is_some()
+        if out.is_proxied() {
+            return out.is_private();
+        }
+        out.is_private()
             || match self.server.options.cleartext_login {
                 CleartextLogin::Loopback => out.is_loopback(),
                 CleartextLogin::Everywhere => true,
@@ -298,7 +320,11 @@ impl Session {
 
     /// Whether STARTTLS works now.
     pub fn may_start_tls(&self, out: &Output) -> bool {
-        self.server.acceptor.is_some() && out.tls().is_none() && !out.is_deflated() && self.login.is_none()
+        self.server.tls.load().is_some()
+            && out.tls().is_none()
+            && !out.is_proxied()
+            && !out.is_deflated()
+            && self.login.is_none()
     }
 
     /// A place among the sessions of an account; those of network functions are counted apart.

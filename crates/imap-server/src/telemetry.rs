@@ -96,6 +96,11 @@ pub(crate) fn function_logged_in(name: &str) {
     counter!("mss_imap_function_logins_total", "function" => name.to_owned()).increment(1);
 }
 
+/// Counts a connection to a trusted listener that was sent away; `reason` is one of few fixed words.
+pub(crate) fn proxy_refused(reason: &'static str) {
+    counter!("mss_imap_proxy_refused_total", "reason" => reason).increment(1);
+}
+
 /// Whether a failure is the operator's to know of: the client did nothing wrong.
 pub(crate) fn is_fault(kind: ErrorKind) -> bool {
     kind.wire().2 != Retry::Never || matches!(kind, ErrorKind::Bug | ErrorKind::Corrupt)
@@ -119,6 +124,10 @@ pub(crate) fn describe() {
     describe_counter!("mss_imap_connections_total", "Connections accepted, the refused ones included.");
     describe_counter!("mss_imap_connections_refused_total", "Connections refused because of a limit.");
     describe_counter!("mss_imap_login_failures_total", "Logins that failed, by reason.");
+    describe_counter!(
+        "mss_imap_proxy_refused_total",
+        "Connections to a trusted listener that were sent away: not from a trusted proxy, or without its word."
+    );
     describe_counter!("mss_imap_function_logins_total", "Logins of network functions, by their name.");
     describe_counter!("mss_imap_faults_total", "Commands that failed through no doing of the client's.");
     for counter in [&RECEIVED_BYTES, &SENT_BYTES, &CONNECTIONS, &REFUSED_CONNECTIONS] {

@@ -31,6 +31,7 @@ macro_rules! capabilities {
 
 capabilities! {
     AppendLimit "APPENDLIMIT" "RFC 7889 §3",
+    AuthExternal "AUTH=EXTERNAL" "RFC 4422 appendix A",
     AuthLogin "AUTH=LOGIN" "draft-murchison-sasl-login",
     AuthPlain "AUTH=PLAIN" "RFC 4616",
     AuthScramSha256 "AUTH=SCRAM-SHA-256" "RFC 7677",

@@ -11,13 +11,14 @@ use store_api::{ChangeFeed, MailStore};
 use tokio::net::TcpListener;
 
 use crate::commands::function;
-use crate::settings::{Settings, listen_address};
-use crate::tls;
+use crate::settings::{Settings, listen_address, proxies};
+use crate::{reload, tls};
 
 /// The IMAP listeners, bound and not served yet.
 pub struct Front {
     imap: Option<TcpListener>,
     imaps: Option<TcpListener>,
+    proxied: Option<TcpListener>,
     tls: Option<imap_server::Tls>,
     functions: Functions,
 }
@@ -31,40 +32,57 @@ impl Front {
         let functions = settings.network_functions.file.as_deref().map(function::load).transpose();
         Ok(Self {
             functions: functions.context("network_functions.file")?.unwrap_or_default(),
-            tls: tls::load(&settings.tls)?,
+            tls: tls::load(&settings.tls)?.inspect(tls::show_expiry),
             imap: bind("imap.listen", &settings.imap.listen).await?,
             imaps: bind("imap.tls_listen", &settings.imap.tls_listen).await?,
+            proxied: bind("imap.proxy_listen", &settings.imap.proxy_listen).await?,
         })
     }
 
     /// Where it listens, by the words of the ready line.
-    pub fn addresses(&self) -> anyhow::Result<[(&'static str, Option<SocketAddr>); 2]> {
-        Ok([("imap", address(self.imap.as_ref())?), ("imaps", address(self.imaps.as_ref())?)])
+    pub fn addresses(&self) -> anyhow::Result<[(&'static str, Option<SocketAddr>); 3]> {
+        Ok([
+            ("imap", address(self.imap.as_ref())?),
+            ("imaps", address(self.imaps.as_ref())?),
+            ("proxied", address(self.proxied.as_ref())?),
+        ])
     }
 
-    /// Serves this store and feed.
+    /// Serves this store and feed, and looks after files that may change.
+    ///
+    /// # Errors
+    /// If the system gives no SIGHUP.
     pub fn serve(
         self,
         settings: &Settings,
         store: Arc<dyn MailStore>,
         feed: Arc<dyn ChangeFeed>,
         decoy_key: [u8; 32],
-    ) -> Server {
-        if self.tls.is_none() {
+    ) -> anyhow::Result<Server> {
+        if self.tls.is_none() && self.imap.is_some() {
             tracing::warn!(
                 "no certificate is configured: login in clear is allowed on loopback addresses only"
             );
         }
-        let options =
-            imap_server::Options { functions: self.functions, ..options(settings, self.tls, decoy_key) };
+        let options = imap_server::Options {
+            functions: self.functions,
+            proxies: proxies(&settings.imap)?,
+            ..options(settings, self.tls, decoy_key)
+        };
         let server = Server::new(store, feed, options);
-        for (listener, security) in [(self.imap, Security::Cleartext), (self.imaps, Security::Tls)] {
+        reload::watch(settings, server.clone())?;
+        let listeners = [
+            (self.imap, Security::Cleartext),
+            (self.imaps, Security::Tls),
+            (self.proxied, Security::Proxied),
+        ];
+        for (listener, security) in listeners {
             if let Some(listener) = listener {
                 let server = server.clone();
                 tokio::spawn(async move { server.serve(listener, security).await });
             }
         }
-        server
+        Ok(server)
     }
 }
 
@@ -79,6 +97,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
         url_host: Some(settings.imap.url_host.clone()).filter(|text| !text.is_empty()),
         literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
         functions: Functions::default(),
+        proxies: Vec::new(),
         limits: imap_server::Limits {
             connections_max: limits.connections_max,
             connections_per_address_max: limits.connections_per_address_max,

@@ -10,6 +10,7 @@ mod front;
 mod logging;
 mod node;
 mod process;
+mod reload;
 mod rpc;
 mod settings;
 mod storage;

@@ -25,6 +25,8 @@ pub struct Settings {
     pub tls: Tls,
     /// Programs that may act for subscribers.
     pub network_functions: NetworkFunctions,
+    /// When changed files are read.
+    pub reload: Reload,
     /// The FoundationDB cluster, when that is the engine.
     pub fdb: Fdb,
     /// The listener for metrics and health.
@@ -104,6 +106,11 @@ pub struct Imap {
     pub listen: String,
     /// Implicit TLS listener; empty for none.
     pub tls_listen: String,
+    /// Trusted listener, behind proxies that end TLS and speak the PROXY protocol; empty for none.
+    pub proxy_listen: String,
+    /// Networks that those proxies connect from. A list, or one text with commas.
+    #[serde(deserialize_with = "roles::list_or_text")]
+    pub proxy_sources: Vec<String>,
     /// Seconds between `* OK Still here` lines to a client in IDLE; 0 for none.
     pub idle_keepalive_seconds: u64,
     /// What `GETMETADATA "" /shared/comment` answers (RFC 5464 §6.2.1); empty for nothing.
@@ -125,6 +132,22 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// PEM file of the private key.
     pub key: Option<PathBuf>,
+    /// PEM file of the authorities whose certificates log clients in (SASL EXTERNAL).
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[reload]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reload {
+    /// Seconds between two looks at files that may change while the process runs; 0 for SIGHUP alone.
+    pub seconds: u64,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { seconds: 60 }
+    }
 }
 
 /// `[network_functions]`.
@@ -241,6 +264,8 @@ impl Default for Imap {
         Self {
             listen: "127.0.0.1:1143".into(),
             tls_listen: String::new(),
+            proxy_listen: String::new(),
+            proxy_sources: Vec::new(),
             idle_keepalive_seconds: 120,
             comment: String::new(),
             admin: String::new(),
@@ -344,6 +369,7 @@ impl Settings {
         for (key, value) in [
             ("imap.listen", &self.imap.listen),
             ("imap.tls_listen", &self.imap.tls_listen),
+            ("imap.proxy_listen", &self.imap.proxy_listen),
             ("admin.listen", &self.admin.listen),
             ("store.rpc_listen", &self.store.rpc_listen),
         ] {
@@ -363,6 +389,10 @@ impl Settings {
         }
         if !self.imap.tls_listen.is_empty() && self.tls.certificate.is_none() {
             anyhow::bail!("imap.tls_listen is set, so tls.certificate and tls.key must name PEM files");
+        }
+        let proxies = proxies(&self.imap)?;
+        if !self.imap.proxy_listen.is_empty() && proxies.is_empty() {
+            anyhow::bail!("imap.proxy_listen is set, so imap.proxy_sources must name the proxies' networks");
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             anyhow::bail!("tls.certificate and tls.key must be set both or neither");
@@ -414,6 +444,7 @@ impl Settings {
             ("cache.folder_bytes", self.cache.folder_bytes, 1 << 20, 1 << 44),
             ("cache.body_bytes", self.cache.body_bytes, 1 << 20, 1 << 44),
             ("cache.engine_bytes", self.cache.engine_bytes, 1 << 20, 1 << 44),
+            ("reload.seconds", self.reload.seconds, 0, 86_400),
             ("imap.idle_keepalive_seconds", self.imap.idle_keepalive_seconds, 0, 1_740),
         ] {
             if !(low..=high).contains(&value) {
@@ -422,6 +453,21 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Where trusted proxies connect from.
+///
+/// # Errors
+/// One sentence that names the key.
+pub fn proxies(imap: &Imap) -> anyhow::Result<Vec<ipnet::IpNet>> {
+    let parse = |text: &String| {
+        imap_server::functions::parse_network(text).ok_or_else(|| {
+            anyhow::anyhow!(
+                "imap.proxy_sources has {text:?}, but must have networks like 192.0.2.0/24, or addresses"
+            )
+        })
+    };
+    imap.proxy_sources.iter().map(parse).collect()
 }
 
 /// The address of a listener; none for an empty text.
@@ -541,6 +587,8 @@ mod tests {
             (Some("[limits]\nidle_seconds_max = 5\n"), None, "limits.idle_seconds_max"),
             (Some("[imap]\ntls_listen = '127.0.0.1:993'\n"), None, "tls.certificate"),
             (Some("[tls]\nkey = '/k.pem'\n"), None, "tls.certificate"),
+            (Some("[imap]\nproxy_listen = '127.0.0.1:1'\n"), None, "imap.proxy_sources"),
+            (Some("[imap]\nproxy_sources = ['here']\n"), None, "imap.proxy_sources"),
             (None, Some(("MSS_LIMITS__CONNECTIONS_MAX", "many")), "connections_max"),
             (None, Some(("MSS_LIMIT__CONNECTIONS_MAX", "1")), "limit"),
             (Some("[log]\nformat = 'xml'\n"), None, "log.format"),

@@ -9,7 +9,7 @@ use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 8] = [
+const DEBIAN_PACKAGES: [(&str, &str); 10] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -17,6 +17,8 @@ const DEBIAN_PACKAGES: [(&str, &str); 8] = [
     ("npm", "npm"),
     ("dovecot", "dovecot-imapd"),
     ("promtool", "prometheus"),
+    ("haproxy", "haproxy"),
+    ("openssl", "openssl"),
     ("systemd-analyze", "systemd"),
 ];
 

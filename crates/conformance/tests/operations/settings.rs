@@ -10,9 +10,13 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 14] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 18] = [
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
+    ("tls.client_ca", "doors.rs"),
+    ("imap.proxy_listen", "doors.rs"),
+    ("imap.proxy_sources", "doors.rs"),
+    ("reload.seconds", "doors.rs"),
     ("network_functions.file", "network_functions.rs"),
     ("quota.messages", "quotas_take_effect"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
@@ -28,7 +32,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 14] = [
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 29] = [
+const REFUSED: [(&str, &str); 32] = [
     ("data.dir", ""),
     ("data.engine", "sqlite"),
     ("data.free_bytes_min", "-1"),
@@ -45,6 +49,9 @@ const REFUSED: [(&str, &str); 29] = [
     ("imap.idle_keepalive_seconds", "1741"),
     ("imap.url_host", "mail.example.net:143"),
     ("admin.listen", "9143"),
+    ("imap.proxy_listen", "here"),
+    ("imap.proxy_sources", "10.0.0.0/33"),
+    ("reload.seconds", "86401"),
     ("store.rpc_listen", ":9"),
     ("limits.connections_max", "0"),
     ("limits.connections_per_address_max", "1.5"),

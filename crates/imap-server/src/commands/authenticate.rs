@@ -1,6 +1,7 @@
 //! `AUTHENTICATE mechanism [initial-response]`: a login by SASL.
 //!
-//! Source: RFC 9051 §6.2.2, RFC 4959 (initial response), RFC 5802 and RFC 7677 (SCRAM), RFC 4616 (PLAIN).
+//! Source: RFC 9051 §6.2.2, RFC 4959 (initial response), RFC 5802 and RFC 7677 (SCRAM), RFC 4616 (PLAIN),
+//! RFC 4422 appendix A (EXTERNAL).
 //! Answers OK `[CAPABILITY …]`; NO `[AUTHENTICATIONFAILED]`, `[AUTHORIZATIONFAILED]`, `[PRIVACYREQUIRED]`,
 //! `[UNAVAILABLE]`, `[LIMIT]`, and NO without a code for a mechanism that is not offered; BAD for what is not base64 or
 //! does not follow the mechanism, and for `*`, by which a client cancels.
@@ -42,6 +43,9 @@ fn offered(session: &Session, out: &Output, name: &[u8]) -> Result<Mechanism, Re
     match Mechanism::parse(name) {
         Some(mechanism) if mechanism.is_offered(session, out) => Ok(mechanism),
         Some(mechanism) if mechanism.is_cleartext() => Err(privacy_required(session, out)),
+        Some(Mechanism::External) => {
+            Err(Reply::no("this mechanism needs TLS with a client certificate that names an account"))
+        }
         Some(_) => Err(Reply::no("this mechanism needs TLS")),
         None => {
             let offered = Mechanism::ALL.into_iter().filter(|m| m.is_offered(session, out));
@@ -61,11 +65,19 @@ async fn exchange(
     let mut began = Instant::now();
     let mut initial = initial.map(decode_initial).transpose()?;
     let bindings = out.tls().map(|tls| {
-        let certificate = session.server.options.tls.as_ref().and_then(|tls| tls.certificate.as_ref());
+        let certificate = out.shown().and_then(|shown| shown.certificate.as_ref());
         Bindings::new(tls, certificate.map(AsRef::as_ref))
     });
     let broken = || Reply::bad("the response does not follow the mechanism");
 
+    if mechanism == Mechanism::External {
+        let name = match initial.take() {
+            Some(name) => name,
+            None => ask(out, input, b"").await?,
+        };
+        let name = std::str::from_utf8(&name).map_err(|_| broken())?;
+        return auth::certificate_login(session, out, name, Instant::now()).await;
+    }
     let mut principal = None;
     let mut scram = None;
     let mut message = None;

@@ -12,7 +12,7 @@ pub(crate) async fn run(session: &mut Session, out: &Output, input: &mut Input) 
     session.deselect();
     session.notify = None;
     session.login = None;
-    session.device = None;
+    session.device = session.proven_device().cloned();
     session.enabled = Enabled::default();
     input.logged_out(session);
     let reply = Reply::ok("logged out of the account, the connection stays");

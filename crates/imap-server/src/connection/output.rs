@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::transport::Transport;
+use crate::config::Tls;
 use crate::reply::{After, Reply};
 use crate::telemetry::SENT_BYTES;
 
@@ -46,6 +47,21 @@ impl Output {
     /// The TLS session, for channel binding.
     pub fn tls(&self) -> Option<&rustls::ServerConnection> {
         self.transport.tls()
+    }
+
+    /// What the client was shown when TLS began.
+    pub fn shown(&self) -> Option<&Tls> {
+        self.transport.shown()
+    }
+
+    /// Whether TLS keeps what is said from others: here, or up to a trusted proxy.
+    pub fn is_private(&self) -> bool {
+        self.transport.is_private()
+    }
+
+    /// Whether a trusted proxy stands between.
+    pub fn is_proxied(&self) -> bool {
+        self.transport.is_proxied()
     }
 
     pub fn is_deflated(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -12,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::deflate::Deflate;
+use crate::config::Tls;
 
 /// Octets taken from the socket at once while no command is known to be larger.
 const READ_BYTES: usize = 8 * 1024;
@@ -30,6 +32,10 @@ pub(crate) struct Transport {
     deflate: Option<Box<Deflate>>,
     /// Both ends are this machine.
     loopback: bool,
+    /// A trusted proxy stands between, and whether the client's way to it is private.
+    proxied: Option<bool>,
+    /// What the client was shown when TLS began; certificates change while connections last.
+    shown: Option<Arc<Tls>>,
 }
 
 impl Transport {
@@ -40,12 +46,32 @@ impl Transport {
         }
         let local = stream.local_addr().map_or(peer.ip(), |a| a.ip());
         let loopback = peer.ip().to_canonical().is_loopback() && local.to_canonical().is_loopback();
-        Self { stream: Stream::Plain(stream), deflate: None, loopback }
+        Self { stream: Stream::Plain(stream), deflate: None, loopback, proxied: None, shown: None }
     }
 
     /// One whose other end is in this process.
     pub fn pipe(stream: DuplexStream) -> Self {
-        Self { stream: Stream::Pipe(stream), deflate: None, loopback: true }
+        Self { stream: Stream::Pipe(stream), deflate: None, loopback: true, proxied: None, shown: None }
+    }
+
+    /// One that a trusted proxy made for its client.
+    pub fn proxied(stream: TcpStream, peer: SocketAddr, private: bool) -> Self {
+        Self { loopback: false, proxied: Some(private), ..Self::new(stream, peer) }
+    }
+
+    /// Whether a trusted proxy stands between; TLS is its business then.
+    pub fn is_proxied(&self) -> bool {
+        self.proxied.is_some()
+    }
+
+    /// Whether TLS keeps what is said from others: here, or as a trusted proxy says, up to it.
+    pub fn is_private(&self) -> bool {
+        self.tls().is_some() || self.proxied == Some(true)
+    }
+
+    /// What the client was shown when TLS began.
+    pub fn shown(&self) -> Option<&Tls> {
+        self.shown.as_deref()
     }
 
     /// Whether both ends are this machine.
@@ -66,13 +92,14 @@ impl Transport {
     }
 
     /// Takes part in the TLS handshake.
-    pub async fn start_tls(&mut self, acceptor: &TlsAcceptor) -> io::Result<()> {
+    pub async fn start_tls(&mut self, tls: Arc<Tls>) -> io::Result<()> {
         let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Closed) else {
             return Err(io::Error::other("TLS is on already, or this is no network connection"));
         };
         // The handshake's state is several kB: it must not stay a part of the connection's task.
-        let tls = Box::pin(acceptor.accept(tcp)).await?;
-        self.stream = Stream::Tls(Box::new(tls));
+        let secured = Box::pin(TlsAcceptor::from(tls.config.clone()).accept(tcp)).await?;
+        self.stream = Stream::Tls(Box::new(secured));
+        self.shown = Some(tls);
         Ok(())
     }
 

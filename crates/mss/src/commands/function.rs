@@ -16,8 +16,8 @@ use crate::settings::{Overrides, Settings};
 /// Add, change, list and remove network functions: programs of the operator that may act for every subscriber.
 ///
 /// A network function logs in by SASL PLAIN or SCRAM-SHA-256 with its own name and password, and names the subscriber
-/// as authorization identity. They stand in a text file, a line each, that the front ends read at start; it holds SCRAM
-/// keys, no passwords, and is still a secret.
+/// as authorization identity. They stand in a text file, a line each, that the front ends read, also when it changes; it holds
+/// SCRAM keys, no passwords, and is still a secret.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(subcommand)]

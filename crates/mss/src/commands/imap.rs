@@ -20,7 +20,7 @@ const FIRST_NODE_WAIT: Duration = Duration::from_secs(30);
 /// Run an IMAP front end over storage nodes elsewhere.
 ///
 /// It keeps nothing that another front end could not rebuild: run as many as clients need. Prints one line when it is
-/// ready, and it reaches a storage node then: `ready imap=ADDR imaps=ADDR admin=ADDR`. On SIGTERM /readyz says no; after
+/// ready, and it reaches a storage node then: `ready imap=ADDR imaps=ADDR proxied=ADDR admin=ADDR`. On SIGTERM /readyz says no; after
 /// front.grace_seconds, so that load balancers see it, clients get `* BYE` and running commands end, all within
 /// limits.drain_seconds_max. On SIGINT the grace is left out.
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     );
     let decoy_key = tier.decoy_key().await?;
     let addresses = front.addresses()?;
-    let server = front.serve(&settings, tier.clone(), tier.clone(), decoy_key);
+    let server = front.serve(&settings, tier.clone(), tier.clone(), decoy_key)?;
     let follower = readiness.follow(reached);
     announce(addresses.into_iter().chain([("admin", admin_address)]));
 

@@ -59,7 +59,7 @@ pub struct RpcTls {
     pub allow_clear: bool,
 }
 
-fn list_or_text<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn list_or_text<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
