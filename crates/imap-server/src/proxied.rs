@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 /// certificate among them. The proxy sees it.
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 
+/// Octets of a header of version 1, at most (§2.1).
+const V1_BYTES_MAX: usize = 107;
+
 /// TLV of what is known of the client's TLS (§2.2.6 of version 2), and the bit of its first octet that says there is TLS.
 const SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
@@ -78,6 +81,10 @@ enum Parsed {
 }
 
 fn parse(received: &[u8]) -> Parsed {
+    // A line that is cut behind a port looks wrong to the parser: it is asked about whole lines only.
+    if received.starts_with(b"PROXY") && received.len() < V1_BYTES_MAX && !received.contains(&b'\n') {
+        return Parsed::Incomplete;
+    }
     let result = HeaderResult::parse(received);
     if result.is_incomplete() {
         return Parsed::Incomplete;
