@@ -1,4 +1,5 @@
-//! The storage nodes of an installation: who is there, who serves, who died.
+//! The storage nodes of an installation: who is there, who serves, who died. Other groups of processes that share the
+//! partitions find each other in the same way, each under keys of its own ([`Group`](store::keyspace::Group)).
 //!
 //! Each storage node writes a record of itself into the database that all share, and counts up a heartbeat beside it.
 //! Every node reads all records and heartbeats, and so knows the others; front ends ask any node. There is no leader
@@ -40,6 +41,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 pub use installation::{Installation, installation};
 pub use options::Options;
+pub use store::keyspace::Group;
 
 use observer::Observer;
 use record::Record;
@@ -76,8 +78,9 @@ impl Node {
     /// `Limit` when there are too many nodes; `Unavailable` or whatever else the engine fails with.
     pub async fn join(engine: Arc<dyn Engine>, options: Options) -> Result<Arc<Self>> {
         let installation = installation(engine.as_ref(), &options.prefix, None).await?.id;
+        let group = options.group;
         let id = NodeId(rand::random::<u64>().max(1));
-        let register = Register::new(engine, &options.prefix);
+        let register = Register::new(engine, &options.prefix, options.group);
         let own = Record {
             state: NodeState::Joining,
             name: options.name.clone(),
@@ -98,7 +101,7 @@ impl Node {
             members: watch::Sender::new(Arc::new(Members::default())),
             standing: watch::Sender::new(true),
             look: Notify::new(),
-            telemetry: Telemetry::new(),
+            telemetry: Telemetry::new(group),
         });
         let first = shared.look().await;
         let watch = first.map_err(register::told)?;
@@ -264,7 +267,7 @@ impl Shared {
     }
 
     fn failed(&self, what: &'static str, error: &dyn std::fmt::Display) {
-        telemetry::failed(what);
+        self.telemetry.failed(what);
         tracing::warn!(node = %self.id, %error, "a {what} failed; it is tried again");
     }
 }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kv::{
     AtomicOp, Engine, Error, ErrorKind, RangeRequest, ReadMode, RetryPolicy, Transaction, TransactionOptions,
     Watch,
 };
-use store::keyspace::{KeyRange, Keyspace};
+use store::keyspace::{Group, KeyRange, Keyspace};
 use store_api::NodeId;
 
 use crate::limits::NODES_MAX;
@@ -26,15 +27,48 @@ pub(crate) struct Seen {
 /// The records and heartbeats of all nodes.
 pub(crate) struct Register {
     engine: Arc<dyn Engine>,
-    keys: Keyspace,
+    keys: Keys,
+}
+
+/// The keys of one group.
+#[derive(Clone)]
+struct Keys {
+    space: Keyspace,
+    group: Group,
+}
+
+impl Keys {
+    fn epoch(&self) -> Bytes {
+        self.space.cluster_epoch(self.group)
+    }
+
+    fn node(&self, node: NodeId) -> Bytes {
+        self.space.node(self.group, node)
+    }
+
+    fn nodes(&self) -> KeyRange {
+        self.space.nodes(self.group)
+    }
+
+    fn heartbeat(&self, node: NodeId) -> Bytes {
+        self.space.heartbeat(self.group, node)
+    }
+
+    fn heartbeats(&self) -> KeyRange {
+        self.space.heartbeats(self.group)
+    }
+
+    fn node_of(&self, key: &[u8]) -> Option<NodeId> {
+        self.space.node_of(key)
+    }
 }
 
 const OPTIONS: TransactionOptions =
     TransactionOptions { priority: kv::Priority::Default, tag: Some("cluster") };
 
 impl Register {
-    pub(crate) fn new(engine: Arc<dyn Engine>, prefix: &[u8]) -> Self {
-        Self { engine, keys: Keyspace::new(prefix) }
+    pub(crate) fn new(engine: Arc<dyn Engine>, prefix: &[u8], group: Group) -> Self {
+        Self { engine, keys: Keys { space: Keyspace::new(prefix), group } }
     }
 
     async fn run<T: Send>(
@@ -143,8 +177,8 @@ impl Register {
         self.run(|trx, _| {
             let keys = self.keys.clone();
             Box::pin(async move {
-                let epoch = trx.get(&keys.cluster_epoch(), ReadMode::Snapshot).await?;
-                let watch = trx.watch(&keys.cluster_epoch()).await?;
+                let epoch = trx.get(&keys.epoch(), ReadMode::Snapshot).await?;
+                let watch = trx.watch(&keys.epoch()).await?;
                 let records = records(&keys, trx, ReadMode::Snapshot).await?;
                 let mut heartbeats = BTreeMap::new();
                 for pair in range(trx, keys.heartbeats(), ReadMode::Snapshot).await? {
@@ -160,8 +194,8 @@ impl Register {
     }
 }
 
-fn count_up(keys: &Keyspace, trx: &mut dyn Transaction) {
-    trx.atomic(AtomicOp::Add, &keys.cluster_epoch(), &1u64.to_le_bytes());
+fn count_up(keys: &Keys, trx: &mut dyn Transaction) {
+    trx.atomic(AtomicOp::Add, &keys.epoch(), &1u64.to_le_bytes());
 }
 
 fn number(value: &[u8]) -> Option<u64> {
@@ -169,7 +203,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 async fn records(
-    keys: &Keyspace,
+    keys: &Keys,
     trx: &mut dyn Transaction,
     mode: ReadMode,
 ) -> Result<BTreeMap<NodeId, Record>, Error> {

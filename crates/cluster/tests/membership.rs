@@ -10,7 +10,7 @@ use kv::fault::{FaultEngine, Faults};
 use kv::{Engine, RangeRequest, ReadMode, TransactionOptions};
 use kv_embedded::EmbeddedEngine;
 use model::{PARTITIONS, Partition};
-use store::keyspace::Keyspace;
+use store::keyspace::{Group, Keyspace};
 use store_api::{Members, Membership, NodeId, NodeState};
 
 const RENEW: Duration = Duration::from_millis(2_000);
@@ -48,6 +48,7 @@ impl Bench {
 
     async fn join(&self, name: &str, port: u16) -> Arc<Node> {
         let options = Options {
+            group: Group::Storage,
             prefix: Vec::new(),
             name: name.to_owned(),
             address: format!("http://127.0.0.1:{port}"),
@@ -70,7 +71,7 @@ impl Bench {
     /// The numbers at which hearts stand.
     async fn beats(&self) -> BTreeMap<NodeId, u64> {
         let keys = Keyspace::new(b"");
-        let range = keys.heartbeats();
+        let range = keys.heartbeats(Group::Storage);
         let mut trx = self.sound.begin(TransactionOptions::default());
         let range = RangeRequest::new(range.begin, range.end);
         let number = |value: &[u8]| u64::from_le_bytes(value.try_into().unwrap());
@@ -247,9 +248,9 @@ async fn one_taken_for_dead_comes_back() {
     let (a, b) = (bench.serve("a", 1).await, bench.serve("b", 2).await);
     let keys = Keyspace::new(b"");
     let mut trx = bench.sound.begin(TransactionOptions::default());
-    trx.clear(&keys.node(b.id()));
-    trx.clear(&keys.heartbeat(b.id()));
-    trx.atomic(kv::AtomicOp::Add, &keys.cluster_epoch(), &1u64.to_le_bytes());
+    trx.clear(&keys.node(Group::Storage, b.id()));
+    trx.clear(&keys.heartbeat(Group::Storage, b.id()));
+    trx.atomic(kv::AtomicOp::Add, &keys.cluster_epoch(Group::Storage), &1u64.to_le_bytes());
     trx.commit().await.unwrap();
     until("it is gone", || serving(&a) == ["a"]).await;
     tokio::time::advance(RENEW).await;

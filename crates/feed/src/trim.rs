@@ -4,7 +4,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kv::{Engine, Error, Priority, RangeRequest, ReadMode, TransactionOptions};
+use kv::{AtomicOp, Engine, Error, Priority, RangeRequest, ReadMode, TransactionOptions};
 use model::{PARTITIONS, Partition};
 use store::records::FeedEntry;
 
@@ -80,20 +80,24 @@ async fn clear_page(
     let mut trx = begin(shared.engine.as_ref());
     let request = RangeRequest::new(range.begin.clone(), range.end).limit(ENTRIES_MAX);
     let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-    let (mut old, mut first_kept, mut end) = (0, None, None);
+    let (mut old, mut first_kept, mut last) = (0, None, None);
     for (at, pair) in page.pairs.iter().enumerate() {
         match FeedEntry::decode(&pair.value) {
             Some(entry) if entry.at_millis >= oldest_kept.saturating_mul(1_000) => {
                 first_kept = Some(entry.at_millis / 1_000);
                 break;
             }
-            Some(_) => (old, end) = (at as u64 + 1, Some(after(&pair.key))),
+            Some(_) => (old, last) = (at as u64 + 1, Some(&pair.key)),
             // A later release may have written it, and others may have to read it yet: it goes with those after it.
             None => {}
         }
     }
-    if let Some(end) = end {
-        trx.clear_range(&range.begin, &end);
+    if let Some(last) = last {
+        trx.clear_range(&range.begin, &after(last));
+        // A consumer that was not as far as this has missed something. It never goes back, so twice is as once.
+        if let Some(stamp) = shared.keys.feed_stamp_of(last) {
+            trx.atomic(AtomicOp::ByteMax, &shared.keys.feed_trimmed(partition), &stamp.0);
+        }
         trx.commit().await?;
     }
     Ok((old, first_kept))

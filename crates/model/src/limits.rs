@@ -110,6 +110,10 @@ pub const IMAP_SET_PARTS_MAX: usize = 16_384;
 /// Most elements of any other list in an IMAP command: flags, data items, header names, patterns, CATENATE parts.
 pub const IMAP_LIST_ITEMS_MAX: usize = 1_024;
 
+/// Devices that an operator may make known of an account; a notice names them all.
+pub const DEVICES_PER_ACCOUNT_MAX: usize = 64;
+/// Octets of the address at which the PUSH enabler reaches a device.
+pub const PUSH_ADDRESS_BYTES_MAX: usize = 255;
 const _: () = assert!(
     IMAP_LINE_BYTES_MAX <= IMAP_COMMAND_BYTES_MAX && IMAP_LITERAL_BYTES_MAX <= IMAP_COMMAND_BYTES_MAX
 );

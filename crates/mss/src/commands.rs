@@ -5,5 +5,6 @@ pub mod check;
 pub mod cluster;
 pub mod function;
 pub mod imap;
+pub mod push;
 pub mod serve;
 pub mod store;

@@ -10,6 +10,7 @@ mod front;
 mod logging;
 mod node;
 mod process;
+mod push;
 mod reload;
 mod rpc;
 mod settings;
@@ -46,6 +47,7 @@ enum Command {
     Serve(commands::serve::Arguments),
     Store(commands::store::Arguments),
     Imap(commands::imap::Arguments),
+    Push(commands::push::Arguments),
     Cluster(commands::cluster::Arguments),
     Account(commands::account::Arguments),
     Function(commands::function::Arguments),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Store(arguments) => commands::store::run(arguments),
         Command::Imap(arguments) => commands::imap::run(arguments),
+        Command::Push(arguments) => commands::push::run(arguments),
         Command::Cluster(arguments) => commands::cluster::run(arguments),
         Command::Account(arguments) => commands::account::run(arguments),
         Command::Function(arguments) => commands::function::run(arguments),

@@ -4,12 +4,14 @@
 //! `MSS_<SECTION>__<KEY>` (two underscores between section and key), flags. An unknown key or a value out of its
 //! bounds stops the start with one sentence that names the key.
 
+mod push;
 pub mod roles;
 mod strict;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use push::{Encoder, Push};
 pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub cluster: Cluster,
     /// A front end over storage nodes elsewhere.
     pub front: Front,
+    /// Notices to the PUSH enabler.
+    pub push: Push,
     /// What roles show each other.
     pub rpc_tls: RpcTls,
     /// Bounds on what clients may use.
@@ -404,6 +408,7 @@ impl Settings {
                 kv_fdb::limits::PREFIX_BYTES_MAX
             );
         }
+        push::check(&self.push)?;
         roles::check(&self.cluster, &self.front, &self.rpc_tls)?;
         if self.front.grace_seconds >= self.limits.drain_seconds_max {
             anyhow::bail!("front.grace_seconds must be less than limits.drain_seconds_max");
@@ -445,6 +450,11 @@ impl Settings {
             ("cache.body_bytes", self.cache.body_bytes, 1 << 20, 1 << 44),
             ("cache.engine_bytes", self.cache.engine_bytes, 1 << 20, 1 << 44),
             ("reload.seconds", self.reload.seconds, 0, 86_400),
+            ("push.ttl_seconds", self.push.ttl_seconds, 1, 30 * 86_400),
+            ("push.workers", self.push.workers as u64, 1, 4_096),
+            ("push.answer_seconds_max", self.push.answer_seconds_max, 1, 300),
+            ("push.attempts_max", u64::from(self.push.attempts_max), 1, 1_000),
+            ("push.retry_seconds_max", self.push.retry_seconds_max, 1, 3_600),
             ("imap.idle_keepalive_seconds", self.imap.idle_keepalive_seconds, 0, 1_740),
         ] {
             if !(low..=high).contains(&value) {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::node::{self, Node, Purpose};
+use crate::push::Push;
 use crate::rpc;
 use crate::settings::{EngineName, Settings, roles};
 
@@ -35,6 +36,7 @@ pub struct Storage {
     /// Where front ends reach it, if they can.
     pub address: Option<SocketAddr>,
     member: Option<Arc<cluster::Node>>,
+    push: Option<Push>,
     gate: Gate,
     /// Ends connections.
     stop: CancellationToken,
@@ -68,12 +70,14 @@ impl Storage {
                 Some(cluster::Node::join(engine, options).await?)
             }
         };
+        let push = Push::start(settings, &node).await?;
         let storage = Self {
             socket: node::socket(&settings.data.dir),
             node,
             decoy_key,
             address,
             member,
+            push,
             gate: Gate::new(),
             stop: CancellationToken::new(),
             serving: TaskTracker::new(),
@@ -180,6 +184,9 @@ impl Storage {
         self.stop.cancel();
         self.serving.close();
         let _ = tokio::time::timeout_at(until, self.serving.wait()).await;
+        if let Some(push) = self.push {
+            push.stop(until).await;
+        }
         if let Some(member) = &self.member
             && !matches!(tokio::time::timeout(REGISTER_WAIT, member.leave()).await, Ok(Ok(())))
         {
@@ -208,6 +215,7 @@ fn member_options(settings: &Settings, address: SocketAddr, tls: bool) -> anyhow
         name => name.to_owned(),
     };
     Ok(cluster::Options {
+        group: cluster::Group::Storage,
         prefix: Vec::new(),
         name,
         address: url,

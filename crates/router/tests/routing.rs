@@ -61,6 +61,7 @@ impl Tier {
             let scheme = if tls.is_some() { "https" } else { "http" };
             let address = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());
             let options = cluster::Options {
+                group: cluster::Group::Storage,
                 prefix: Vec::new(),
                 name,
                 address: address.clone(),

@@ -65,6 +65,7 @@ impl Node {
         }
         let feed = Feed::new(engine.clone(), options);
         let options = cluster::Options {
+            group: cluster::Group::Storage,
             prefix: Vec::new(),
             name: name_of(number),
             address: format!("sim:{number}"),

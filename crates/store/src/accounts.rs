@@ -69,6 +69,7 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
                 linked: Vec::new(),
             };
             trx.set_bytes(keys.directory(&new.address), record.encode().into());
+            trx.set(&keys.address(id), new.address.as_str().as_bytes());
             let mut ledger = Ledger { limits: new.limits, next_id: 1, tree_version: 1, ..Ledger::default() };
             for name in standing_names() {
                 let mailbox = MailboxId(ledger.take_id());

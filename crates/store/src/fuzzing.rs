@@ -6,8 +6,8 @@ use model::AccountId;
 
 use crate::keyspace::Keyspace;
 use crate::records::{
-    AccountRecord, FeedEntry, FolderRecord, IdentityBlock, Ledger, LogBatch, MetadataRecord, Pending,
-    ReferenceKey, StateRecord,
+    AccountRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord, IdentityBlock, Ledger, LogBatch,
+    MetadataRecord, Pending, ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -25,6 +25,8 @@ pub fn stored_values(input: &[u8]) {
         }
     }
     check(input, AccountRecord::decode, AccountRecord::encode);
+    check(input, DeadLetter::decode, DeadLetter::encode);
+    check(input, DeviceRecord::decode, DeviceRecord::encode);
     check(input, FeedEntry::decode, FeedEntry::encode);
     check(input, FolderRecord::decode, FolderRecord::encode);
     check(input, IdentityBlock::decode, IdentityBlock::encode);

@@ -11,7 +11,9 @@
 //! | 3 FeedHead | partition | versionstamp | 10 B | every change | feed watches it |
 //! | 4 FeedLog | partition, versionstamp, part | [`FeedEntry`] v3 | ~45 B | every change | feed |
 //! | 5 Pending | account, kind, id | [`Pending`] v2 | ~10 B | expunge, delete, stage, restore | sweeper |
-//! | 6 Cluster | what, node … | the last table below | | `cluster` | `cluster` |
+//! | 6 Cluster | what, node … | the third table below | | `cluster` | `cluster` |
+//! | 7 Push | what, partition … | the last table below | | `push` | `push` |
+//! | 8 FeedTrimmed | partition | versionstamp | 10 B | trim of the feed | consumers of the log |
 //! | 16 Account | account, subspace … | the table below | | | |
 //!
 //! | subspace | key after the account | value | size | written by | read by |
@@ -30,6 +32,8 @@
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
 //! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
+//! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
+//! | 19 Device | identity of a device | [`DeviceRecord`] v1 | ~30 B | provisioning | push |
 //!
 //! | what | key after it | value | size | written by | read by |
 //! |---|---|---|---|---|---|
@@ -37,6 +41,16 @@
 //! | 2 Epoch | () | `u64` LE | 8 B | every change of a node's record | nodes watch it |
 //! | 3 Node | node | `cluster`'s record of a node | ~60 B | join, drain, leave | when the epoch changes |
 //! | 4 Heartbeat | node | `u64` LE | 8 B | each node, every few seconds | nodes, as often |
+//!
+//! | 5 PushEpoch | () | `u64` LE | 8 B | every change of a pusher's record | pushers watch it |
+//! | 6 PushNode | node | `cluster`'s record of a node | ~60 B | join, drain, leave | when the epoch changes |
+//! | 7 PushHeartbeat | node | `u64` LE | 8 B | each pusher, every few seconds | pushers, as often |
+//!
+//! | what | key after it | value | size | written by | read by |
+//! |---|---|---|---|---|---|
+//! | 1 Cursor | partition | place in the log, as `feed` writes it | 12 B | `push`, after delivery | `push`, at its start |
+//! | 2 Letter | partition, number | [`DeadLetter`] v1 | ≤ 70 kB | `push`, when a notice is given up | operator |
+//! | 3 Addressed | () | empty | 0 B | `push`, once | `push`, at its start |
 //!
 //! Heartbeats stand apart from the records, so that their writing conflicts with nothing and wakes nobody.
 //!
@@ -70,6 +84,8 @@
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
 //! [`AccountRecord`]: crate::records::AccountRecord
+//! [`DeadLetter`]: crate::records::DeadLetter
+//! [`DeviceRecord`]: crate::records::DeviceRecord
 //! [`FeedEntry`]: crate::records::FeedEntry
 //! [`Pending`]: crate::records::Pending
 //! [`Ledger`]: crate::records::Ledger
@@ -82,7 +98,9 @@
 
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
-use model::{AccountId, BlockNo, BodyId, CpmAddress, EntryScope, MailboxId, MailboxName, ModSeq, Partition};
+use model::{
+    AccountId, BlockNo, BodyId, CpmAddress, DeviceId, EntryScope, MailboxId, MailboxName, ModSeq, Partition,
+};
 use store_api::NodeId;
 
 /// The version of the whole layout, stored under [`Area::Schema`].
@@ -102,8 +120,12 @@ pub enum Area {
     FeedLog = 4,
     /// Work left for the sweeper.
     Pending = 5,
-    /// The storage nodes.
+    /// The storage nodes, and the processes that push.
     Cluster = 6,
+    /// What the consumer that tells the PUSH enabler keeps.
+    Push = 7,
+    /// Up to where the log of a partition was cleared.
+    FeedTrimmed = 8,
     /// Data of accounts.
     Account = 16,
 }
@@ -140,6 +162,10 @@ pub enum Subspace {
     ReferenceKey = 14,
     /// Accounts that have given this one a right on a folder.
     Sharer = 15,
+    /// The account's address, for who knows it by its id alone.
+    Address = 18,
+    /// The devices that the operator has made known.
+    Device = 19,
 }
 
 /// What a key of [`Area::Cluster`] holds.
@@ -154,6 +180,34 @@ enum ClusterKey {
     Node = 3,
     /// A number that moves while a node lives.
     Heartbeat = 4,
+    /// As [`ClusterKey::Epoch`], of the processes that push.
+    PushEpoch = 5,
+    /// As [`ClusterKey::Node`], of the processes that push.
+    PushNode = 6,
+    /// As [`ClusterKey::Heartbeat`], of the processes that push.
+    PushHeartbeat = 7,
+}
+
+/// Processes that find each other in the database and share the partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Group {
+    /// The storage nodes.
+    #[default]
+    Storage,
+    /// Those that tell the PUSH enabler.
+    Push,
+}
+
+/// What a key of [`Area::Push`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum PushKey {
+    /// Up to where the log of a partition is dealt with.
+    Cursor = 1,
+    /// A notice that was given up.
+    Letter = 2,
+    /// That every account has its address beside it.
+    Addressed = 3,
 }
 
 /// Kinds of work left for the sweeper.
@@ -398,29 +452,120 @@ impl Keyspace {
         self.cluster(ClusterKey::Installation).done()
     }
 
-    /// What nodes watch to hear of each other.
-    pub fn cluster_epoch(&self) -> Bytes {
-        self.cluster(ClusterKey::Epoch).done()
+    /// What the nodes of a group watch to hear of each other.
+    pub fn cluster_epoch(&self, group: Group) -> Bytes {
+        let what = match group {
+            Group::Storage => ClusterKey::Epoch,
+            Group::Push => ClusterKey::PushEpoch,
+        };
+        self.cluster(what).done()
+    }
+
+    fn cluster_nodes(&self, group: Group) -> Key {
+        self.cluster(match group {
+            Group::Storage => ClusterKey::Node,
+            Group::Push => ClusterKey::PushNode,
+        })
+    }
+
+    fn cluster_hearts(&self, group: Group) -> Key {
+        self.cluster(match group {
+            Group::Storage => ClusterKey::Heartbeat,
+            Group::Push => ClusterKey::PushHeartbeat,
+        })
     }
 
     /// What a node says of itself.
-    pub fn node(&self, node: NodeId) -> Bytes {
-        self.cluster(ClusterKey::Node).u64(node.0).done()
+    pub fn node(&self, group: Group, node: NodeId) -> Bytes {
+        self.cluster_nodes(group).u64(node.0).done()
     }
 
-    /// The records of all nodes.
-    pub fn nodes(&self) -> KeyRange {
-        KeyRange::of_prefix(self.cluster(ClusterKey::Node).done())
+    /// The records of all nodes of a group.
+    pub fn nodes(&self, group: Group) -> KeyRange {
+        KeyRange::of_prefix(self.cluster_nodes(group).done())
     }
 
     /// A number that moves while a node lives.
-    pub fn heartbeat(&self, node: NodeId) -> Bytes {
-        self.cluster(ClusterKey::Heartbeat).u64(node.0).done()
+    pub fn heartbeat(&self, group: Group, node: NodeId) -> Bytes {
+        self.cluster_hearts(group).u64(node.0).done()
     }
 
-    /// The heartbeats of all nodes.
-    pub fn heartbeats(&self) -> KeyRange {
-        KeyRange::of_prefix(self.cluster(ClusterKey::Heartbeat).done())
+    /// The heartbeats of all nodes of a group.
+    pub fn heartbeats(&self, group: Group) -> KeyRange {
+        KeyRange::of_prefix(self.cluster_hearts(group).done())
+    }
+
+    fn push(&self, what: PushKey) -> Key {
+        self.area(Area::Push).u8(what as u8)
+    }
+
+    /// Up to where the log of a partition is dealt with.
+    pub fn push_cursor(&self, partition: Partition) -> Bytes {
+        self.push(PushKey::Cursor).u16(partition.0).done()
+    }
+
+    /// The cursors of all partitions.
+    pub fn push_cursors(&self) -> KeyRange {
+        KeyRange::of_prefix(self.push(PushKey::Cursor).done())
+    }
+
+    /// The partition in a key of [`Keyspace::push_cursors`] or [`Keyspace::dead_letters`].
+    pub fn push_partition_of(&self, key: &[u8]) -> Option<Partition> {
+        let at = self.prefix.len() + 2;
+        Some(Partition(u16::from_be_bytes(key.get(at..at + 2)?.try_into().ok()?)))
+    }
+
+    /// A notice that was given up; numbers ascend within a partition.
+    pub fn dead_letter(&self, partition: Partition, number: u64) -> Bytes {
+        self.push(PushKey::Letter).u16(partition.0).u64(number).done()
+    }
+
+    /// The notices of a partition that were given up.
+    pub fn dead_letters_of(&self, partition: Partition) -> KeyRange {
+        KeyRange::of_prefix(self.push(PushKey::Letter).u16(partition.0).done())
+    }
+
+    /// All notices that were given up.
+    pub fn dead_letters(&self) -> KeyRange {
+        KeyRange::of_prefix(self.push(PushKey::Letter).done())
+    }
+
+    /// The number in the key of a notice that was given up.
+    pub fn dead_letter_of(&self, key: &[u8]) -> Option<u64> {
+        let at = self.prefix.len() + 4;
+        Some(u64::from_be_bytes(key.get(at..)?.try_into().ok()?))
+    }
+
+    /// That every account has its [`Keyspace::address`].
+    pub fn push_addressed(&self) -> Bytes {
+        self.push(PushKey::Addressed).done()
+    }
+
+    /// The versionstamp up to which the log of a partition was cleared.
+    pub fn feed_trimmed(&self, partition: Partition) -> Bytes {
+        self.area(Area::FeedTrimmed).u16(partition.0).done()
+    }
+
+    /// An account's address.
+    pub fn address(&self, account: AccountId) -> Bytes {
+        self.sub(account, Subspace::Address).done()
+    }
+
+    /// A device of an account.
+    pub fn device(&self, account: AccountId, device: &DeviceId) -> Bytes {
+        self.sub(account, Subspace::Device).text(device.as_str()).done()
+    }
+
+    /// The device in a key of an account's devices.
+    pub fn device_of(&self, key: &[u8]) -> Option<DeviceId> {
+        DeviceId::parse(key.get(self.prefix.len() + 10..)?).ok()
+    }
+
+    /// All data of the accounts of a partition after `after`, or of all.
+    pub fn accounts_of_partition(&self, partition: Partition, after: Option<AccountId>) -> KeyRange {
+        let first = self.area(Area::Account).u64(u64::from(partition.0) << 52).done();
+        let last = self.area(Area::Account).u64((u64::from(partition.0) << 52) | ((1 << 52) - 1)).done();
+        KeyRange { begin: after.map_or(first, |after| self.account(after).end), end: prefix_end(&last) }
     }
 
     /// The node in a key of [`Keyspace::nodes`] or [`Keyspace::heartbeats`].
@@ -664,9 +809,16 @@ mod tests {
             (keys.schema(), "7001"),
             (keys.feed_head(Partition(258)), "70030102"),
             (keys.pending(ACCOUNT, PendingKind::Released, 7), "70051230000000000042020000000000000007"),
-            (keys.cluster_epoch(), "700602"),
-            (keys.node(NodeId(5)), "7006030000000000000005"),
-            (keys.heartbeat(NodeId(5)), "7006040000000000000005"),
+            (keys.cluster_epoch(Group::Storage), "700602"),
+            (keys.node(Group::Storage, NodeId(5)), "7006030000000000000005"),
+            (keys.heartbeat(Group::Storage, NodeId(5)), "7006040000000000000005"),
+            (keys.cluster_epoch(Group::Push), "700605"),
+            (keys.node(Group::Push, NodeId(5)), "7006060000000000000005"),
+            (keys.heartbeat(Group::Push, NodeId(5)), "7006070000000000000005"),
+            (keys.push_cursor(Partition(9)), "7007010009"),
+            (keys.dead_letter(Partition(9), 5), "70070200090000000000000005"),
+            (keys.push_addressed(), "700703"),
+            (keys.feed_trimmed(Partition(9)), "70080009"),
             (keys.ledger(ACCOUNT), "7010123000000000004201"),
             (keys.sharer(ACCOUNT, AccountId(9)), "701012300000000000420f0000000000000009"),
             (keys.folder(ACCOUNT, MailboxId(3)), "70101230000000000042020000000000000003"),
@@ -721,8 +873,8 @@ mod tests {
         assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
         let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));
         assert_eq!(keys.header_value_of(&header), Some((&b"xy"[..], BodyId(8))));
-        assert_eq!(keys.node_of(&keys.node(NodeId(77))), Some(NodeId(77)));
-        assert_eq!(keys.node_of(&keys.heartbeat(NodeId(78))), Some(NodeId(78)));
+        assert_eq!(keys.node_of(&keys.node(Group::Storage, NodeId(77))), Some(NodeId(77)));
+        assert_eq!(keys.node_of(&keys.heartbeat(Group::Storage, NodeId(78))), Some(NodeId(78)));
         let name = MailboxName::parse("a/b").unwrap();
         for key in [keys.subscription(ACCOUNT, &name), keys.folder(ACCOUNT, MailboxId(4))] {
             let tree = keys.tree(ACCOUNT);

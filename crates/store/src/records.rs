@@ -13,6 +13,7 @@ mod ledger;
 mod log;
 mod metadata;
 mod pending;
+mod push;
 mod reference_key;
 mod state;
 
@@ -24,5 +25,6 @@ pub use ledger::{BATCHES_REMEMBERED, Ledger};
 pub use log::{ChangeKind, LogBatch, LogEntry};
 pub use metadata::MetadataRecord;
 pub use pending::{Pending, Restoring};
+pub use push::{DeadLetter, DeviceRecord};
 pub use reference_key::{REFERENCE_KEY_BYTES, ReferenceKey};
 pub use state::StateRecord;

@@ -9,13 +9,14 @@ use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 10] = [
+const DEBIAN_PACKAGES: [(&str, &str); 11] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("dovecot", "dovecot-imapd"),
+    ("nginx", "nginx-light"),
     ("promtool", "prometheus"),
     ("haproxy", "haproxy"),
     ("openssl", "openssl"),

@@ -10,7 +10,7 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 18] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 29] = [
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
     ("tls.client_ca", "doors.rs"),
@@ -28,11 +28,22 @@ const SHOWN_ELSEWHERE: [(&str, &str); 18] = [
     ("fdb.library", "an_engine_that_is_not_there_is_told"),
     ("fdb.cluster_file", "an_engine_that_is_not_there_is_told"),
     ("fdb.transaction_seconds_max", "kv-fdb: its tests against a cluster"),
+    ("push.url", "push: every test"),
+    ("push.retry_seconds_max", "push: every test"),
+    ("push.encoder", "push: event_reports_and_pap_go_over_the_wire"),
+    ("push.basic_file", "push: event_reports_and_pap_go_over_the_wire"),
+    ("push.bearer_file", "push: event_reports_and_pap_go_over_the_wire"),
+    ("push.ca_file", "push: who_the_enabler_is_must_be_certified"),
+    ("push.service", "push: who_the_enabler_is_must_be_certified"),
+    ("push.ttl_seconds", "push: what_is_too_old_is_told_as_folders"),
+    ("push.workers", "push: who_the_enabler_is_must_be_certified"),
+    ("push.answer_seconds_max", "push: an_enabler_that_is_down_costs_only_time"),
+    ("push.attempts_max", "push: wrong_answers_give_a_notice_up_and_not_the_next"),
     ("limits.drain_seconds_max", "signals.rs: a_drain_is_bounded_by_its_setting"),
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 32] = [
+const REFUSED: [(&str, &str); 40] = [
     ("data.dir", ""),
     ("data.engine", "sqlite"),
     ("data.free_bytes_min", "-1"),
@@ -63,6 +74,14 @@ const REFUSED: [(&str, &str); 32] = [
     ("limits.login_failures_max", "4294967296"),
     ("limits.drain_seconds_max", "601"),
     ("cache.folder_bytes", "1"),
+    ("push.url", "ftp://enabler/"),
+    ("push.encoder", "soap"),
+    ("push.service", "two words"),
+    ("push.ttl_seconds", "0"),
+    ("push.workers", "0"),
+    ("push.answer_seconds_max", "301"),
+    ("push.attempts_max", "0"),
+    ("push.retry_seconds_max", "3601"),
     ("quota.bytes", "-5"),
     ("log.level", "loud"),
 ];
