@@ -1,5 +1,5 @@
 //! The storage nodes of an installation: who is there, who serves, who died. Other groups of processes that share the
-//! partitions find each other in the same way, each under keys of its own ([`Group`](store::keyspace::Group)).
+//! partitions find each other in the same way, each under keys of its own ([`Group`]).
 //!
 //! Each storage node writes a record of itself into the database that all share, and counts up a heartbeat beside it.
 //! Every node reads all records and heartbeats, and so knows the others; front ends ask any node. There is no leader
