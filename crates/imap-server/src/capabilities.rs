@@ -16,6 +16,9 @@ const ALWAYS: &[Capability] =
 const LOGGED_IN: &[Capability] = &[
     Capability::Idle,
     Capability::Namespace,
+    Capability::Acl,
+    Capability::RightsTexk,
+    Capability::ListMyRights,
     Capability::Unselect,
     Capability::Children,
     Capability::ListExtended,

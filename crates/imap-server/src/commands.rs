@@ -4,6 +4,7 @@
 //! and the call. When a call ends, what changed in the selected folder is told as far as the row allows, then the
 //! tagged line is written. Handlers return a `Reply` or a `Result<Reply, Reply>`, so that `?` ends them early.
 
+pub(crate) mod acl;
 pub(crate) mod append;
 pub(crate) mod authenticate;
 pub(crate) mod capability;
@@ -283,6 +284,11 @@ commands! {
     GenUrlAuth   "GENURLAUTH",   LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7",      Command::GenUrlAuth(urls) => urlauth::generate(session, out, urls);
     ResetKey     "RESETKEY",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7",      Command::ResetKey(reset) => urlauth::reset_key(session, reset);
     UrlFetch     "URLFETCH",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4467 §7; RFC 5524", Command::UrlFetch(urls) => urlauth::fetch(session, out, urls);
+    SetAcl       "SETACL",       LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.1",    Command::SetAcl(set) => acl::set(session, set);
+    DeleteAcl    "DELETEACL",    LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.2",    Command::DeleteAcl(args) => acl::delete(session, args);
+    GetAcl       "GETACL",       LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.3",    Command::GetAcl(mailbox) => acl::get(session, out, mailbox);
+    ListRights   "LISTRIGHTS",   LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.4",    Command::ListRights(args) => acl::list_rights(session, out, args);
+    MyRights     "MYRIGHTS",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.5",    Command::MyRights(mailbox) => acl::my_rights(session, out, mailbox);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);

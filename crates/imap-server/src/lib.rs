@@ -26,6 +26,7 @@ mod encode;
 pub mod functions;
 mod heard;
 mod notify;
+mod others;
 mod progress;
 mod proxied;
 mod reply;

@@ -483,7 +483,7 @@ impl Notify {
             scopes.push(None);
         }
         for page in scopes.chunks(METADATA_PER_REQUEST_MAX) {
-            for (scope, found) in page.iter().zip(metadata::read(session, page).await?) {
+            for (scope, found) in page.iter().zip(metadata::read(session, session.account()?, page).await?) {
                 let now = self.entries(&found);
                 let known = self.metadata.insert(*scope, now).unwrap_or_default();
                 let Some(now) = self.metadata.get(scope) else { continue };
@@ -571,7 +571,9 @@ pub(crate) async fn tell(session: &mut Session, out: &mut Output) -> Result<Opti
 pub(crate) async fn catch_up(session: &mut Session, out: &mut Output) -> Result<(), Reply> {
     let Some(notify) = session.notify.as_deref_mut().filter(|notify| notify.listens()) else { return Ok(()) };
     if let Some(news) = notify.feed.as_mut().and_then(Heard::news) {
-        notify.note(news, session.view.as_deref());
+        // It listens to one's own account.
+        let own = session.login.as_ref().map(|login| login.account);
+        notify.note(news, session.view.as_deref().filter(|view| Some(view.account) == own));
     }
     tell(session, out).await.map(|_| ())
 }

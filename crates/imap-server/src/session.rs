@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, UidSet};
+use model::{AccountId, CpmAddress, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, UidSet};
 use store_api::{Account, Ctx, FolderTree, MailStore, Requestor, User};
 
 use crate::accounts::Addresses;
@@ -138,6 +138,11 @@ impl Session {
         self.login.as_ref().map(|l| l.account).ok_or_else(|| Reply::bad("log in first"))
     }
 
+    /// The address of the active account; none before login.
+    pub fn address(&self) -> Option<&CpmAddress> {
+        self.login.as_ref().map(|login| &login.addresses.active)
+    }
+
     /// Notes whom a verified certificate names. The device that it names is the session's, whatever the client says.
     pub fn set_certificate(&mut self, certificate: ClientCertificate) {
         self.device.clone_from(&certificate.device);
@@ -214,7 +219,7 @@ impl Session {
         if view.read_only {
             return Err(Reply::no_code(
                 "READ-ONLY",
-                "the mailbox was opened by EXAMINE and cannot be changed",
+                "the mailbox was opened to be read and cannot be changed",
             ));
         }
         Ok(view)
@@ -282,27 +287,6 @@ impl Session {
     pub fn mailbox_name(&self, arg: &MailboxArg) -> Result<MailboxName, Reply> {
         let text = arg.decode(self.mailbox_encoding()).map_err(|error| Reply::bad(error.to_string()))?;
         MailboxName::parse(&text).map_err(|error| Reply::no_code("CANNOT", error.to_string()))
-    }
-
-    /// The folder of a name, which holds messages.
-    ///
-    /// # Errors
-    /// As [`Session::mailbox_name`]; NO `[NONEXISTENT]` when there is none; `[CANNOT]` when it is \Noselect.
-    pub async fn find_mailbox(&self, arg: &MailboxArg) -> Result<(MailboxId, MailboxName), Reply> {
-        let missing = || Reply::no_code("NONEXISTENT", "there is no mailbox of that name");
-        // A name that no folder can have is one that does not exist.
-        let name = match self.mailbox_name(arg) {
-            Err(reply) if reply.code.as_deref() == Some("CANNOT") => return Err(missing()),
-            other => other?,
-        };
-        let tree = self.folders().await?;
-        match tree.find(&name) {
-            None => Err(missing()),
-            Some(entry) if entry.noselect => {
-                Err(Reply::no_code("CANNOT", "that name holds other mailboxes but no messages"))
-            }
-            Some(entry) => Ok((entry.id, name)),
-        }
     }
 
     /// Whether a password may come over this connection.
@@ -375,7 +359,7 @@ impl Session {
     /// Notes in the store, in the background, that the messages that this session knows as \Recent were shown.
     /// A failure shows them as \Recent once more, which RFC 3501 §2.3.2 allows.
     pub(crate) fn claim_recent(&self, view: &View) {
-        if view.read_only || view.recent.is_empty() {
+        if view.read_only || view.recent.is_empty() || !view.rights.has(model::Rights::SEEN) {
             return;
         }
         let (store, ctx) = (self.server.store.clone(), self.ctx());

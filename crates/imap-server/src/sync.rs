@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::error::Retry;
-use model::{ErrorKind, FolderSnapshot, Uid, UidSet};
+use model::{ErrorKind, Flags, FolderSnapshot, Uid, UidSet};
 
 use crate::commands::fetch;
 use crate::connection::Output;
 use crate::encode;
 use crate::reply::{After, Reply};
 use crate::session::Session;
-use crate::view::{FolderRef, View};
+use crate::view::{Changeable, FolderRef, View};
 
 /// What may be told now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
                 return Err(
                     Reply::no_code("NONEXISTENT", "the selected mailbox was deleted").then(After::Close)
                 );
+            }
+            // What was given may be taken away again.
+            Err(error) if error.kind() == ErrorKind::NoPermission => {
+                out.untagged(format_args!("BYE the selected mailbox may no longer be read"));
+                let reply = Reply::no_code("NOPERM", "the selected mailbox may no longer be read");
+                return Err(reply.then(After::Close));
             }
             Err(error) => {
                 tracing::warn!(%error, "changes of the selected folder could not be read");
@@ -266,29 +272,44 @@ pub(crate) fn announce_keywords(
 fn tell_keywords(view: &mut View, out: &mut Output, snapshot: &FolderSnapshot) {
     let keywords = &snapshot.state.keywords;
     if !Arc::ptr_eq(&view.keywords, keywords) && *view.keywords != **keywords {
-        flags_lines(out, keywords, view.read_only);
+        flags_lines(out, keywords, view.changeable());
     }
     view.keywords = keywords.clone();
 }
 
 /// FLAGS and PERMANENTFLAGS: the flags there are, and those that can be set.
-pub(crate) fn flags_lines(out: &mut Output, keywords: &model::KeywordTable, read_only: bool) {
-    let mut list = String::new();
-    for (_, name) in model::Flags::SYSTEM {
+pub(crate) fn flags_lines(out: &mut Output, keywords: &model::KeywordTable, may: Changeable) {
+    let (mut list, mut permanent) = (String::new(), String::new());
+    let mut add = |name: &str, lasts: bool| {
         list.push_str(name);
         list.push(' ');
+        if lasts {
+            permanent.push_str(name);
+            permanent.push(' ');
+        }
+    };
+    for (flag, name) in Flags::SYSTEM {
+        let lasts = match flag {
+            Flags::SEEN => may.seen,
+            Flags::DELETED => may.deleted,
+            _ => may.others,
+        };
+        add(name, lasts);
     }
     for (_, keyword) in keywords.iter() {
-        list.push_str(keyword.as_str());
-        list.push(' ');
+        add(keyword.as_str(), may.others);
     }
-    let all = list.trim_end();
-    out.untagged(format_args!("FLAGS ({all})"));
-    if read_only {
+    out.untagged(format_args!("FLAGS ({})", list.trim_end()));
+    let permanent = permanent.trim_end();
+    if permanent.is_empty() {
         out.untagged(format_args!("OK [PERMANENTFLAGS ()] no flag can be changed"));
+    } else if !may.others {
+        out.untagged(format_args!("OK [PERMANENTFLAGS ({permanent})] these flags can be changed"));
     } else if keywords.is_full() {
-        out.untagged(format_args!("OK [PERMANENTFLAGS ({all})] no further keyword fits"));
+        out.untagged(format_args!("OK [PERMANENTFLAGS ({permanent})] no further keyword fits"));
     } else {
-        out.untagged(format_args!("OK [PERMANENTFLAGS ({all} \\*)] flags can be changed, keywords added"));
+        out.untagged(format_args!(
+            "OK [PERMANENTFLAGS ({permanent} \\*)] flags can be changed, keywords added"
+        ));
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use imap_wire::SequenceSet;
 use model::{
-    AccountId, FolderSnapshot, KeywordTable, MailboxId, MailboxName, ModSeq, Uid, UidSet, UidValidity,
+    AccountId, CpmAddress, FolderSnapshot, KeywordTable, MailboxId, MailboxName, ModSeq, Rights, Uid, UidSet,
+    UidValidity,
 };
 
+use crate::others::{self, Found};
 use crate::reply::Reply;
 
 /// A run of neighbouring UIDs: 12 bytes, however many.
@@ -154,12 +156,23 @@ impl SeqMap {
 const OWN_CHANGES_MAX: usize = 256;
 
 /// A folder, whoever's it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FolderRef {
     /// Whose it is.
     pub account: AccountId,
     /// Which of theirs.
     pub mailbox: MailboxId,
+}
+
+/// Which flags may be changed (RFC 4314 §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changeable {
+    /// \Seen.
+    pub seen: bool,
+    /// \Deleted.
+    pub deleted: bool,
+    /// All others, and keywords.
+    pub others: bool,
 }
 
 /// What the client knows of the selected folder. It holds no rows: those are asked of the store by each command.
@@ -169,8 +182,12 @@ pub(crate) struct View {
     pub account: AccountId,
     /// The folder.
     pub mailbox: MailboxId,
-    /// The name it was selected by.
+    /// The address of the account, if it is another user's.
+    pub owner: Option<Box<CpmAddress>>,
+    /// The name it was selected by, among the folders of the account.
     pub name: MailboxName,
+    /// What the client might do in it when it was selected. The store asks again.
+    pub rights: Rights,
     /// Its UIDVALIDITY.
     pub uid_validity: UidValidity,
     /// EXAMINE: nothing may be changed.
@@ -197,7 +214,7 @@ pub(crate) struct View {
 
 impl View {
     /// The view of a client that was just told of `snapshot`.
-    pub fn new(account: AccountId, name: MailboxName, read_only: bool, snapshot: &FolderSnapshot) -> Self {
+    pub fn new(found: Found, read_only: bool, snapshot: &FolderSnapshot) -> Self {
         let state = &snapshot.state;
         let first_recent = u32::try_from(state.recent_uid).ok();
         let seq = SeqMap::new(snapshot.rows().map(|row| row.uid));
@@ -206,9 +223,11 @@ impl View {
             _ => UidSet::new(),
         };
         Self {
-            account,
+            account: found.account,
             mailbox: snapshot.mailbox,
-            name,
+            owner: found.owner.map(Box::new),
+            name: found.entry.name,
+            rights: found.entry.rights,
             uid_validity: state.uid_validity,
             read_only,
             seq,
@@ -226,6 +245,23 @@ impl View {
     /// The folder.
     pub fn folder(&self) -> FolderRef {
         FolderRef { account: self.account, mailbox: self.mailbox }
+    }
+
+    /// The name it was selected by, as the client knows it.
+    pub fn shown(&self) -> String {
+        others::shown(self.owner.as_deref(), &self.name)
+    }
+
+    /// The flags that the client may change.
+    pub fn changeable(&self) -> Changeable {
+        if self.read_only {
+            return Changeable::default();
+        }
+        Changeable {
+            seen: self.rights.has(Rights::SEEN),
+            deleted: self.rights.has(Rights::DELETE_MESSAGE),
+            others: self.rights.has(Rights::WRITE),
+        }
     }
 
     /// The messages a set names, as UIDs the client knows of; they may be gone from the folder.
@@ -406,12 +442,9 @@ mod tests {
         };
         let rows: Vec<_> = uids.iter().map(row).collect();
         let blocks = if rows.is_empty() { vec![] } else { vec![(BlockNo(0), Arc::new(Block::new(rows)))] };
-        View::new(
-            AccountId(1),
-            MailboxName::inbox(),
-            false,
-            &FolderSnapshot::new(MailboxId(1), state, blocks),
-        )
+        let snapshot = FolderSnapshot::new(MailboxId(1), state, blocks);
+        let entry = store_api::FolderEntry::own(MailboxId(1), MailboxName::inbox(), None);
+        View::new(Found { account: AccountId(1), owner: None, entry }, false, &snapshot)
     }
 
     fn resolved(view: &View, text: &'static str, uid: bool) -> Result<UidSet, Reply> {

@@ -30,6 +30,7 @@ macro_rules! capabilities {
 }
 
 capabilities! {
+    Acl "ACL" "RFC 4314",
     AppendLimit "APPENDLIMIT" "RFC 7889 §3",
     AuthExternal "AUTH=EXTERNAL" "RFC 4422 appendix A",
     AuthLogin "AUTH=LOGIN" "draft-murchison-sasl-login",
@@ -53,6 +54,7 @@ capabilities! {
     InProgress "INPROGRESS" "RFC 9585",
     ListExtended "LIST-EXTENDED" "RFC 5258",
     ListMetadata "LIST-METADATA" "RFC 9590",
+    ListMyRights "LIST-MYRIGHTS" "RFC 8440",
     ListStatus "LIST-STATUS" "RFC 5819",
     ListA "LISTA" "OMA-TS-CPM_MessageStorage",
     LiteralMinus "LITERAL-" "RFC 7888",
@@ -72,6 +74,7 @@ capabilities! {
     QuotaResStorage "QUOTA=RES-STORAGE" "RFC 9208 §3.1",
     QuotaSet "QUOTASET" "RFC 9208 §3.2",
     Replace "REPLACE" "RFC 8508",
+    RightsTexk "RIGHTS=texk" "RFC 4314 §2.2",
     SaslIr "SASL-IR" "RFC 4959",
     SaveDate "SAVEDATE" "RFC 8514",
     SearchRes "SEARCHRES" "RFC 5182",

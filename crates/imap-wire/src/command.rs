@@ -88,6 +88,16 @@ pub enum Command {
     ResetKey(ResetKey),
     /// `URLFETCH` (RFC 4467 §7, RFC 5524): one or more URLs.
     UrlFetch(Vec<UrlFetch>),
+    /// `SETACL` (RFC 4314 §3.1).
+    SetAcl(SetAcl),
+    /// `DELETEACL` (RFC 4314 §3.2).
+    DeleteAcl(MailboxIdentifier),
+    /// `GETACL` (RFC 4314 §3.3).
+    GetAcl(MailboxArg),
+    /// `LISTRIGHTS` (RFC 4314 §3.4).
+    ListRights(MailboxIdentifier),
+    /// `MYRIGHTS` (RFC 4314 §3.5).
+    MyRights(MailboxArg),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).
@@ -114,6 +124,7 @@ pub enum Command {
     Move(Transfer),
 }
 
+pub use crate::commands::acl::{MailboxIdentifier, SetAcl};
 pub use crate::commands::authenticate::Authenticate;
 pub use crate::commands::create::Create;
 pub use crate::commands::fetch::{Fetch, FetchItem, Partial, Section, SectionText};

@@ -8,6 +8,7 @@ use crate::error::{Fail, Parse, ParseError, ParseErrorKind};
 use crate::limits::Limits;
 use crate::string::Tag;
 
+pub mod acl;
 pub mod append;
 pub mod authenticate;
 pub mod create;
@@ -77,6 +78,11 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"GENURLAUTH",      "RFC 4467 §7",      urlauth::genurlauth),
     (b"RESETKEY",        "RFC 4467 §7",      urlauth::resetkey),
     (b"URLFETCH",        "RFC 4467 §7; RFC 5524", urlauth::urlfetch),
+    (b"SETACL",          "RFC 4314 §3.1",    acl::set),
+    (b"DELETEACL",       "RFC 4314 §3.2",    acl::delete),
+    (b"GETACL",          "RFC 4314 §3.3",    acl::get),
+    (b"LISTRIGHTS",      "RFC 4314 §3.4",    acl::list_rights),
+    (b"MYRIGHTS",        "RFC 4314 §3.5",    acl::my_rights),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),

@@ -3,7 +3,7 @@
 //! Data that may be long (message parts) is not here: [`fetch::FetchWriter`] announces it and the caller lets it follow.
 
 use bytes::BufMut;
-use model::{EntryName, UidSet};
+use model::{EntryName, Rights, UidSet};
 
 use crate::codes::Code;
 use crate::command::{PartialRange, StatusItem};
@@ -310,6 +310,68 @@ pub fn url_fetch<B: BufMut>(out: &mut B, url: &[u8]) {
     encode::string(out, url, false);
 }
 
+/// `* ACL name (identifier rights)...` (RFC 4314 §3.6).
+pub fn acl<'a, B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    entries: impl IntoIterator<Item = (&'a str, Rights)>,
+) {
+    out.put_slice(b"* ACL ");
+    encode::mailbox(out, name, encoding);
+    for (identifier, rights) in entries {
+        out.put_u8(b' ');
+        encode::astring(out, identifier.as_bytes(), false);
+        out.put_u8(b' ');
+        put_rights(out, rights);
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* LISTRIGHTS name identifier required optional...` (RFC 4314 §3.7): each of `optional` can be given alone.
+pub fn list_rights<B: BufMut>(
+    out: &mut B,
+    name: &str,
+    encoding: MailboxEncoding,
+    identifier: &str,
+    required: Rights,
+    optional: &[&str],
+) {
+    out.put_slice(b"* LISTRIGHTS ");
+    encode::mailbox(out, name, encoding);
+    out.put_u8(b' ');
+    encode::astring(out, identifier.as_bytes(), false);
+    out.put_u8(b' ');
+    put_rights(out, required);
+    for rights in optional {
+        out.put_u8(b' ');
+        out.put_slice(rights.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// `* MYRIGHTS name rights` (RFC 4314 §3.8).
+pub fn my_rights<B: BufMut>(out: &mut B, name: &str, encoding: MailboxEncoding, rights: Rights) {
+    out.put_slice(b"* MYRIGHTS ");
+    encode::mailbox(out, name, encoding);
+    out.put_u8(b' ');
+    put_rights(out, rights);
+    out.put_slice(b"\r\n");
+}
+
+/// Rights, with the `c` and `d` of RFC 2086 where any of the rights that they stand for is there, for clients that know no
+/// others (RFC 4314 §2.1.1).
+fn put_rights<B: BufMut>(out: &mut B, rights: Rights) {
+    let mut text = rights.to_string();
+    if rights.has_any(Rights::CREATE | Rights::DELETE_MAILBOX) {
+        text.push('c');
+    }
+    if rights.has_any(Rights::DELETE_MAILBOX | Rights::DELETE_MESSAGE | Rights::EXPUNGE) {
+        text.push('d');
+    }
+    encode::astring(out, text.as_bytes(), false);
+}
+
 /// `* SEARCH n ...`, with `(MODSEQ n)` where the search had a MODSEQ key and found something (RFC 7162 §3.1.5).
 pub fn search<B: BufMut>(out: &mut B, numbers: impl IntoIterator<Item = u32>, mod_seq: Option<u64>) {
     numbers_line(out, "SEARCH", numbers, mod_seq);
@@ -543,6 +605,27 @@ mod tests {
             |out| metadata_changed(out, "", MailboxEncoding::Utf8, [&comment]),
             "* METADATA \"\" /shared/comment",
         );
+    }
+
+    #[test]
+    fn rights() {
+        let text = |write: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            write(&mut out);
+            String::from_utf8(out).expect("text")
+        };
+        let (all, some) = (Rights::ALL, Rights::LOOKUP | Rights::CREATE);
+        let utf7 = MailboxEncoding::ModifiedUtf7;
+        let entries = [("tel:+331", all), ("-a@b", some), ("anyone", Rights::NONE)];
+        assert_eq!(
+            text(&|out| acl(out, "é", utf7, entries)),
+            "* ACL &AOk- tel:+331 lrswipkxteacd -a@b lkc anyone \"\"\r\n"
+        );
+        assert_eq!(
+            text(&|out| list_rights(out, "a", utf7, "anyone", Rights::NONE, &["l", "r"])),
+            "* LISTRIGHTS a anyone \"\" l r\r\n"
+        );
+        assert_eq!(text(&|out| my_rights(out, "a b", utf7, Rights::EXPUNGE)), "* MYRIGHTS \"a b\" ed\r\n");
     }
 
     #[test]

@@ -14,12 +14,13 @@ mod collect;
 
 use imap_wire::Code;
 use imap_wire::reader::AppendStart;
-use model::{ErrorKind, MailboxName};
-use store_api::AppendRequest;
+use model::{ErrorKind, Rights};
+use store_api::{AppendRequest, FolderTree};
 
-pub(super) use self::collect::collect;
+pub(super) use self::collect::{collect, fits_inline};
 use crate::connection::{Input, Output};
 use crate::encode;
+use crate::others::{Place, lacking, missing};
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -29,14 +30,16 @@ pub(crate) async fn run(
     input: &mut Input,
     start: AppendStart,
 ) -> Result<Reply, Reply> {
-    let mailbox = target(session, &start).await?;
-    let messages = collect(session, out, input).await?;
-    let (account, request) = (session.account()?, AppendRequest { mailbox: mailbox.clone(), messages });
-    let appended = match session.store().append(&session.ctx(), account, request).await {
+    let place = target(session, &start).await?;
+    let messages = collect(session, out, input, place.account).await?;
+    let request = AppendRequest { mailbox: place.name.clone(), messages };
+    let appended = match session.store().append(&session.ctx(), place.account, request).await {
         Ok(appended) => appended,
-        Err(error) => return Err(refusal(session, error, &mailbox).await),
+        Err(error) => return Err(refusal(session, error, &place).await),
     };
-    session.note_own_arrivals(&mailbox, &appended.uids).await;
+    if place.owner.is_none() {
+        session.note_own_arrivals(&place.name, &appended.uids).await;
+    }
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     Ok(Reply::ok_code(code, "APPEND completed"))
 }
@@ -44,26 +47,38 @@ pub(crate) async fn run(
 /// The folder that messages go to. It is looked for before they come; that it is there still is the store's to see.
 ///
 /// # Errors
-/// NO `[TRYCREATE]` when there is none, `[CANNOT]` when it holds no messages.
-pub(super) async fn target(session: &Session, start: &AppendStart) -> Result<MailboxName, Reply> {
-    let name = session.mailbox_name(&start.mailbox)?;
-    match session.folders().await?.find(&name) {
+/// As [`open_target`]; NO `[TRYCREATE]` when there is none.
+pub(super) async fn target(session: &Session, start: &AppendStart) -> Result<Place, Reply> {
+    let place = session.place(&start.mailbox).await?;
+    open_target(&*session.tree_of(&place).await?, &place)?;
+    Ok(place)
+}
+
+/// Whether messages may come to a place.
+///
+/// # Errors
+/// NO `[TRYCREATE]` when there is no such folder, `[NONEXISTENT]` when there is none of another user, where CREATE is
+/// seldom what helps; `[NOPERM]`; `[CANNOT]` when it holds no messages.
+pub(super) fn open_target(tree: &FolderTree, place: &Place) -> Result<(), Reply> {
+    match tree.find(&place.name) {
+        None if place.owner.is_some() => Err(missing()),
         None => Err(Reply::no_code("TRYCREATE", "there is no mailbox of that name")),
+        Some(folder) if !folder.rights.has(Rights::INSERT) => Err(lacking(folder.rights)),
         Some(folder) if folder.noselect => {
             Err(Reply::no_code("CANNOT", "that name holds other mailboxes but no messages"))
         }
-        Some(_) => Ok(name),
+        Some(_) => Ok(()),
     }
 }
 
 /// The store's error as an answer to what brings messages to the folder `target`: TRYCREATE when it is that folder which
 /// is not there, and not the one that the messages come from.
-pub(super) async fn refusal(session: &Session, error: model::Error, target: &MailboxName) -> Reply {
-    if error.kind() != ErrorKind::NoSuchMailbox {
+pub(super) async fn refusal(session: &Session, error: model::Error, target: &Place) -> Reply {
+    if error.kind() != ErrorKind::NoSuchMailbox || target.owner.is_some() {
         return error.into();
     }
     match session.folders().await {
-        Ok(tree) if tree.find(target).is_none_or(|folder| folder.noselect) => {
+        Ok(tree) if tree.find(&target.name).is_none_or(|folder| folder.noselect) => {
             Reply::from(error).with_code("TRYCREATE")
         }
         Ok(_) => Reply::from(error),

@@ -13,7 +13,8 @@ pub(crate) async fn close(session: &mut Session, out: &mut Output) -> Result<Rep
     let account = view.account;
     let mut reply = Reply::ok("CLOSE completed");
     // EXAMINE: nothing is removed, and that is no error (RFC 9051 §6.4.1).
-    if !view.read_only {
+    // Nor without the right to expunge (RFC 4314 §4).
+    if !view.read_only && view.rights.has(model::Rights::EXPUNGE) {
         let (ctx, mailbox) = (session.ctx(), view.mailbox);
         let outcome =
             patiently(session, out, session.store().expunge(&ctx, account, mailbox, None)).await??;

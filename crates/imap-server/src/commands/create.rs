@@ -12,11 +12,15 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 pub(crate) async fn run(session: &mut Session, create: Create) -> Result<Reply, Reply> {
-    let name = session.mailbox_name(&create.mailbox)?;
+    let place = session.new_place(&create.mailbox).await?;
     let special_use = special_use(&create.special_use)?;
-    let account = session.account()?;
-    let id = session.store().create_folder(&session.ctx(), account, &name, special_use).await?;
-    session.note_own(OwnChange::Made(name));
+    if special_use.is_some() && place.owner.is_some() {
+        return Err(Reply::no_code("USEATTR", "only its owner says what a mailbox is for"));
+    }
+    let id = session.store().create_folder(&session.ctx(), place.account, &place.name, special_use).await?;
+    if place.owner.is_none() {
+        session.note_own(OwnChange::Made(place.name));
+    }
     Ok(Reply::ok_code(format!("MAILBOXID ({id})"), "CREATE completed"))
 }
 

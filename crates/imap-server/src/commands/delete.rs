@@ -4,6 +4,8 @@
 //! `[HASCHILDREN]`. The selected mailbox may be deleted too; then none is selected. Sessions elsewhere that have it
 //! selected are told by BYE (RFC 2180 §3.3).
 
+use std::sync::Arc;
+
 use imap_wire::MailboxArg;
 use model::ErrorKind;
 
@@ -13,18 +15,23 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, arg: MailboxArg) -> Result<Reply, Reply> {
-    let name = match session.mailbox_name(&arg) {
+    let place = match session.place(&arg).await {
         Err(reply) if reply.code.as_deref() == Some("CANNOT") => {
             return Err(reply.with_code(ErrorKind::NoSuchMailbox.wire().0));
         }
         other => other?,
     };
-    let account = session.account()?;
-    session.store().delete_folder(&session.ctx(), account, &name).await?;
-    session.note_own(OwnChange::Deleted(name));
-    let selected = session.view.as_ref().map(|view| view.mailbox);
-    if let Some(mailbox) = selected {
-        let tree = session.folders().await?;
+    session.store().delete_folder(&session.ctx(), place.account, &place.name).await?;
+    if place.owner.is_none() {
+        session.note_own(OwnChange::Deleted(place.name.clone()));
+    }
+    let selected = session.view.as_ref().filter(|view| view.account == place.account);
+    if let Some(mailbox) = selected.map(|view| view.mailbox) {
+        let tree = match session.store().folders(&session.ctx(), place.account).await {
+            // It was the last that another user showed.
+            Err(error) if error.kind() == ErrorKind::NoSuchMailbox => Arc::default(),
+            tree => tree?,
+        };
         if tree.by_id(mailbox).is_none_or(|entry| entry.noselect) {
             session.view = None;
             if session.enabled.qresync || session.enabled.rev2 {

@@ -76,7 +76,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
         wanted = results::part(&existing, range);
     }
     let mut seen = UidSet::new();
-    if plan.sets_seen && !session.view()?.read_only {
+    if plan.sets_seen && session.view()?.changeable().seen {
         seen = set_seen(session, &mut snapshot, &wanted).await?;
     }
 

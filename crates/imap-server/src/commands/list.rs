@@ -1,27 +1,33 @@
 //! `LIST`, basic and extended, and `LSUB`.
 //!
-//! Source: RFC 9051 §6.3.9, RFC 5258 (extended), RFC 5819 (STATUS), RFC 9590 (METADATA), RFC 6154 (SPECIAL-USE), RFC 3348
+//! Source: RFC 9051 §6.3.9, RFC 8440 (MYRIGHTS), RFC 5258 (extended), RFC 5819 (STATUS), RFC 9590 (METADATA), RFC 6154 (SPECIAL-USE), RFC 3348
 //! (CHILDREN), RFC 3501 §6.3.9 (LSUB). Answers OK; BAD for names that are not in the connection's encoding; NO `[LIMIT]`
 //! for patterns that take too long.
+//!
+//! Other users' mailboxes are listed where a pattern begins with their prefix, `Other/`; what is subscribed of them, with
+//! what else is.
 //!
 //! Children and special uses are told in every LIST, which RFC 5258 §3 and RFC 6154 §2 allow: clients ask for them anyway.
 
 mod pattern;
+mod shared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use imap_wire::MailboxArg;
 use imap_wire::command::{List, ListReturn, ListSelection, Lsub};
 use imap_wire::response::{self, ListData};
 use model::limits::METADATA_PER_REQUEST_MAX;
-use model::{HIERARCHY_SEPARATOR, MailboxName};
-use store_api::FolderTree;
+use model::{AccountId, ErrorKind, FolderState, HIERARCHY_SEPARATOR, MailboxId, MailboxName, Rights};
+use store_api::{FolderEntry, FolderTree, Metadata};
 
 use crate::commands::{metadata, status};
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::view::FolderRef;
 use pattern::{Pattern, Scratch};
+use shared::Listing;
 
 /// Mailboxes whose counters are asked of the store at once.
 const STATUS_PAGE: usize = 256;
@@ -64,13 +70,14 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, list: List) -> 
         .iter()
         .map(|pattern| Ok(Pattern::new(&reference, &decode(session, pattern)?)))
         .collect::<Result<Vec<_>, Reply>>()?;
-    let tree = session.folders().await?;
+    let own = session.folders().await?;
     let selection = list.selection.unwrap_or_default();
     let returns = list.returns.clone().unwrap_or_default();
-    let lines = select(&tree, &patterns, selection).await?;
+    let all = shared::with_others(session, own, &patterns, selection).await?;
+    let lines = select(&all.tree, &patterns, selection).await?;
     let show =
         Show { subscribed: selection.subscribed || returns.subscribed, non_existent: list.is_extended() };
-    write(session, out, &tree, &lines, show, &returns).await?;
+    write(session, out, &all, &lines, show, &returns).await?;
     done
 }
 
@@ -174,39 +181,43 @@ async fn select(
 async fn write(
     session: &mut Session,
     out: &mut Output,
-    tree: &FolderTree,
+    all: &Listing,
     lines: &BTreeMap<MailboxName, Line>,
     show: Show,
     returns: &ListReturn,
 ) -> Result<(), Reply> {
     let lines: Vec<_> = lines.iter().collect();
     for page in lines.chunks(STATUS_PAGE) {
-        // RFC 5819 §2: a STATUS for each that can be selected, behind its LIST.
-        let mut states = Vec::new();
-        if returns.status.is_some() {
-            let ids: Vec<_> = page.iter().filter_map(|(name, _)| selectable(tree, name)).collect();
-            states = session.store().status(&session.ctx(), session.account()?, &ids).await?;
-        }
-        let mut states = states.into_iter();
-        let mut all_metadata = Vec::new();
-        if returns.metadata.is_some() {
-            let ids: Vec<_> =
-                page.iter().filter_map(|(name, _)| tree.find(name)).map(|entry| Some(entry.id)).collect();
-            for ids in ids.chunks(METADATA_PER_REQUEST_MAX) {
-                all_metadata.extend(metadata::read(session, ids).await?);
-            }
-        }
-        let mut all_metadata = all_metadata.into_iter();
+        // RFC 5819 §2: a STATUS for each that can be selected, behind its LIST; without the right to read it, none.
+        let states = match &returns.status {
+            Some(_) => states(session, all, page).await?,
+            None => HashMap::new(),
+        };
+        let mut metadata = match &returns.metadata {
+            Some(_) => entries(session, all, page).await?,
+            None => HashMap::new(),
+        };
         for (name, line) in page {
-            write_line(session, out, tree, name, line, show);
-            if let (Some(items), Some(mailbox)) = (&returns.status, selectable(tree, name)) {
-                // None when it was deleted since.
-                if let Some(state) = states.next().flatten() {
-                    status::line(session, out, mailbox, name, &state, items).await?;
-                }
+            write_line(session, out, &all.tree, name, line, show);
+            let folder = all.folder(name);
+            if let Some((_, entry)) = folder
+                && returns.my_rights
+            {
+                // RFC 8440 §3.
+                let encoding = session.mailbox_encoding();
+                response::my_rights(out.text(), name.as_str(), encoding, entry.rights);
             }
-            if let (Some(entries), Some(entry)) = (&returns.metadata, tree.find(name)) {
-                metadata::line(session, out, entry, all_metadata.next().unwrap_or_default(), entries);
+            if let (Some(items), Some((folder, _))) = (&returns.status, folder)
+                // None when it was deleted since.
+                && let Some(state) = states.get(&folder)
+            {
+                status::line(session, out, folder, name.as_str(), state, items).await?;
+            }
+            if let (Some(entries), Some((folder, entry))) = (&returns.metadata, folder)
+                && metadata::may_read(entry.rights)
+            {
+                let found = metadata.remove(&folder).unwrap_or_default();
+                metadata::line(session, out, entry, name.as_str(), found, entries);
             }
             out.relieve().await?;
         }
@@ -214,8 +225,57 @@ async fn write(
     Ok(())
 }
 
-fn selectable(tree: &FolderTree, name: &MailboxName) -> Option<model::MailboxId> {
-    tree.find(name).filter(|entry| !entry.noselect).map(|entry| entry.id)
+/// The folders of a page that `which` chooses, by account.
+fn by_account(
+    all: &Listing,
+    page: &[(&MailboxName, &Line)],
+    which: impl Fn(&FolderEntry) -> bool,
+) -> BTreeMap<AccountId, Vec<MailboxId>> {
+    let mut ids: BTreeMap<AccountId, Vec<MailboxId>> = BTreeMap::new();
+    for (folder, entry) in page.iter().filter_map(|(name, _)| all.folder(name)) {
+        if which(entry) {
+            ids.entry(folder.account).or_default().push(folder.mailbox);
+        }
+    }
+    ids
+}
+
+async fn states(
+    session: &Session,
+    all: &Listing,
+    page: &[(&MailboxName, &Line)],
+) -> Result<HashMap<FolderRef, FolderState>, Reply> {
+    let mut found = HashMap::new();
+    for (account, ids) in by_account(all, page, |entry| !entry.noselect && entry.rights.has(Rights::READ)) {
+        let states = match session.store().status(&session.ctx(), account, &ids).await {
+            // Another user shows nothing any more.
+            Err(error) if error.kind() == ErrorKind::NoSuchMailbox => continue,
+            states => states?,
+        };
+        let refs = ids.into_iter().map(|mailbox| FolderRef { account, mailbox });
+        found.extend(refs.zip(states).filter_map(|(folder, state)| Some((folder, state?))));
+    }
+    Ok(found)
+}
+
+async fn entries(
+    session: &Session,
+    all: &Listing,
+    page: &[(&MailboxName, &Line)],
+) -> Result<HashMap<FolderRef, Metadata>, Reply> {
+    let mut found = HashMap::new();
+    for (account, ids) in by_account(all, page, |entry| metadata::may_read(entry.rights)) {
+        for ids in ids.chunks(METADATA_PER_REQUEST_MAX) {
+            let wanted: Vec<_> = ids.iter().copied().map(Some).collect();
+            let entries = match metadata::read(session, account, &wanted).await {
+                Err(reply) if reply.code.as_deref() == Some("NONEXISTENT") => break,
+                entries => entries?,
+            };
+            let refs = ids.iter().map(|mailbox| FolderRef { account, mailbox: *mailbox });
+            found.extend(refs.zip(entries));
+        }
+    }
+    Ok(found)
 }
 
 fn write_line(
@@ -269,8 +329,7 @@ pub(crate) fn attributes(tree: &FolderTree, name: &MailboxName, show: Show) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{MailboxId, SpecialUse};
-    use store_api::FolderEntry;
+    use model::SpecialUse;
 
     fn name(text: &str) -> MailboxName {
         MailboxName::parse(text).expect("a name")

@@ -14,12 +14,13 @@ use imap_wire::Code;
 use imap_wire::command::{Depth, GetMetadata, MetadataOptions, SetMetadata};
 use imap_wire::{MailboxArg, MailboxEncoding, response};
 use model::limits::ENTRY_VALUE_BYTES_MAX;
-use model::{EntryName, EntryScope, ErrorKind, MailboxId};
+use model::{AccountId, EntryName, EntryScope, ErrorKind, MailboxId, Rights};
 use store_api::{FolderEntry, Metadata, MetadataChange};
 
 use crate::config::Options;
 use crate::connection::Output;
 use crate::encode;
+use crate::others::{Found, lacking};
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -27,15 +28,19 @@ use crate::session::Session;
 const SPECIAL_USE: &str = "/private/specialuse";
 
 pub(crate) async fn get(session: &mut Session, out: &mut Output, get: GetMetadata) -> Result<Reply, Reply> {
-    let (mailbox, name) = find(session, &get.mailbox).await?;
-    let mut metadata = read(session, &[mailbox]).await?.into_iter().next().unwrap_or_default();
-    match mailbox {
-        Some(mailbox) => {
-            let tree = session.folders().await?;
-            metadata.extend(tree.by_id(mailbox).and_then(special_use));
-        }
+    let found = find(session, &get.mailbox).await?;
+    if let Some(found) = &found
+        && !may_read(found.entry.rights)
+    {
+        return Err(lacking(found.entry.rights));
+    }
+    let (account, mailbox) = of(session, found.as_ref())?;
+    let mut metadata = read(session, account, &[mailbox]).await?.into_iter().next().unwrap_or_default();
+    match &found {
+        Some(found) => metadata.extend(special_use(&found.entry)),
         None => metadata.extend(of_server(&session.server.options)),
     }
+    let name = found.map_or_else(String::new, |found| found.shown());
     let chosen = choose(&metadata, &get.entries, get.options);
     write(session, out, &name, &chosen.entries);
     Ok(match chosen.longest_left_out {
@@ -48,7 +53,11 @@ pub(crate) async fn get(session: &mut Session, out: &mut Output, get: GetMetadat
 }
 
 pub(crate) async fn set(session: &mut Session, set: SetMetadata) -> Result<Reply, Reply> {
-    let (mailbox, _) = find(session, &set.mailbox).await?;
+    let found = find(session, &set.mailbox).await?;
+    if let Some(found) = &found {
+        found.check(Rights::LOOKUP | Rights::WRITE)?;
+    }
+    let (account, mailbox) = of(session, found.as_ref())?;
     let mut changes: BTreeMap<EntryName, Option<Bytes>> = BTreeMap::new();
     for (entry, value) in set.entries {
         if mailbox.is_none() && entry.scope() == EntryScope::Shared {
@@ -71,7 +80,7 @@ pub(crate) async fn set(session: &mut Session, set: SetMetadata) -> Result<Reply
         changes.insert(entry, value);
     }
     let changes: Vec<MetadataChange> = changes.into_iter().collect();
-    let done = session.store().set_metadata(&session.ctx(), session.account()?, mailbox, changes).await;
+    let done = session.store().set_metadata(&session.ctx(), account, mailbox, changes).await;
     match done {
         Ok(()) => Ok(Reply::ok("SETMETADATA completed")),
         Err(error) if error.kind() == ErrorKind::Limit => {
@@ -87,26 +96,44 @@ pub(crate) fn line(
     session: &Session,
     out: &mut Output,
     folder: &FolderEntry,
+    name: &str,
     mut metadata: Metadata,
     entries: &[EntryName],
 ) {
     metadata.extend(special_use(folder));
     let chosen = choose(&metadata, entries, MetadataOptions::default());
-    write(session, out, folder.name.as_str(), &chosen.entries);
+    write(session, out, name, &chosen.entries);
 }
 
 /// The metadata of mailboxes, in order; empty for one that is gone.
-pub(crate) async fn read(session: &Session, mailboxes: &[Option<MailboxId>]) -> Result<Vec<Metadata>, Reply> {
-    Ok(session.store().metadata(&session.ctx(), session.account()?, mailboxes).await?)
+pub(crate) async fn read(
+    session: &Session,
+    account: AccountId,
+    mailboxes: &[Option<MailboxId>],
+) -> Result<Vec<Metadata>, Reply> {
+    Ok(session.store().metadata(&session.ctx(), account, mailboxes).await?)
 }
 
-/// The mailbox and its name; none and nothing for the server.
-async fn find(session: &Session, arg: &MailboxArg) -> Result<(Option<MailboxId>, String), Reply> {
+/// The mailbox; none for the server.
+async fn find(session: &Session, arg: &MailboxArg) -> Result<Option<Found>, Reply> {
     if arg.raw().is_empty() {
-        return Ok((None, String::new()));
+        return Ok(None);
     }
-    let (mailbox, name) = session.find_mailbox(arg).await?;
-    Ok((Some(mailbox), name.as_str().to_owned()))
+    session.find_selectable(arg).await.map(Some)
+}
+
+/// Whose entries they are, and of which mailbox.
+fn of(session: &Session, found: Option<&Found>) -> Result<(AccountId, Option<MailboxId>), Reply> {
+    Ok(match found {
+        Some(found) => (found.account, Some(found.id())),
+        None => (session.account()?, None),
+    })
+}
+
+/// Whether these rights show a mailbox's entries (RFC 5464 §3.3).
+pub(crate) fn may_read(rights: Rights) -> bool {
+    let any = Rights::READ | Rights::SEEN | Rights::WRITE | Rights::INSERT | Rights::POST;
+    rights.has(Rights::LOOKUP) && rights.has_any(any)
 }
 
 /// The entry that shows a folder's special use.

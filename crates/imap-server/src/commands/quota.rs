@@ -11,6 +11,7 @@ use store_api::Quota;
 
 use crate::connection::Output;
 use crate::encode;
+use crate::others;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -36,8 +37,11 @@ pub(crate) async fn get_quota_root(
 ) -> Result<Reply, Reply> {
     // It need not exist: RFC 9208 §4.1.2 lets a client ask which root a mailbox would come under.
     let name = session.mailbox_name(&mailbox)?;
-    let quota = session.store().quota(&session.ctx(), session.account()?).await?;
-    let line = quota_line(&quota);
+    // What another user may use is theirs to know.
+    let line = match others::split(name.as_str()) {
+        Some(_) => None,
+        None => quota_line(&session.store().quota(&session.ctx(), session.account()?).await?),
+    };
     out.push(b"* QUOTAROOT ");
     encode::mailbox(out.text(), name.as_str(), session.mailbox_encoding());
     out.push(if line.is_some() { b" \"\"\r\n" } else { b"\r\n" });

@@ -14,7 +14,7 @@ use crate::connection::{Input, Output};
 use crate::encode;
 use crate::reply::Reply;
 use crate::session::Session;
-use crate::view::View;
+use crate::view::{FolderRef, View};
 
 pub(crate) async fn run(
     session: &mut Session,
@@ -24,17 +24,21 @@ pub(crate) async fn run(
 ) -> Result<Reply, Reply> {
     let replaces = start.replaces.ok_or_else(|| Reply::bad("REPLACE names a message"))?;
     let view = session.writable_view()?;
-    let (source, uid) = (view.mailbox, replaced(view, replaces)?);
-    let mailbox = target(session, &start).await?;
-    let message = collect(session, out, input).await?.pop();
+    let (FolderRef { account, mailbox: source }, uid) = (view.folder(), replaced(view, replaces)?);
+    let place = target(session, &start).await?;
+    if place.account != account {
+        return Err(Reply::no_code("CANNOT", "a message is replaced by one of the same user"));
+    }
+    let message = collect(session, out, input, account).await?.pop();
     let message = message.ok_or_else(|| Reply::bad("REPLACE takes one message"))?;
-    let request = ReplaceRequest { source, uid, target: mailbox.clone(), message };
-    let account = session.account()?;
+    let request = ReplaceRequest { source, uid, target: place.name.clone(), message };
     let appended = match session.store().replace(&session.ctx(), account, request).await {
         Ok(appended) => appended,
-        Err(error) => return Err(refusal(session, error, &mailbox).await),
+        Err(error) => return Err(refusal(session, error, &place).await),
     };
-    session.note_own_arrivals(&mailbox, &appended.uids).await;
+    if place.owner.is_none() {
+        session.note_own_arrivals(&place.name, &appended.uids).await;
+    }
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     out.untagged(format_args!("OK [{code}] replaced"));
     Ok(Reply::ok("REPLACE completed"))

@@ -1,13 +1,13 @@
 //! `SELECT` and `EXAMINE`, with CONDSTORE and QRESYNC.
 //!
 //! Source: RFC 9051 §6.3.2 and §6.3.3, RFC 3501 §6.3.1 (RECENT, UNSEEN), RFC 7162 §3.1.8 and §3.2.5, RFC 8474 §4.2.
-//! Answers OK `[READ-WRITE]` or `[READ-ONLY]`; NO `[NONEXISTENT]`, `[CANNOT]`; BAD for QRESYNC that was not enabled.
+//! Answers OK `[READ-WRITE]` or `[READ-ONLY]`; NO `[NONEXISTENT]`, `[NOPERM]`, `[CANNOT]`; BAD for QRESYNC that was not enabled.
 //! A SELECT that fails leaves no mailbox selected (RFC 9051 §6.3.2).
 
 use imap_wire::SequenceSet;
 use imap_wire::command::{QResync, Select};
 use imap_wire::response::{self, ListData};
-use model::{Flags, FolderSnapshot, HIERARCHY_SEPARATOR, ModSeq, UidSet};
+use model::{Flags, FolderSnapshot, HIERARCHY_SEPARATOR, ModSeq, Rights, UidSet};
 
 use crate::connection::Output;
 use crate::encode;
@@ -23,29 +23,41 @@ pub(crate) enum Access {
     ReadOnly,
 }
 
+/// Any of these changes a mailbox.
+const CHANGING: Rights = Rights::from_bits(
+    Rights::INSERT.bits()
+        | Rights::EXPUNGE.bits()
+        | Rights::SEEN.bits()
+        | Rights::WRITE.bits()
+        | Rights::DELETE_MESSAGE.bits(),
+);
+
 pub(crate) async fn run(
     session: &mut Session,
     out: &mut Output,
     select: Select,
     access: Access,
 ) -> Result<Reply, Reply> {
+    let command = if access == Access::ReadWrite { "SELECT" } else { "EXAMINE" };
     if select.qresync.is_some() && !session.enabled.qresync {
         // RFC 7162 §3.2.5: BAD, and nothing changes.
         return Err(Reply::bad("QRESYNC must be enabled first, by ENABLE QRESYNC"));
     }
-    let account = session.account()?;
     if session.view.is_some() {
         session.deselect();
         // RFC 7162 §3.2.11: what follows is of the new mailbox. A server with QRESYNC says so to every client.
         out.untagged(format_args!("OK [CLOSED] the mailbox before is closed"));
     }
-    let (mailbox, name) = session.find_mailbox(&select.mailbox).await?;
-    let snapshot = session.store().folder(&session.ctx(), account, mailbox).await?;
+    let found = session.find_selectable(&select.mailbox).await?;
+    found.check(Rights::READ)?;
+    let snapshot = session.store().folder(&session.ctx(), found.account, found.id()).await?;
+    // RFC 4314 §5.2: who can change nothing has opened it to be read, whatever was asked.
+    let access = if found.entry.rights.has_any(CHANGING) { access } else { Access::ReadOnly };
     if select.condstore || select.qresync.is_some() {
         session.enabled.condstore = true;
     }
 
-    let view = View::new(account, name, access == Access::ReadOnly, &snapshot);
+    let view = View::new(found, access == Access::ReadOnly, &snapshot);
     head(session, out, &snapshot, &view);
     if let Some(known) = &select.qresync
         && known.uid_validity.get() == view.uid_validity.get()
@@ -56,7 +68,7 @@ pub(crate) async fn run(
     session.view = Some(Box::new(view));
     Ok(match access {
         Access::ReadWrite => Reply::ok_code("READ-WRITE", "SELECT completed"),
-        Access::ReadOnly => Reply::ok_code("READ-ONLY", "EXAMINE completed"),
+        Access::ReadOnly => Reply::ok_code("READ-ONLY", format!("{command} completed")),
     })
 }
 
@@ -64,7 +76,7 @@ pub(crate) async fn run(
 fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &View) {
     let state = &snapshot.state;
     let rev2 = session.enabled.rev2;
-    flags_lines(out, &state.keywords, view.read_only);
+    flags_lines(out, &state.keywords, view.changeable());
     response::exists(out.text(), view.seq.len());
     if !rev2 {
         response::recent(out.text(), view.recent.len() as u32);
@@ -81,11 +93,8 @@ fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &V
     out.untagged(format_args!("OK [MAILBOXID ({})] the mailbox for ever", snapshot.mailbox));
     if rev2 {
         // RFC 9051 §6.3.2: the name as the server knows it.
-        let data = ListData {
-            separator: Some(HIERARCHY_SEPARATOR),
-            name: view.name.as_str(),
-            ..ListData::default()
-        };
+        let data =
+            ListData { separator: Some(HIERARCHY_SEPARATOR), name: &view.shown(), ..ListData::default() };
         response::list(out.text(), &data, session.mailbox_encoding());
     }
 }

@@ -7,19 +7,23 @@ use imap_wire::MailboxEncoding;
 use imap_wire::command::{Status, StatusItem};
 use imap_wire::response::{self, StatusValue};
 use model::limits::APPEND_BYTES_MAX;
-use model::{FolderState, MailboxId, MailboxName, Uid};
+use model::{FolderState, MailboxId, MailboxName, Rights, Uid};
 
 use crate::connection::Output;
+use crate::others::missing;
 use crate::reply::Reply;
 use crate::session::Session;
+use crate::view::FolderRef;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, status: Status) -> Result<Reply, Reply> {
-    let (mailbox, name) = session.find_mailbox(&status.mailbox).await?;
-    let states = session.store().status(&session.ctx(), session.account()?, &[mailbox]).await?;
+    let found = session.find_selectable(&status.mailbox).await?;
+    found.check(Rights::READ)?;
+    let folder = FolderRef { account: found.account, mailbox: found.id() };
+    let states = session.store().status(&session.ctx(), folder.account, &[folder.mailbox]).await?;
     let Some(state) = states.into_iter().next().flatten() else {
-        return Err(Reply::no_code("NONEXISTENT", "there is no mailbox of that name"));
+        return Err(missing());
     };
-    line(session, out, mailbox, &name, &state, &status.items).await?;
+    line(session, out, folder, &found.shown(), &state, &status.items).await?;
     Ok(Reply::ok("STATUS completed"))
 }
 
@@ -30,8 +34,8 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, status: Status)
 pub(crate) async fn line(
     session: &mut Session,
     out: &mut Output,
-    mailbox: MailboxId,
-    name: &MailboxName,
+    folder: FolderRef,
+    name: &str,
     state: &FolderState,
     items: &[StatusItem],
 ) -> Result<(), Reply> {
@@ -39,8 +43,8 @@ pub(crate) async fn line(
     if items.contains(&StatusItem::HighestModSeq) {
         session.enable_condstore(out);
     }
-    let recent = if items.contains(&StatusItem::Recent) { recent(session, mailbox, state).await? } else { 0 };
-    write(out.text(), session.mailbox_encoding(), mailbox, name, state, items, recent);
+    let recent = if items.contains(&StatusItem::Recent) { recent(session, folder, state).await? } else { 0 };
+    write(out.text(), session.mailbox_encoding(), folder.mailbox, name, state, items, recent);
     Ok(())
 }
 
@@ -53,15 +57,15 @@ pub(crate) fn told(
     state: &FolderState,
     items: &[StatusItem],
 ) {
-    write(out.text(), session.mailbox_encoding(), mailbox, name, state, items, 0);
+    write(out.text(), session.mailbox_encoding(), mailbox, name.as_str(), state, items, 0);
 }
 
 /// Messages that no session was told of as \Recent. Known without reading rows when there are none, as usual.
-async fn recent(session: &Session, mailbox: MailboxId, state: &FolderState) -> Result<u64, Reply> {
+async fn recent(session: &Session, folder: FolderRef, state: &FolderState) -> Result<u64, Reply> {
     if state.recent_uid >= state.uid_next {
         return Ok(0);
     }
-    let snapshot = session.store().folder(&session.ctx(), session.account()?, mailbox).await?;
+    let snapshot = session.store().folder(&session.ctx(), folder.account, folder.mailbox).await?;
     let first = u32::try_from(state.recent_uid.max(1)).ok().and_then(Uid::new);
     Ok(first.map_or(0, |first| snapshot.rows_from(first).count() as u64))
 }
@@ -70,7 +74,7 @@ fn write(
     text: &mut Vec<u8>,
     encoding: MailboxEncoding,
     mailbox: MailboxId,
-    name: &MailboxName,
+    name: &str,
     state: &FolderState,
     items: &[StatusItem],
     recent: u64,
@@ -92,7 +96,7 @@ fn write(
             StatusItem::MailboxId => return StatusValue::Id(&id),
         })
     };
-    response::status(text, name.as_str(), encoding, items.iter().map(|&item| (item, value(item))));
+    response::status(text, name, encoding, items.iter().map(|&item| (item, value(item))));
 }
 
 #[cfg(test)]
@@ -116,8 +120,7 @@ mod tests {
             keywords: std::sync::Arc::default(),
         };
         let mut text = Vec::new();
-        let name = MailboxName::parse("é").expect("a name");
-        write(&mut text, MailboxEncoding::ModifiedUtf7, MailboxId(0xab), &name, &state, StatusItem::ALL, 3);
+        write(&mut text, MailboxEncoding::ModifiedUtf7, MailboxId(0xab), "é", &state, StatusItem::ALL, 3);
         assert_eq!(
             String::from_utf8(text).expect("UTF-8"),
             "* STATUS &AOk- (MESSAGES 3 RECENT 3 UIDNEXT 4294967295 UIDVALIDITY 7 UNSEEN 2 DELETED 1 \

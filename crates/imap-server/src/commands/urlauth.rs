@@ -5,8 +5,9 @@
 //! INTERNAL, whose tokens nobody but the store can make or check.
 //!
 //! Source: RFC 4467 §7, RFC 5524, RFC 5092 §6.1. Answers: GENURLAUTH OK, BAD for a URL that is none, or not of a mailbox
-//! of one's own; RESETKEY OK `[URLMECH INTERNAL]`, NO `[NONEXISTENT]`, NO `[URLMECH INTERNAL]` for another mechanism;
-//! URLFETCH OK, with `NIL` and an untagged NO for each URL that leads its reader nowhere, whatever the reason.
+//! of one's own; RESETKEY OK `[URLMECH INTERNAL]`, NO `[NONEXISTENT]`, NO `[NOPERM]` for another user's mailbox,
+//! NO `[URLMECH INTERNAL]` for another mechanism; URLFETCH OK, with `NIL` and an untagged NO for each URL that leads its
+//! reader nowhere, whatever the reason.
 
 use bytes::Bytes;
 use imap_wire::command::{GenUrlAuth, ResetKey, UrlFetch, UrlFetchItem};
@@ -19,6 +20,7 @@ use super::fetch::What;
 use super::fetch::octets::{Message, Opened, pass};
 use crate::connection::Output;
 use crate::encode;
+use crate::others::lacking;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -78,7 +80,14 @@ pub(crate) async fn generate(
 
 pub(crate) async fn reset_key(session: &mut Session, reset: ResetKey) -> Result<Reply, Reply> {
     let mailbox = match &reset.mailbox {
-        Some(name) => Some(session.find_mailbox(name).await?.0),
+        Some(name) => {
+            let found = session.find_selectable(name).await?;
+            // Whatever rights others have, the keys are the owner's.
+            if found.owner.is_some() {
+                return Err(lacking(found.entry.rights));
+            }
+            Some(found.id())
+        }
         None => None,
     };
     if !reset.mechanisms.iter().all(|mechanism| is_internal(mechanism)) {

@@ -228,7 +228,7 @@ async fn namespace_id_enable() {
     client.ok(&format!("LOGIN +15550000001 \"{PASSWORD}\"")).await;
     let said = client.ok("ID (\"name\" \"test\" \"version\" NIL)").await;
     assert!(said[0].starts_with(r#"* ID ("name" "mss" "version" "#), "{said:?}");
-    client.says("NAMESPACE", &[r#"* NAMESPACE (("" "/")) NIL NIL"#]).await;
+    client.says("NAMESPACE", &[r#"* NAMESPACE (("" "/")) (("Other/" "/")) NIL"#]).await;
     client.says("ENABLE qresync X-NO UTF8=accept", &["* ENABLED QRESYNC UTF8=ACCEPT"]).await;
     client.says("ENABLE X-NO", &["* ENABLED"]).await;
 }

@@ -68,6 +68,8 @@ pub struct ListReturn {
     pub status: Option<Vec<StatusItem>>,
     /// `METADATA (...)`: these entries.
     pub metadata: Option<Vec<EntryName>>,
+    /// `MYRIGHTS` (RFC 8440 §3).
+    pub my_rights: bool,
 }
 
 pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
@@ -127,6 +129,7 @@ fn return_options(c: &mut Cursor<'_>) -> Parse<ListReturn> {
             b"SUBSCRIBED" => options.subscribed = true,
             b"CHILDREN" => options.children = true,
             b"SPECIAL-USE" => options.special_use = true,
+            b"MYRIGHTS" => options.my_rights = true,
             b"STATUS" => {
                 c.space("status items")?;
                 options.status = Some(status::items(c)?);
@@ -165,6 +168,7 @@ mod tests {
             special_use: true,
             status: Some(vec![StatusItem::Messages, StatusItem::Size]),
             metadata: None,
+            my_rights: false,
         };
         check("LIST \"\" \"\"", Command::List(basic("", &[""])));
         check("LIST /usr/staff/jones \"\"", Command::List(basic("/usr/staff/jones", &[""])));
@@ -190,6 +194,13 @@ mod tests {
         check("LIST \"\" % RETURN (SUBSCRIBED CHILDREN SPECIAL-USE STATUS (MESSAGES SIZE))", {
             Command::List(List { returns: Some(all_returns), ..basic("", &["%"]) })
         });
+    }
+
+    #[test]
+    fn my_rights() {
+        let returns = ListReturn { my_rights: true, ..ListReturn::default() };
+        let list = List { returns: Some(returns), ..basic("", &["*"]) };
+        check("LIST \"\" * RETURN (MyRights)", Command::List(list));
     }
 
     #[test]

@@ -99,7 +99,12 @@ impl Parts {
     ///
     /// # Errors
     /// NO when it has no octets, and what the store answers.
-    pub async fn finish(self, session: &Session, held: &mut usize) -> Result<AppendBody, Reply> {
+    pub async fn finish(
+        self,
+        session: &Session,
+        account: AccountId,
+        held: &mut usize,
+    ) -> Result<AppendBody, Reply> {
         if self.bytes == 0 {
             return Err(Reply::no("a message without octets cannot be appended"));
         }
@@ -113,7 +118,6 @@ impl Parts {
             }
             return Ok(AppendBody::Inline(all.into()));
         }
-        let account = session.account()?;
         let mut writer = session.store().stage_body(&streaming(&session.ctx()), account, self.bytes).await?;
         for part in self.parts {
             match part {

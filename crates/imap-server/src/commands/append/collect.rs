@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use imap_wire::Step;
 use imap_wire::reader::{MessageLiteral, MessageStart};
+use model::AccountId;
 use model::limits::{APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, MULTIAPPEND_MESSAGES_MAX};
 use store_api::{AppendBody, AppendMessage, BodyWriter};
 
@@ -30,7 +31,7 @@ enum Sink {
     Catenate(Parts),
 }
 
-/// Reads messages up to the end of the command.
+/// Reads messages for a folder of `account` up to the end of the command.
 ///
 /// # Errors
 /// The answer that ends the command: what is left of it is to be skipped.
@@ -38,6 +39,7 @@ pub(crate) async fn collect(
     session: &Session,
     out: &mut Output,
     input: &mut Input,
+    account: AccountId,
 ) -> Result<Vec<AppendMessage>, Reply> {
     let mut messages: Vec<AppendMessage> = Vec::new();
     let mut current: Option<(MessageStart, Option<Sink>)> = None;
@@ -57,7 +59,7 @@ pub(crate) async fn collect(
             }
             Step::Literal(literal) => {
                 let Some((_, sink)) = &mut current else { return Err(lost_place()) };
-                begin_literal(session, literal, sink, &mut held).await?;
+                begin_literal(session, account, literal, sink, &mut held).await?;
                 input.reader().accept();
                 if literal.sync {
                     out.push(b"+ OK\r\n");
@@ -78,7 +80,7 @@ pub(crate) async fn collect(
                 let body = match sink {
                     Sink::Inline(buffer) => AppendBody::Inline(buffer.freeze()),
                     Sink::Staged(writer) => AppendBody::Staged(writer.finish().await?),
-                    Sink::Catenate(parts) => parts.finish(session, &mut held).await?,
+                    Sink::Catenate(parts) => parts.finish(session, account, &mut held).await?,
                 };
                 let (flags, keywords) = parse_flags(&start.flags)?;
                 let internal_date = start.date.map(|date| (date.unix_seconds, date.zone_minutes));
@@ -98,6 +100,7 @@ pub(crate) async fn collect(
 /// Decides what becomes of a literal's octets before they come.
 async fn begin_literal(
     session: &Session,
+    account: AccountId,
     literal: MessageLiteral,
     sink: &mut Option<Sink>,
     held: &mut usize,
@@ -120,13 +123,13 @@ async fn begin_literal(
         Sink::Inline(BytesMut::with_capacity(literal.size.min(ROOM_AT_FIRST) as usize))
     } else {
         let ctx = streaming(&session.ctx());
-        Sink::Staged(session.store().stage_body(&ctx, session.account()?, literal.size).await?)
+        Sink::Staged(session.store().stage_body(&ctx, account, literal.size).await?)
     });
     Ok(())
 }
 
 /// Whether a message of `size` octets travels with the request; if so, `held` grows by it.
-pub(super) fn fits_inline(size: u64, held: &mut usize) -> bool {
+pub(in super::super) fn fits_inline(size: u64, held: &mut usize) -> bool {
     let fits = size <= BODY_INLINE_BYTES_MAX as u64 && *held + size as usize <= INLINE_BYTES_MAX;
     if fits {
         *held += size as usize;

@@ -70,7 +70,7 @@ impl Batch {
 /// The command as a member of a batch: one that changes nothing.
 pub(crate) fn member<'a>(session: &Session, command: &'a Command) -> Option<&'a Fetch> {
     let (Some(view), Command::Fetch(fetch)) = (&session.view, command) else { return None };
-    (view.read_only || !fetch.items.iter().any(sets_seen)).then_some(fetch)
+    (!view.changeable().seen || !fetch.items.iter().any(sets_seen)).then_some(fetch)
 }
 
 fn sets_seen(item: &FetchItem) -> bool {

@@ -407,7 +407,7 @@ pub(crate) async fn pass(
     Ok(())
 }
 
-pub(super) fn opened(data: BodyData) -> Opened {
+pub(crate) fn opened(data: BodyData) -> Opened {
     match data {
         BodyData::Whole(octets) => Opened::Octets(octets),
         BodyData::Pieces(len, pieces) => Opened::Pieces(len, pieces),

@@ -36,6 +36,13 @@ impl Pattern {
         Self { chars, literal }
     }
 
+    /// What every name that matches begins with, and whether that is all of it.
+    pub fn beginning(&self) -> (String, bool) {
+        let literal: String = self.chars.iter().take_while(|c| !matches!(c, '*' | '%')).collect();
+        let is_whole = self.literal == self.chars.len();
+        (literal, is_whole)
+    }
+
     /// At most how many steps [`Pattern::matches`] takes: a pattern with more characters than the name has takes none,
     /// and wildcards stand between others.
     pub fn steps(&self, name: &MailboxName) -> usize {
