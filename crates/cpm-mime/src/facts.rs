@@ -83,7 +83,7 @@ impl Facts {
         }
     }
 
-    fn has(&self, tag: Tag) -> bool {
+    pub(crate) fn has(&self, tag: Tag) -> bool {
         self.entries.iter().any(|(known, _)| *known == tag)
     }
 
@@ -319,9 +319,14 @@ impl MessageIndex {
         self.find(Tag::InReplyToContributionId)
     }
 
-    /// IMDN-Message-ID.
+    /// IMDN-Message-ID; of a CPM object without that header, the id that it was given instead.
     pub fn imdn_message_id(&self) -> Option<&[u8]> {
-        self.find(Tag::ImdnMessageId)
+        self.find(Tag::ImdnMessageId).or_else(|| self.made_imdn_message_id())
+    }
+
+    /// The id that was given to a CPM object without IMDN-Message-ID ([`crate::object`]); it stands in no octets.
+    pub fn made_imdn_message_id(&self) -> Option<&[u8]> {
+        self.find(Tag::MadeImdnMessageId)
     }
 
     /// Message-Correlator.
@@ -359,7 +364,12 @@ impl MessageIndex {
     pub fn kept_header(&self, name: &str) -> Option<Option<&[u8]>> {
         let (_, tag) = EXACT.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
         // With a header left out, a kept one may be the first of several.
-        self.find(Tag::FactsAreCut).is_none().then(|| self.find(*tag))
+        self.headers_are_whole().then(|| self.find(*tag))
+    }
+
+    /// Whether all CPM headers that the message has are kept: none is empty, too long, or there twice.
+    pub(crate) fn headers_are_whole(&self) -> bool {
+        self.find(Tag::FactsAreCut).is_none()
     }
 
     /// PREVIEW (RFC 8970): at most 256 characters on one line. `Some("")` where the text is empty; none where no part

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use crate::index::{IndexBuilder, MessageIndex, PartKind, Section};
-use crate::limits::{Limits, PREVIEW_CHARS_MAX};
+use crate::limits::{FACT_BYTES_MAX, Limits, PREVIEW_CHARS_MAX};
 use crate::search::{self, LeafSearch, Needle};
-use crate::{cpim, header, transfer};
+use crate::{ObjectKind, cpim, header, imdn, transfer};
 
 /// Indexes `data` whole and in pieces of sizes that the data itself decide, and checks what the index promises.
 pub fn fuzz_index(data: &[u8]) {
@@ -74,6 +74,9 @@ pub fn fuzz_index(data: &[u8]) {
             assert!(found == search::field_contains(block, name, &needle) || block.contains(&0), "{name}");
         }
     }
+    if let Ok(imdn) = imdn::parse(data) {
+        assert!((1..=FACT_BYTES_MAX).contains(&imdn.message_id.len()), "an id that fits an index");
+    }
     if let Ok(message) = cpim::parse(data) {
         assert!(message.body_start() <= data.len());
         let _ = (message.content_type(), message.addresses("To").count());
@@ -85,6 +88,7 @@ pub fn fuzz_stored(data: &[u8]) {
     if let Ok(index) = MessageIndex::decode(Bytes::copy_from_slice(data)) {
         assert_eq!(index.encode(), data);
         let _ = (index.envelope(), index.bodystructure(), index.body(), index.preview(), index.sent_date());
+        let _ = (index.kind(), index.faults(), index.imdn(), index.wrapped_type());
         let _ = (index.base_subject(), index.first_from(), index.first_to(), index.first_cc());
         let _ = (index.references().count(), index.in_reply_to().count(), index.thread_references().count());
         let needle = Needle::new("a");
@@ -105,6 +109,10 @@ fn check_index(index: &MessageIndex) {
         assert_eq!(structure.is_some(), index.part(&path).is_some(), "{path:?}");
         check_list(&structure.unwrap_or_default());
     }
+    if index.kind() == ObjectKind::Mail {
+        assert!(index.faults().is_empty(), "nothing is demanded of mail");
+    }
+    assert!(index.made_imdn_message_id().is_none_or(|id| id.iter().all(u8::is_ascii_graphic)));
     check_list(&index.envelope());
     check_list(&index.bodystructure());
     check_list(&index.body());

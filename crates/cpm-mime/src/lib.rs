@@ -6,6 +6,8 @@
 //! - [`transfer`]: content transfer encodings, for BINARY.
 //! - [`search`]: text of a message, folded, for SEARCH.
 //! - [`cpim`]: the message format of RFC 3862.
+//! - [`imdn`]: disposition notifications, RFC 5438.
+//! - [`object`]: which kind of object of a CPM message store a message is, and what its kind demands of it.
 //!
 //! Deliberately absent: sockets, clocks, storage, and any failure on what a message holds: every run of octets is one.
 
@@ -17,8 +19,10 @@ mod envelope;
 mod facts;
 pub mod fuzzing;
 pub mod header;
+pub mod imdn;
 pub mod index;
 pub mod limits;
+pub mod object;
 pub mod param;
 mod preview;
 mod quote;
@@ -29,5 +33,7 @@ mod words;
 
 pub use charset::TextCharset;
 pub use facts::{Name, SentDate};
+pub use imdn::Imdn;
 pub use index::{Encoding, IndexBuilder, MessageIndex, Part, PartKind, Section, parse};
 pub use limits::Limits;
+pub use object::{Fault, ObjectKind};

@@ -34,6 +34,8 @@ pub const PARAMETERS_MAX: usize = 32;
 pub const FACT_BYTES_MAX: usize = 512;
 /// Octets of all References kept for THREAD. The first and the newest are kept.
 pub const REFERENCES_BYTES_MAX: usize = 2048;
+/// Levels of elements of a disposition notification (RFC 5438 §11 needs 4); deeper ones are none.
+pub const IMDN_DEPTH_MAX: usize = 16;
 /// Characters of a PREVIEW. RFC 8970 §3.2 demands at most 256.
 pub const PREVIEW_CHARS_MAX: usize = 256;
 /// Raw octets of a plain text part that are kept for its PREVIEW.

@@ -1,7 +1,8 @@
 //! PREVIEW (RFC 8970) from the openings of the first text parts.
 
 use crate::index::Encoding;
-use crate::limits::{PREVIEW_CHARS_MAX, PREVIEW_MARKUP_BYTES, PREVIEW_TEXT_BYTES};
+use crate::limits::{NAME_BYTES_MAX, PREVIEW_CHARS_MAX, PREVIEW_MARKUP_BYTES, PREVIEW_TEXT_BYTES};
+use crate::quote::cut;
 use crate::{charset, cpim, transfer};
 
 /// Where a preview can come from, best first.
@@ -17,6 +18,17 @@ enum Source {
 pub(crate) struct Captures {
     list: Vec<Capture>,
     open: bool,
+}
+
+/// The opening of what stands in a CPIM wrapper.
+#[derive(Debug)]
+pub(crate) struct Wrapped {
+    /// Its media type, in lower case.
+    pub(crate) media_type: String,
+    /// The imdn.Message-ID of the wrapper.
+    pub(crate) message_id: Option<String>,
+    /// Its first octets, decoded.
+    pub(crate) octets: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -57,6 +69,20 @@ impl Captures {
     /// The leaf ends.
     pub(crate) fn close(&mut self) {
         self.open = false;
+    }
+
+    /// What stands in the CPIM wrapper that was captured, if it is one.
+    pub(crate) fn wrapped(&self) -> Option<Wrapped> {
+        let capture = self.list.iter().find(|capture| capture.source == Source::Cpim)?;
+        let octets = transfer::decode(capture.encoding, &capture.octets).ok()?;
+        let message = cpim::parse(&octets).ok()?;
+        let inner = message.content_type();
+        let [kind, subtype] = [&inner.kind, &inner.subtype].map(|name| cut(name, NAME_BYTES_MAX));
+        Some(Wrapped {
+            media_type: String::from_utf8_lossy(&[kind, b"/", subtype].concat()).into_owned(),
+            message_id: message.imdn("Message-ID").map(str::to_owned),
+            octets: transfer::decode(message.encoding(), &octets[message.body_start()..]).ok()?,
+        })
     }
 
     /// The preview: of the best source that has any text, else empty; none where there is no source.
@@ -107,7 +133,7 @@ fn html(text: &str) -> String {
 }
 
 /// Text on one line: blanks and controls collapse to single spaces; at most the allowed number of characters.
-fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(PREVIEW_CHARS_MAX));
     let mut chars = 0;
     let mut gap = false;

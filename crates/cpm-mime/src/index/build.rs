@@ -6,7 +6,7 @@ use super::codec::{Tag, Writer, put_number, put_part};
 use super::structure::{self, Head, Node};
 use super::{MessageIndex, PartKind};
 use crate::limits::{BOUNDARY_BYTES_MAX, Limits};
-use crate::{envelope, facts, preview};
+use crate::{envelope, facts, object, preview};
 
 /// What decides whether a line is a boundary: dashes, delimiter, dashes (RFC 2046 §5.1.1).
 const BOUNDARY_LINE_BYTES_MAX: usize = 2 + BOUNDARY_BYTES_MAX + 2;
@@ -39,6 +39,7 @@ pub struct IndexBuilder {
     envelope: Vec<u8>,
     facts: facts::Facts,
     captures: preview::Captures,
+    objects: object::Objects,
     line_dash: Finder<'static>,
 }
 
@@ -89,6 +90,7 @@ impl IndexBuilder {
             envelope: Vec::new(),
             facts: facts::Facts::default(),
             captures: preview::Captures::default(),
+            objects: object::Objects::default(),
             line_dash: Finder::new(b"\n-"),
         };
         builder.begin_entity();
@@ -216,6 +218,7 @@ impl IndexBuilder {
     fn advance(&mut self, octets: &[u8]) {
         self.at += octets.len() as u64;
         self.lines += memchr::memchr_iter(b'\n', octets).count() as u64;
+        self.objects.push(octets);
         match octets {
             [.., a, b] => self.tail = [*a, *b],
             [b] => self.tail = [self.tail[1], *b],
@@ -312,6 +315,9 @@ impl IndexBuilder {
         node.end = body;
         node.lines = self.lines;
         self.taken += node.share();
+        if holder.is_none() && self.header.len() < self.limits.header_bytes_max {
+            self.objects.begin(&self.header, object::lacks_id(&self.header, &node.media_type));
+        }
         match node.kind {
             PartKind::Multipart => {
                 self.open[level - 1].boundary = head.boundary();
@@ -335,6 +341,8 @@ impl IndexBuilder {
             after = node.body;
         }
         let answer = structure::render(&self.nodes);
+        let is_cpim = self.nodes.first().is_some_and(|root| root.media_type == "message/cpim");
+        let wrapped = if is_cpim { self.captures.wrapped() } else { None };
 
         let mut out = Writer::new();
         out.put(Tag::Size, &number);
@@ -346,6 +354,7 @@ impl IndexBuilder {
             out.put(Tag::Preview, preview.as_bytes());
         }
         self.facts.write(&mut out);
+        self.objects.write(wrapped.as_ref(), &mut out);
         MessageIndex { raw: out.finish().into() }
     }
 }

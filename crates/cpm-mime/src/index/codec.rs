@@ -50,6 +50,12 @@ pub(crate) enum Tag {
     PAssertedService = 39,
     MessageSeenIdentity = 40,
     MessageDeleteIdentity = 41,
+    /// Media type within the CPIM wrapper, in lower case; only where the message is one that can be read.
+    WrappedType = 42,
+    /// The id that a CPM object without IMDN-Message-ID is given.
+    MadeImdnMessageId = 43,
+    /// Notification, status, then the id of the message that it is about.
+    Imdn = 44,
 }
 
 /// Media types and charsets of nearly every part, stored as one octet. Numbers are stored: append only.

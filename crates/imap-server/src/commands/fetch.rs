@@ -7,9 +7,9 @@
 //! without QRESYNC.
 //!
 //! `BODY[HEADER.FIELDS (…)]` of a message itself that names Message-seen-identity or Message-delete-identity shows the
-//! device that the store noted, as a line at the end, in place of what the stored header may have under that name. No
-//! other item does: BODY[], HEADER, HEADER.FIELDS.NOT, sizes and BODYSTRUCTURE are of the stored octets, which never
-//! change.
+//! device that the store noted, as a line at the end, in place of what the stored header may have under that name. One
+//! that names IMDN-Message-ID shows the id that an object stored without one was given. No other item does: BODY[],
+//! HEADER, HEADER.FIELDS.NOT, sizes and BODYSTRUCTURE are of the stored octets, which never change.
 //!
 //! Three ways, by what a command asks for ([`plan`]): items that stand in rows are written straight from the folder;
 //! items of indexes are read for some messages at once; octets are opened for a few messages ahead of the one that is

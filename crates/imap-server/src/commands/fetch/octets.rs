@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use cpm_mime::object::is_given_id;
 use cpm_mime::transfer::Decoder;
 use cpm_mime::{Encoding, MessageIndex, Section, header};
 use futures::{StreamExt, stream};
@@ -14,7 +15,7 @@ use model::{BodyId, Error, ErrorKind, Result};
 use store_api::{BodyData, BodyPieces, Ctx, Identities, MailStore, Referenced, SignedReference};
 
 use super::ahead::Batch;
-use super::plan::{What, cut};
+use super::plan::{ID_HEADER, What, cut};
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::view::FolderRef;
@@ -139,7 +140,11 @@ impl<'a> Message<'a> {
     }
 
     /// The header fields `names` of the message, and behind them the lines of those that stand beside it.
-    async fn fields_beside(&mut self, names: &[&[u8]], seen: bool, deleted: bool) -> Result<Bytes> {
+    async fn fields_beside(
+        &mut self,
+        names: &[&[u8]],
+        (seen, deleted, id): (bool, bool, bool),
+    ) -> Result<Bytes> {
         let stored = if names.is_empty() {
             Bytes::new()
         } else {
@@ -162,8 +167,26 @@ impl<'a> Message<'a> {
                 fields.extend_from_slice(format!("{header}: {device}\r\n").as_bytes());
             }
         }
+        if id
+            && is_given_id(&stored)
+            && let Some(index) = self.facts().await?
+            && let Some(made) = index.made_imdn_message_id()
+        {
+            fields.extend_from_slice(&[ID_HEADER.as_bytes(), b": ", made, b"\r\n"].concat());
+        }
         fields.extend_from_slice(&end);
         Ok(fields.into())
+    }
+
+    /// The message's index, where it is still there.
+    async fn facts(&self) -> Result<Option<Arc<MessageIndex>>> {
+        if self.index.is_some() {
+            return Ok(self.index.clone());
+        }
+        // What a reference leads to has it.
+        let Origin::Body(folder, body) = self.origin else { return Ok(None) };
+        let found = self.store.infos(self.ctx, folder.account, folder.mailbox, &[body]).await?;
+        Ok(found.into_iter().next().flatten())
     }
 
     /// The octets that `part`, `what` and `partial` name.
@@ -179,8 +202,8 @@ impl<'a> Message<'a> {
             let shown = cut(0..fields.len() as u64, partial);
             return Ok(Opened::Octets(fields.slice(shown.start as usize..shown.end as usize)));
         }
-        if let What::FieldsBeside { names, seen, deleted } = what {
-            let fields = self.fields_beside(names, *seen, *deleted).await?;
+        if let What::FieldsBeside { names, seen, deleted, id } = what {
+            let fields = self.fields_beside(names, (*seen, *deleted, *id)).await?;
             let shown = cut(0..fields.len() as u64, partial);
             return Ok(Opened::Octets(fields.slice(shown.start as usize..shown.end as usize)));
         }

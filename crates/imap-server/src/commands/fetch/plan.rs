@@ -61,6 +61,8 @@ pub(crate) enum What<'a> {
         names: Vec<&'a [u8]>,
         seen: bool,
         deleted: bool,
+        /// The id that an object without one was given.
+        id: bool,
     },
     Text,
     Mime,
@@ -81,6 +83,9 @@ impl<'a> What<'a> {
     }
 }
 
+/// The header that stands beside objects that were stored without it.
+pub(super) const ID_HEADER: &str = "IMDN-Message-ID";
+
 impl What<'_> {
     /// The same of a message itself, some of whose fields stand beside it.
     fn with_fields_beside(self) -> Self {
@@ -91,8 +96,10 @@ impl What<'_> {
             names.len() < before
         };
         let (seen, deleted) = (take(Identities::SEEN_HEADER), take(Identities::DELETED_HEADER));
-        if seen || deleted {
-            Self::FieldsBeside { names, seen, deleted }
+        // Most objects have it in their octets.
+        let id = names.iter().any(|name| name.eq_ignore_ascii_case(ID_HEADER.as_bytes()));
+        if seen || deleted || id {
+            Self::FieldsBeside { names, seen, deleted, id }
         } else {
             Self::Fields { not: false, names }
         }
@@ -192,7 +199,8 @@ impl<'a> Plan<'a> {
                 let mut what = What::of(section.text.as_ref());
                 if section.part.is_empty() {
                     what = what.with_fields_beside();
-                    self.identities |= matches!(what, What::FieldsBeside { .. });
+                    let noted = |what: &What<'_>| matches!(what, What::FieldsBeside { seen, deleted, .. } if *seen || *deleted);
+                    self.identities |= noted(&what);
                 }
                 let octets = Octets {
                     name: PartName::Body(section),
@@ -290,6 +298,7 @@ mod tests {
         check("BODY[HEADER.FIELDS (Subject MESSAGE-SEEN-IDENTITY)]", true);
         check("BODY.PEEK[HEADER.FIELDS (message-delete-identity)]<0.10>", true);
         check("BODY[HEADER.FIELDS (Subject)]", false);
+        check("BODY[HEADER.FIELDS (IMDN-Message-ID)]", false);
         check("BODY[HEADER.FIELDS.NOT (Message-seen-identity)]", false);
         check("BODY[1.HEADER.FIELDS (Message-seen-identity)]", false);
         check("BODY[]", false);
