@@ -35,6 +35,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::QResync,
     Capability::ESearch,
     Capability::SearchRes,
+    Capability::ContextSearch,
     Capability::Within,
     Capability::Sort,
     Capability::ESort,

@@ -7,6 +7,7 @@
 pub(crate) mod acl;
 pub(crate) mod append;
 pub(crate) mod authenticate;
+pub(crate) mod cancel_update;
 pub(crate) mod capability;
 pub(crate) mod check;
 pub(crate) mod close;
@@ -289,6 +290,7 @@ commands! {
     GetAcl       "GETACL",       LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.3",    Command::GetAcl(mailbox) => acl::get(session, out, mailbox);
     ListRights   "LISTRIGHTS",   LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.4",    Command::ListRights(args) => acl::list_rights(session, out, args);
     MyRights     "MYRIGHTS",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.5",    Command::MyRights(mailbox) => acl::my_rights(session, out, mailbox);
+    CancelUpdate "CANCELUPDATE", SELECTED,  MAY_EXPUNGE,           "RFC 5267 §4.3.5",  Command::CancelUpdate(tags) => async { cancel_update::run(session, &tags) };
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);

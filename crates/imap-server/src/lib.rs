@@ -9,6 +9,7 @@
 //! - `commands`: the table of commands; a file each below it. To add one: its grammar in `imap-wire`, its file here,
 //!   its row in the table, its capability in `capabilities`.
 //! - `heard`: the change feed as a session hears it. `notify`: what NOTIFY wants told, of all mailboxes, between commands.
+//! - `contexts`: results of searches that are kept up to date.
 //! - `auth`: SASL, the checks of passwords, the slow-down. [`credentials`]: what is kept of a password. [`functions`]:
 //!   programs of the operator that act for subscribers.
 //!
@@ -21,6 +22,7 @@ mod capabilities;
 mod commands;
 pub mod config;
 mod connection;
+mod contexts;
 pub mod credentials;
 mod encode;
 pub mod functions;

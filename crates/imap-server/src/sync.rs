@@ -9,6 +9,7 @@ use model::{ErrorKind, Flags, FolderSnapshot, Uid, UidSet};
 
 use crate::commands::fetch;
 use crate::connection::Output;
+use crate::contexts;
 use crate::encode;
 use crate::reply::{After, Reply};
 use crate::session::Session;
@@ -79,12 +80,25 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
             }
         },
     };
+    let touched = changed_among_results(session, &snapshot);
     let arrived = tell(session, out, removals, &snapshot);
     out.relieve().await?;
     if !arrived.is_empty() {
         Box::pin(show_new(session, out, &snapshot, &arrived)).await?;
     }
+    if let Some(touched) = touched {
+        let touched = touched.union(&arrived);
+        if !touched.is_empty() {
+            Box::pin(contexts::update(session, out, &snapshot, &touched, &arrived)).await?;
+        }
+    }
     Ok(Told::All)
+}
+
+/// Messages that changed since the client was told of changes; none where no search is kept up to date.
+fn changed_among_results(session: &Session, snapshot: &FolderSnapshot) -> Option<UidSet> {
+    let view = session.view.as_deref().filter(|view| !view.contexts.is_empty())?;
+    Some(contexts::touched(snapshot, view.known_modseq, &view.seq))
 }
 
 /// Shows what NOTIFY wants shown of new messages, but for those that the client brought itself (RFC 5465 §5.2).
@@ -175,6 +189,7 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         } else if removals == Removals::Hold {
             held = true;
         } else {
+            contexts::removed(&mut view.contexts, out, &view.seq, &gone);
             if enabled.qresync {
                 response::vanished(out.text(), false, &gone);
             } else {

@@ -8,6 +8,7 @@ use model::{
     UidValidity,
 };
 
+use crate::contexts::Context;
 use crate::others::{self, Found};
 use crate::reply::Reply;
 
@@ -208,6 +209,8 @@ pub(crate) struct View {
     own_changes: Vec<(UidSet, ModSeq)>,
     /// New messages that this session brought itself: NOTIFY does not show them.
     pub own_arrivals: UidSet,
+    /// Searches whose results are kept up to date.
+    pub contexts: Vec<Context>,
     /// `$`: the result of the last SEARCH RETURN (SAVE) (RFC 5182).
     pub saved: UidSet,
 }
@@ -238,6 +241,7 @@ impl View {
             recent,
             own_changes: Vec::new(),
             own_arrivals: UidSet::new(),
+            contexts: Vec::new(),
             saved: UidSet::new(),
         }
     }

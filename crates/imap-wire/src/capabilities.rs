@@ -42,6 +42,7 @@ capabilities! {
     Children "CHILDREN" "RFC 3348",
     CompressDeflate "COMPRESS=DEFLATE" "RFC 4978",
     CondStore "CONDSTORE" "RFC 7162",
+    ContextSearch "CONTEXT=SEARCH" "RFC 5267",
     CreateSpecialUse "CREATE-SPECIAL-USE" "RFC 6154",
     Enable "ENABLE" "RFC 5161",
     ESearch "ESEARCH" "RFC 4731",

@@ -41,6 +41,8 @@ macro_rules! codes {
             MetadataTooMany,
             /// `MODIFIED` (RFC 7162 §3.1.3): messages a conditional STORE did not change.
             Modified(&'a UidSet),
+            /// `NOUPDATE` (RFC 5267 §4.3.1): the tag of a search that is not kept up to date.
+            NoUpdate(&'a [u8]),
             /// `PERMANENTFLAGS` (RFC 9051 §7.1): flag names, `\*` included where new keywords may be made.
             PermanentFlags(&'a [&'a str]),
             /// `REFERRAL` (RFC 2221 §4.1): an IMAP URL.
@@ -168,6 +170,10 @@ impl Code<'_> {
                 out.put_slice(b"MODIFIED ");
                 encode::uid_set(out, set);
             }
+            Code::NoUpdate(tag) => {
+                out.put_slice(b"NOUPDATE ");
+                encode::quoted(out, tag);
+            }
             Code::PermanentFlags(names) => {
                 out.put_slice(b"PERMANENTFLAGS ");
                 encode::name_list(out, names);
@@ -245,6 +251,8 @@ mod tests {
         check(Code::Unseen(12), "UNSEEN 12");
         check(Code::UrlMech(&["INTERNAL"]), "URLMECH INTERNAL");
         check(Code::Other("NOUPDATE \"B02\""), "NOUPDATE \"B02\"");
+        check(Code::NoUpdate(b"B02"), "NOUPDATE \"B02\"");
+        check(Code::Other("X-ANY \"B02\""), "X-ANY \"B02\"");
         for (name, source) in PLAIN {
             assert!(name.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') && source.starts_with("RFC "));
         }

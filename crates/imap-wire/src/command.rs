@@ -98,6 +98,8 @@ pub enum Command {
     ListRights(MailboxIdentifier),
     /// `MYRIGHTS` (RFC 4314 §3.5).
     MyRights(MailboxArg),
+    /// `CANCELUPDATE` (RFC 5267 §4.3.5): tags of searches.
+    CancelUpdate(Vec<Tag>),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).

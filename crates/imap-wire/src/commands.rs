@@ -11,6 +11,7 @@ use crate::string::Tag;
 pub mod acl;
 pub mod append;
 pub mod authenticate;
+pub mod cancel_update;
 pub mod create;
 pub mod enable;
 pub mod fetch;
@@ -83,6 +84,7 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"GETACL",          "RFC 4314 §3.3",    acl::get),
     (b"LISTRIGHTS",      "RFC 4314 §3.4",    acl::list_rights),
     (b"MYRIGHTS",        "RFC 4314 §3.5",    acl::my_rights),
+    (b"CANCELUPDATE",    "RFC 5267 §4.3.5",  cancel_update::parse),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),

@@ -417,6 +417,10 @@ pub struct ESearch<'a> {
     pub count: Option<u32>,
     /// `PARTIAL`: what was asked, and that part of the result, `NIL` when empty (RFC 9394 §3.1).
     pub partial: Option<(PartialRange, &'a [(u32, u32)])>,
+    /// `ADDTO`: what became a result, to be put in its place (RFC 5267 §4.3.3).
+    pub add_to: Option<&'a [(u32, u32)]>,
+    /// `REMOVEFROM`: what is no result any more (RFC 5267 §4.3.4).
+    pub remove_from: Option<&'a [(u32, u32)]>,
     /// `MODSEQ` (RFC 7162 §3.1.10)
     pub mod_seq: Option<u64>,
 }
@@ -457,6 +461,13 @@ pub fn esearch<B: BufMut>(out: &mut B, tag: &Tag, data: &ESearch<'_>) {
             encode::ranges(out, result.iter().copied());
         }
         out.put_u8(b')');
+    }
+    for (name, ranges) in [(" REMOVEFROM (0 ", data.remove_from), (" ADDTO (0 ", data.add_to)] {
+        if let Some(ranges) = ranges {
+            out.put_slice(name.as_bytes());
+            encode::ranges(out, ranges.iter().copied());
+            out.put_u8(b')');
+        }
     }
     item(out, " MODSEQ ", data.mod_seq);
     out.put_slice(b"\r\n");
@@ -730,7 +741,17 @@ mod tests {
         check(|out| esearch(out, &tag(), &data), "* ESEARCH (TAG \"A1\")");
         let counted = ESearch { uid: true, count: Some(0), all: Some(&[]), ..data };
         check(|out| esearch(out, &tag(), &counted), "* ESEARCH (TAG \"A1\") UID COUNT 0");
+        let changed = ESearch {
+            uid: true,
+            add_to: Some(&[(4, 4), (7, 9)]),
+            remove_from: Some(&[(2, 2)]),
+            ..ESearch::default()
+        };
+        let expected = r#"* ESEARCH (TAG "A1") UID REMOVEFROM (0 2) ADDTO (0 4,7:9)"#;
+        check(|out| esearch(out, &tag(), &changed), expected);
         let full = ESearch {
+            add_to: None,
+            remove_from: None,
             uid: false,
             min: Some(2),
             max: Some(47),

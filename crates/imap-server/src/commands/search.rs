@@ -1,7 +1,7 @@
 //! `SEARCH [RETURN (options)] [CHARSET charset] keys`, `UID SEARCH`.
 //!
 //! Source: RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 4731 (RETURN), RFC 5182 (SAVE), RFC 9394 (PARTIAL), RFC 5032, RFC 7162
-//! §3.1.5 (MODSEQ), RFC 8474 §5.3, RFC 8514 §4.2, RFC 9585 (INPROGRESS).
+//! §3.1.5 (MODSEQ), RFC 5267 §4 (CONTEXT, UPDATE), RFC 8474 §5.3, RFC 8514 §4.2, RFC 9585 (INPROGRESS).
 //! Answers: OK; NO `[BADCHARSET (US-ASCII UTF-8 …)]`, `[LIMIT]` for a text that is too long; BAD for text that is not
 //! in the charset, and for a charset where UTF8=ACCEPT is enabled (RFC 6855 §3).
 
@@ -19,11 +19,13 @@ use store_api::{SearchKey, SearchRequest};
 use self::program::{ProgramError, Scope, Traits};
 use self::results::Results;
 use crate::connection::Output;
+use crate::contexts::{self, CONTEXTS_MAX, Context};
 use crate::encode;
 use crate::progress::{Progress, patiently};
 use crate::reply::{Reply, Status};
 use crate::session::Session;
 use crate::turns::{self, Turn};
+use crate::view::FolderRef;
 
 /// Messages whose octets are searched in one call of the store; what is found so far is not lost to a deadline, and
 /// between two calls the client hears that the server is at work.
@@ -46,6 +48,10 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
         return Err(Reply::bad("SEARCH takes no CHARSET once UTF8=ACCEPT is enabled"));
     }
     let charset = charset(search.charset.as_deref())?;
+    let update = search.returns.is_some_and(|options| options.update);
+    if update && session.view()?.contexts.iter().any(|context| context.tag == session.tag) {
+        return Err(Reply::bad("this tag is that of a search that is kept up to date"));
+    }
     let found = matching(session, out, &search.key, charset).await?;
     let options = match search.returns {
         None if session.enabled.rev2 => Some(ResultOptions { all: true, ..ResultOptions::default() }),
@@ -75,12 +81,53 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
             });
         }
     }
+    if update {
+        keep(session, out, search, charset, found.uids)?;
+    }
     Ok(Reply::ok("SEARCH completed"))
 }
 
+/// Keeps a search up to date, or says that it is not (RFC 5267 §4.3.1): there is a bound, and what matches by time or by
+/// `\Recent` changes without a change of the folder.
+fn keep(
+    session: &mut Session,
+    out: &mut Output,
+    search: &Search,
+    charset: TextCharset,
+    results: UidSet,
+) -> Result<(), Reply> {
+    let key = translate(session, &search.key, charset)?;
+    let context = Context {
+        tag: session.tag.clone(),
+        uid: search.uid,
+        key,
+        results,
+        items: search.update_items.clone().into(),
+    };
+    let view = session.view_mut()?;
+    let refused = view.contexts.len() >= CONTEXTS_MAX || context.is_too_large() || drifts(&search.key);
+    if refused {
+        contexts::refuse(out, &context.tag);
+    } else {
+        view.contexts.push(context);
+    }
+    Ok(())
+}
+
+/// Whether results change without a change of the folder.
+fn drifts(key: &WireKey) -> bool {
+    match key {
+        WireKey::Older(_) | WireKey::Younger(_) | WireKey::New | WireKey::Old | WireKey::Recent => true,
+        WireKey::Not(key) => drifts(key),
+        WireKey::Or(keys) => drifts(&keys.0) || drifts(&keys.1),
+        WireKey::And(keys) => keys.iter().any(drifts),
+        _ => false,
+    }
+}
+
 pub(super) fn is_save_alone(options: &ResultOptions) -> bool {
-    let ResultOptions { min, max, all, count, save, partial } = *options;
-    save && !(min || max || all || count || partial.is_some())
+    let ResultOptions { min, max, all, count, save, partial, update } = *options;
+    save && !(update || min || max || all || count || partial.is_some())
 }
 
 /// The charset of that name; UTF-8 for none.
@@ -115,35 +162,65 @@ pub(super) async fn matching(
     if traits.modseq {
         session.enable_condstore(out);
     }
-    let view = session.view()?;
-    let account = view.account;
-    let known = view.seq.uids();
-    let per_call = match (traits.bodies, traits.content) {
-        (true, _) => BODIES_PER_CALL,
-        (false, true) => HEADERS_PER_CALL,
-        (false, false) => u64::MAX,
-    };
-    let mut request = SearchRequest { mailbox: view.mailbox, key, within: None };
-    let many = traits.content && known.len() >= turns::MESSAGES_MIN;
-    let _turn = if many { Some(turn(session, out).await?) } else { None };
-    if known.len() <= per_call {
-        let found = session.store().search(&session.ctx(), account, &request).await?;
-        return Ok(Found { uids: found.intersection(&known), traits });
+    let known = session.view()?.seq.uids();
+    if known.len() > per_call(traits) {
+        let found = among(session, out, &key, &known).await?;
+        return Ok(Found { uids: found, traits });
     }
-    let (mut found, mut done, mut progress) = (UidSet::new(), 0, Progress::new(session));
-    while done < known.len() {
-        request.within = Some(results::at_positions(&known, done..done + per_call));
-        found = found.union(&session.store().search(&session.ctx(), account, &request).await?);
-        done += per_call;
-        progress.at(session, out, done, known.len()).await?;
-    }
+    let _turn = turn(session, out, traits, &known).await?;
+    let FolderRef { account, mailbox } = session.view()?.folder();
+    let request = SearchRequest { mailbox, key, within: None };
+    let found = session.store().search(&session.ctx(), account, &request).await?;
     Ok(Found { uids: found.intersection(&known), traits })
 }
 
-/// Waits until the account may search.
-async fn turn(session: &Session, out: &mut Output) -> Result<Turn, Reply> {
+/// Messages that one call of the store searches.
+fn per_call(traits: Traits) -> u64 {
+    match (traits.bodies, traits.content) {
+        (true, _) => BODIES_PER_CALL,
+        (false, true) => HEADERS_PER_CALL,
+        (false, false) => u64::MAX,
+    }
+}
+
+/// Those of `among` in the selected folder that match, in as many calls of the store as it takes.
+///
+/// # Errors
+/// What the store answers.
+pub(crate) async fn among(
+    session: &mut Session,
+    out: &mut Output,
+    key: &SearchKey,
+    among: &UidSet,
+) -> Result<UidSet, Reply> {
+    let traits = Traits::of(key);
+    let _turn = turn(session, out, traits, among).await?;
+    let FolderRef { account, mailbox } = session.view()?.folder();
+    let mut request = SearchRequest { mailbox, key: key.clone(), within: None };
+    let (per_call, count) = (per_call(traits), among.len());
+    let (mut found, mut done, mut progress) = (UidSet::new(), 0, Progress::new(session));
+    while done < count {
+        let page = results::at_positions(among, done..done.saturating_add(per_call));
+        done += page.len();
+        request.within = Some(page);
+        found = found.union(&session.store().search(&session.ctx(), account, &request).await?);
+        progress.at(session, out, done, count).await?;
+    }
+    Ok(found.intersection(among))
+}
+
+/// Waits until the account may search the content of as many messages; few need no turn.
+async fn turn(
+    session: &Session,
+    out: &mut Output,
+    traits: Traits,
+    uids: &UidSet,
+) -> Result<Option<Turn>, Reply> {
+    if !traits.content || uids.len() < turns::MESSAGES_MIN {
+        return Ok(None);
+    }
     let account = session.account()?;
-    patiently(session, out, session.server.turns.search(account)).await
+    patiently(session, out, session.server.turns.search(account)).await.map(Some)
 }
 
 fn translate(session: &Session, key: &WireKey, charset: TextCharset) -> Result<SearchKey, Reply> {

@@ -3,6 +3,7 @@
 mod accounts;
 mod changes;
 mod client;
+mod contexts;
 mod fixture;
 mod limits;
 mod login;

@@ -4,7 +4,8 @@
 //! search         = "SEARCH" [SP "RETURN" SP "(" [return-opt *(SP return-opt)] ")"] SP search-program
 //! search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
 //! charset        = atom / quoted
-//! return-opt     = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / "PARTIAL" SP partial-range
+//! return-opt     = "MIN" / "MAX" / "ALL" / "COUNT" / "SAVE" / "PARTIAL" SP partial-range / "CONTEXT" /
+//!                  "UPDATE" [SP "(" fetch-att *(SP fetch-att) ")"]
 //! partial-range  = ["-"] nz-number ":" ["-"] nz-number          ; both with "-" or neither
 //! search-key     = "ALL" / "ANSWERED" / "BCC" SP astring / "BEFORE" SP date / "BODY" SP astring /
 //!                  "CC" SP astring / "DELETED" / "DRAFT" / "FLAGGED" / "FROM" SP astring /
@@ -24,13 +25,14 @@
 //! ```
 //!
 //! Source: RFC 9051 §9, RFC 3501 §9 (NEW, OLD, RECENT), RFC 4466 §2.6, RFC 5032 §4, RFC 7162 §7, RFC 8474 §7,
-//! RFC 8514 §4, RFC 9394 §4.
+//! RFC 8514 §4, RFC 9394 §4, RFC 5267 §5, RFC 5465 §7.
 
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
 
 use crate::command::Command;
+use crate::commands::fetch::{self, FetchItem};
 use crate::cursor::Cursor;
 use crate::date::Date;
 use crate::error::{Fail, Parse, ParseErrorKind, once};
@@ -45,6 +47,8 @@ pub struct Search {
     /// `RETURN (...)`, in its meaning: an empty list means `ALL` (RFC 9051 §6.4.4). Without it, the result is an
     /// untagged `SEARCH` in IMAP4rev1 and an `ESEARCH` in IMAP4rev2.
     pub returns: Option<ResultOptions>,
+    /// What is shown of new messages that become results, with `UPDATE` (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// The charset of the strings, as sent.
     pub charset: Option<Bytes>,
     /// What messages must match; several keys are one [`SearchKey::And`].
@@ -66,6 +70,8 @@ pub struct ResultOptions {
     pub save: bool,
     /// `PARTIAL`: this part of the result (RFC 9394).
     pub partial: Option<PartialRange>,
+    /// `UPDATE`: tell how the result changes (RFC 5267 §4.3). `CONTEXT`, a hint beside it, has no effect.
+    pub update: bool,
 }
 
 /// A part of a list of results, counted from 1 (RFC 9394 §3.1).
@@ -214,8 +220,9 @@ pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
 
 fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("search criteria")?;
+    let mut update_items = Vec::new();
     let returns = if c.eat_word(b"RETURN") {
-        let options = result_options(c)?;
+        let options = options(c, Some(&mut update_items))?;
         c.space("search criteria")?;
         Some(options)
     } else {
@@ -230,11 +237,17 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         None
     };
     let key = keys(c)?;
-    Ok(Command::Search(Search { uid, returns, charset, key }))
+    Ok(Command::Search(Search { uid, returns, update_items, charset, key }))
 }
 
 /// `SP "(" [return-opt *(SP return-opt)] ")"`, behind `RETURN`.
 pub(crate) fn result_options(c: &mut Cursor<'_>) -> Parse<ResultOptions> {
+    options(c, None)
+}
+
+/// As [`result_options`]; with a place for the items of `UPDATE` that option and `CONTEXT` are taken, too.
+fn options(c: &mut Cursor<'_>, mut update: Option<&mut Vec<FetchItem>>) -> Parse<ResultOptions> {
+    let mut context = false;
     c.space("result options in parentheses")?;
     let mut options = ResultOptions::default();
     let set = |option: &mut bool| once(std::mem::replace(option, true));
@@ -251,6 +264,17 @@ pub(crate) fn result_options(c: &mut Cursor<'_>) -> Parse<ResultOptions> {
                 c.space("a range of results")?;
                 options.partial = Some(partial_range(c)?);
             }
+            b"CONTEXT" if update.is_some() => set(&mut context)?,
+            b"UPDATE" => {
+                let Some(items) = &mut update else {
+                    return Err(Fail::syntax("UPDATE is a result option of SEARCH only"));
+                };
+                set(&mut options.update)?;
+                if c.eat_text(b" (") {
+                    c.rewind(c.position() - 1);
+                    fetch::item_list(c, items)?;
+                }
+            }
             _ => return Err(Fail::syntax("the result options are MIN, MAX, ALL, COUNT, SAVE and PARTIAL")),
         }
         Ok(())
@@ -259,8 +283,8 @@ pub(crate) fn result_options(c: &mut Cursor<'_>) -> Parse<ResultOptions> {
     if options.all && options.partial.is_some() {
         return Err(Fail::syntax("ALL and PARTIAL cannot be asked for together"));
     }
-    let ResultOptions { min, max, all, count, save, partial } = options;
-    if !(min || max || all || count || save || partial.is_some()) {
+    let ResultOptions { min, max, all, count, save, partial, update } = options;
+    if !(min || max || all || count || save || update || partial.is_some()) {
         options.all = true;
     }
     Ok(options)
@@ -485,7 +509,7 @@ mod tests {
     use crate::testing::{check, nz, refuse, set};
 
     fn search(key: SearchKey) -> Search {
-        Search { uid: false, returns: None, charset: None, key }
+        Search { uid: false, returns: None, update_items: Vec::new(), charset: None, key }
     }
 
     #[test]
@@ -573,7 +597,14 @@ mod tests {
         check("SEARCH RETURN () ALL", with(ResultOptions { all: true, ..options }));
         check("SEARCH RETURN (SAVE) ALL", with(ResultOptions { save: true, ..options }));
         check("SEARCH RETURN (min MAX ALL COUNT SAVE) ALL", {
-            with(ResultOptions { min: true, max: true, all: true, count: true, save: true, partial: None })
+            with(ResultOptions {
+                min: true,
+                max: true,
+                all: true,
+                count: true,
+                save: true,
+                ..ResultOptions::default()
+            })
         });
         check("UID SEARCH RETURN (PARTIAL 500:400) CHARSET \"US-ASCII\" ALL", {
             let partial = Some(PartialRange { first: nz(400), last: nz(500), from_end: false });
@@ -587,6 +618,26 @@ mod tests {
         check("SEARCH RETURN (PARTIAL -1:-100 COUNT) ALL", {
             let partial = Some(PartialRange { first: nz(1), last: nz(100), from_end: true });
             with(ResultOptions { count: true, partial, ..options })
+        });
+    }
+
+    #[test]
+    fn updates() {
+        let with = |options: ResultOptions, update_items: Vec<FetchItem>| {
+            Command::Search(Search {
+                uid: false,
+                returns: Some(options),
+                update_items,
+                charset: None,
+                key: SearchKey::Unseen,
+            })
+        };
+        let (none, update) =
+            (ResultOptions::default(), ResultOptions { update: true, ..ResultOptions::default() });
+        check("SEARCH RETURN (UPDATE) UNSEEN", with(update, vec![]));
+        check("SEARCH RETURN (CONTEXT) UNSEEN", with(ResultOptions { all: true, ..none }, vec![]));
+        check("SEARCH RETURN (update (UID FLAGS) CONTEXT COUNT) UNSEEN", {
+            with(ResultOptions { count: true, ..update }, vec![FetchItem::Uid, FetchItem::Flags])
         });
     }
 
@@ -615,6 +666,9 @@ mod tests {
         refuse("SEARCH MODSEQ \"/flags/a b\" all 1", "metadata item name");
         refuse("SEARCH MODSEQ 9223372036854775808", "too large");
         refuse("SEARCH RETURN (ALL ALL) ALL", "once");
+        refuse("SEARCH RETURN (UPDATE UPDATE) ALL", "once");
+        refuse("SEARCH RETURN (UPDATE ()) ALL", "at least one");
+        refuse("SORT RETURN (UPDATE) (SIZE) UTF-8 ALL", "of SEARCH only");
         refuse("SEARCH RETURN (MIN MIN) ALL", "once");
         refuse("SEARCH RETURN (PARTIAL 1:*) ALL", "a number");
         refuse("SEARCH UID 0", "zero");

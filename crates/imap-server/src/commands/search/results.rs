@@ -113,6 +113,7 @@ pub(crate) fn esearch(
         count: options.count.then(|| u32::try_from(results.count()).unwrap_or(u32::MAX)),
         partial: partial.as_ref().map(|(range, part)| (*range, part.0.as_slice())),
         mod_seq: mod_seq.filter(|_| !results.0.is_empty()),
+        ..ESearch::default()
     });
 }
 

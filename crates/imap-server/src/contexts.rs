@@ -1,0 +1,151 @@
+//! Results of searches that are kept up to date for the client (RFC 5267 §4.3): which messages of the selected folder
+//! match, as the client was last told. When the folder changes, what changed is searched again, and nothing else.
+
+use std::sync::Arc;
+
+use imap_wire::command::FetchItem;
+use imap_wire::response::{self, ESearch};
+use imap_wire::{Code, Tag};
+use model::{FolderSnapshot, ModSeq, UidSet};
+use store_api::SearchKey;
+
+use crate::commands::{fetch, search};
+use crate::connection::Output;
+use crate::encode;
+use crate::reply::{After, Reply};
+use crate::session::Session;
+use crate::view::SeqMap;
+
+/// Searches that one selected folder keeps up to date; each costs a search of what changed. Beyond, NOUPDATE.
+pub(crate) const CONTEXTS_MAX: usize = 8;
+/// Runs of UIDs that the results of one may have, 8 octets each. Beyond, NOUPDATE.
+pub(crate) const RUNS_MAX: usize = 64 * 1024;
+
+/// A search that is kept up to date.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// The tag of the command, by which the client knows it.
+    pub tag: Tag,
+    /// Whether the client knows results by UID.
+    pub uid: bool,
+    /// What messages must match; sequence numbers in it are UIDs since the command.
+    pub key: SearchKey,
+    /// What the client takes for the results.
+    pub results: UidSet,
+    /// What is shown of new messages that match (RFC 5465 §7).
+    pub items: Arc<[FetchItem]>,
+}
+
+impl Context {
+    /// Whether the results are more than may be remembered.
+    pub fn is_too_large(&self) -> bool {
+        self.results.ranges().count() > RUNS_MAX
+    }
+
+    fn tell(&self, out: &mut Output, seq: &SeqMap, change: Change<'_>) {
+        let uids = match change {
+            Change::Added(uids) | Change::Removed(uids) => uids,
+        };
+        let ranges: Vec<(u32, u32)> = if self.uid { uids.ranges().collect() } else { seq.seqs_of_uids(uids) };
+        if ranges.is_empty() {
+            return;
+        }
+        let data = ESearch { uid: self.uid, ..ESearch::default() };
+        let data = match change {
+            Change::Added(_) => ESearch { add_to: Some(&ranges), ..data },
+            Change::Removed(_) => ESearch { remove_from: Some(&ranges), ..data },
+        };
+        response::esearch(out.text(), &self.tag, &data);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    Added(&'a UidSet),
+    Removed(&'a UidSet),
+}
+
+/// Tells which results are about to be removed from the folder: before the removals, while their numbers hold (RFC 5267
+/// §4.3.4).
+pub(crate) fn removed(contexts: &mut [Context], out: &mut Output, seq: &SeqMap, gone: &UidSet) {
+    for context in contexts {
+        let lost = context.results.intersection(gone);
+        context.tell(out, seq, Change::Removed(&lost));
+        context.results = context.results.difference(&lost);
+    }
+}
+
+/// Searches again among the messages of `touched`, of which `arrived` are new, and tells what became a result and what is
+/// none any more.
+///
+/// # Errors
+/// The reply with which a connection ends that is lost.
+pub(crate) async fn update(
+    session: &mut Session,
+    out: &mut Output,
+    snapshot: &FolderSnapshot,
+    touched: &UidSet,
+    arrived: &UidSet,
+) -> Result<(), Reply> {
+    let Some(view) = session.view.as_deref_mut().filter(|view| !view.contexts.is_empty()) else {
+        return Ok(());
+    };
+    let mut contexts = std::mem::take(&mut view.contexts);
+    for context in &mut contexts {
+        let done = Box::pin(one(session, out, snapshot, context, touched, arrived)).await;
+        let refused = match done {
+            Err(reply) if reply.after != After::Continue => return Err(reply),
+            Err(reply) => {
+                tracing::warn!(text = %reply.text, "a search could not be kept up to date");
+                true
+            }
+            Ok(()) => context.is_too_large(),
+        };
+        if refused {
+            // The client searches again; what it knows is no longer right.
+            refuse(out, &context.tag);
+            context.items = Arc::default();
+            context.results = UidSet::new();
+            context.tag = Tag::default();
+        }
+    }
+    contexts.retain(|context| context.tag != Tag::default());
+    if let Some(view) = session.view.as_deref_mut() {
+        view.contexts = contexts;
+    }
+    Ok(())
+}
+
+async fn one(
+    session: &mut Session,
+    out: &mut Output,
+    snapshot: &FolderSnapshot,
+    context: &mut Context,
+    touched: &UidSet,
+    arrived: &UidSet,
+) -> Result<(), Reply> {
+    let found = search::among(session, out, &context.key, touched).await?;
+    let added = found.difference(&context.results);
+    let lost = context.results.intersection(touched).difference(&found);
+    context.results = context.results.difference(&lost).union(&added);
+    let new = added.intersection(arrived);
+    if !context.items.is_empty() && !new.is_empty() {
+        fetch::of_new(session, out, &context.items, snapshot, &new).await?;
+    }
+    let seq = &session.view()?.seq;
+    context.tell(out, seq, Change::Removed(&lost));
+    context.tell(out, seq, Change::Added(&added));
+    out.relieve().await
+}
+
+/// `* NO [NOUPDATE "tag"]` (RFC 5267 §4.3.1).
+pub(crate) fn refuse(out: &mut Output, tag: &Tag) {
+    let code = encode::code(&Code::NoUpdate(tag.as_bytes()));
+    out.untagged(format_args!("NO [{code}] the results of this search are not kept up to date"));
+}
+
+/// The messages that changed after `since`, of those that the client knows.
+pub(crate) fn touched(snapshot: &FolderSnapshot, since: ModSeq, seq: &SeqMap) -> UidSet {
+    let uids = snapshot.rows_changed_since(since).map(|row| row.uid);
+    uids.filter(|uid| seq.seq(*uid).is_some()).collect()
+}
