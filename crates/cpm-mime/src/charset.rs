@@ -80,6 +80,14 @@ impl TextCharset {
     }
 }
 
+/// Whether a charset is known by that label: an empty one is not.
+pub(crate) fn is_known(label: &[u8]) -> bool {
+    !label.trim_ascii().is_empty()
+        && (is_default(label)
+            || Encoding::for_label(label).is_some()
+            || mail_parser::decoders::charsets::map::charset_decoder(label).is_some())
+}
+
 /// Decodes `octets`. What is not valid becomes U+FFFD; a charset that is unknown, or not said, is guessed.
 pub(crate) fn decode<'a>(label: &[u8], octets: &'a [u8]) -> Cow<'a, str> {
     if is_default(label) {

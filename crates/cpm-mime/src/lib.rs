@@ -5,6 +5,7 @@
 //! - [`header`]: header blocks, `HEADER.FIELDS`.
 //! - [`transfer`]: content transfer encodings, for BINARY.
 //! - [`search`]: text of a message, folded, for SEARCH.
+//! - [`recode`]: text of parts and of encoded words in another charset, for CONVERT.
 //! - [`cpim`]: the message format of RFC 3862.
 //! - [`imdn`]: disposition notifications, RFC 5438.
 //! - [`object`]: which kind of object of a CPM message store a message is, and what its kind demands of it.
@@ -26,6 +27,7 @@ pub mod object;
 pub mod param;
 mod preview;
 mod quote;
+pub mod recode;
 pub mod search;
 mod subject;
 pub mod transfer;

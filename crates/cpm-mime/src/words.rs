@@ -55,6 +55,29 @@ fn flush(out: &mut String, run: &mut Option<(&[u8], Vec<u8>)>) {
     }
 }
 
+/// An encoded word.
+pub(crate) struct Word<'a> {
+    pub charset: &'a [u8],
+    pub octets: Vec<u8>,
+    /// Whether it is in the Q encoding, else in B.
+    pub quoted: bool,
+    /// The word as it stands.
+    pub raw: &'a [u8],
+}
+
+/// The first encoded word of `text`, and where it begins.
+pub(crate) fn next(text: &[u8]) -> Option<(usize, Word<'_>)> {
+    memchr::memmem::find_iter(text, b"=?").find_map(|start| {
+        let (charset, octets, length) = encoded_word(&text[start..])?;
+        let raw = &text[start..start + length];
+        let method = raw.iter().skip(2).skip_while(|octet| **octet != b'?').nth(1);
+        Some((
+            start,
+            Word { charset, octets, quoted: method.is_some_and(|m| m.eq_ignore_ascii_case(&b'q')), raw },
+        ))
+    })
+}
+
 /// A word at the start of `text`: charset, octets, length of the word.
 fn encoded_word(text: &[u8]) -> Option<(&[u8], Vec<u8>, usize)> {
     let inner = text.strip_prefix(b"=?")?;
