@@ -7,11 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use imap_server::functions::Functions;
 use imap_server::{CleartextLogin, Literals, Security, Server};
+use reg_event::RegEvent;
+use registration::{Provider, Provisioned, Registrations};
 use store_api::{ChangeFeed, MailStore};
 use tokio::net::TcpListener;
 
 use crate::commands::function;
-use crate::settings::{Settings, listen_address, proxies};
+use crate::settings::{Registration, Settings, listen_address, proxies};
 use crate::{reload, tls};
 
 /// The IMAP listeners, bound and not served yet.
@@ -21,6 +23,7 @@ pub struct Front {
     proxied: Option<TcpListener>,
     tls: Option<imap_server::Tls>,
     functions: Functions,
+    registrations: Registrations,
 }
 
 impl Front {
@@ -33,6 +36,7 @@ impl Front {
         Ok(Self {
             functions: functions.context("network_functions.file")?.unwrap_or_default(),
             tls: tls::load(&settings.tls)?.inspect(tls::show_expiry),
+            registrations: registrations(&settings.registration).await?,
             imap: bind("imap.listen", &settings.imap.listen).await?,
             imaps: bind("imap.tls_listen", &settings.imap.tls_listen).await?,
             proxied: bind("imap.proxy_listen", &settings.imap.proxy_listen).await?,
@@ -67,6 +71,7 @@ impl Front {
         let options = imap_server::Options {
             functions: self.functions,
             proxies: proxies(&settings.imap)?,
+            registrations: self.registrations,
             ..options(settings, self.tls, decoy_key)
         };
         let server = Server::new(store, feed, options);
@@ -84,6 +89,19 @@ impl Front {
         }
         Ok(server)
     }
+}
+
+/// Whoever knows registration sets, by the settings.
+async fn registrations(settings: &Registration) -> anyhow::Result<Registrations> {
+    let provider: Arc<dyn Provider> = match settings.sip()? {
+        None => Arc::new(Provisioned),
+        Some(options) => {
+            let started = RegEvent::start(options).await;
+            Arc::new(started.map_err(|error| anyhow::anyhow!("registration.sip_listen: {error}"))?)
+        }
+    };
+    let budget = Duration::from_secs(settings.wait_seconds_max);
+    Ok(Registrations::new(provider, registration::Options { budget, ..registration::Options::default() }))
 }
 
 fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 32]) -> imap_server::Options {

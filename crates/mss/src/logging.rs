@@ -12,6 +12,12 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.level).map_err(|e| {
         anyhow::anyhow!("log.level is {:?}, but must be a level or directives: {e}", log.level)
     })?;
+    // The SIP library logs each message whole, and what strangers send it as warnings: only who asks for it by name.
+    let filter = if log.level.contains("rsipstack") {
+        filter
+    } else {
+        filter.add_directive("rsipstack=error".parse()?)
+    };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format {
         LogFormat::Text => {

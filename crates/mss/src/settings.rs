@@ -5,6 +5,7 @@
 //! bounds stops the start with one sentence that names the key.
 
 mod push;
+mod registration;
 pub mod roles;
 mod strict;
 
@@ -12,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use push::{Encoder, Push};
+pub use registration::Registration;
 pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,8 @@ pub struct Settings {
     pub network_functions: NetworkFunctions,
     /// When changed files are read.
     pub reload: Reload,
+    /// Which addresses a login reaches.
+    pub registration: Registration,
     /// The FoundationDB cluster, when that is the engine.
     pub fdb: Fdb,
     /// The listener for metrics and health.
@@ -401,6 +405,7 @@ impl Settings {
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             anyhow::bail!("tls.certificate and tls.key must be set both or neither");
         }
+        self.registration.sip()?;
         if self.fdb.prefix.len() > kv_fdb::limits::PREFIX_BYTES_MAX {
             anyhow::bail!(
                 "fdb.prefix has {} bytes, but must have {} at most",
@@ -417,6 +422,7 @@ impl Settings {
             ("cluster.renew_ms", self.cluster.renew_ms, 100, 60_000),
             ("cluster.lease_ms", self.cluster.lease_ms, 300, 600_000),
             ("front.patience_seconds", self.front.patience_seconds, 1, 60),
+            ("registration.wait_seconds_max", self.registration.wait_seconds_max, 1, 5),
             ("front.grace_seconds", self.front.grace_seconds, 0, 600),
             // A negative one is far above the bound.
             (
@@ -611,6 +617,7 @@ mod tests {
             (Some("[front]\nstore = ['http://a:1', 'b:2']\n"), None, "front.store"),
             (Some("[front]\nstore = ','\n"), None, "front.store"),
             (Some("[front]\ngrace_seconds = 20\n"), None, "front.grace_seconds"),
+            (Some("[registration]\nprovider = 'sip'\n"), None, "registration.sip_proxy"),
             (Some("[rpc_tls]\nkey = '/k.pem'\n"), None, "rpc_tls.certificate"),
         ] {
             let env: Vec<_> = env.into_iter().collect();

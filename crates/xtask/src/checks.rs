@@ -9,7 +9,7 @@ use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 11] = [
+const DEBIAN_PACKAGES: [(&str, &str); 13] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -20,6 +20,9 @@ const DEBIAN_PACKAGES: [(&str, &str); 11] = [
     ("promtool", "prometheus"),
     ("haproxy", "haproxy"),
     ("openssl", "openssl"),
+    ("kamailio", "kamailio"),
+    // It has no program: what the package manager keeps of it.
+    ("/var/lib/dpkg/info/kamailio-presence-modules.list", "kamailio-presence-modules"),
     ("systemd-analyze", "systemd"),
 ];
 

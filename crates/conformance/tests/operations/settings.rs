@@ -10,7 +10,7 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 29] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 35] = [
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
     ("tls.client_ca", "doors.rs"),
@@ -18,6 +18,12 @@ const SHOWN_ELSEWHERE: [(&str, &str); 29] = [
     ("imap.proxy_sources", "doors.rs"),
     ("reload.seconds", "doors.rs"),
     ("network_functions.file", "network_functions.rs"),
+    ("registration.provider", "registration"),
+    ("registration.wait_seconds_max", "registration"),
+    ("registration.sip_proxy", "registration"),
+    ("registration.sip_transport", "registration"),
+    ("registration.sip_listen", "registration"),
+    ("registration.sip_uri", "registration"),
     ("quota.messages", "quotas_take_effect"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
     ("front.store", "every test of roles apart"),
@@ -43,7 +49,10 @@ const SHOWN_ELSEWHERE: [(&str, &str); 29] = [
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 40] = [
+const REFUSED: [(&str, &str); 43] = [
+    ("registration.provider", "diameter"),
+    ("registration.wait_seconds_max", "6"),
+    ("registration.sip_transport", "sctp"),
     ("data.dir", ""),
     ("data.engine", "sqlite"),
     ("data.free_bytes_min", "-1"),
