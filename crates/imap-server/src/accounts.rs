@@ -157,6 +157,15 @@ pub(crate) async fn switch(session: &mut Session, address: CpmAddress) -> Result
     Ok(())
 }
 
+/// The addresses of the accounts that the active one reaches without SELECTA, and perhaps of some that it does not.
+pub(crate) fn siblings_of(session: &Session) -> Vec<CpmAddress> {
+    let Some(login) = session.login.as_ref().filter(|login| !login.user.siblings.is_empty()) else {
+        return Vec::new();
+    };
+    let addresses = &login.addresses;
+    addresses.set.addresses().iter().filter(|address| **address != addresses.active).cloned().collect()
+}
+
 /// Looks whether the active account is still the session's. If it is not, its folder is left at once.
 pub(crate) async fn check(session: &mut Session, out: &mut Output) {
     if let Err(reply) = ask_again(session).await {

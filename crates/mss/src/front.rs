@@ -114,6 +114,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
         admin: Some(settings.imap.admin.clone()).filter(|text| !text.is_empty()),
         url_host: Some(settings.imap.url_host.clone()).filter(|text| !text.is_empty()),
         literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
+        siblings: settings.imap.siblings,
         functions: Functions::default(),
         proxies: Vec::new(),
         limits: imap_server::Limits {

@@ -130,6 +130,8 @@ pub struct Imap {
     pub url_host: String,
     /// Offer `LITERAL-` in place of `LITERAL+`: clients ask before they send more than 4096 octets.
     pub literal_minus: bool,
+    /// The accounts of one subscriber reach each other's folders without SELECTA.
+    pub siblings: bool,
 }
 
 /// `[tls]`.
@@ -279,6 +281,7 @@ impl Default for Imap {
             admin: String::new(),
             url_host: String::new(),
             literal_minus: false,
+            siblings: false,
         }
     }
 }

@@ -236,6 +236,30 @@ fn settings_of_the_store_take_effect() {
     login(PASSWORD).expect_err("limits.login_failures_max: refused unseen");
 }
 
+/// The accounts of one subscriber are apart, unless `imap.siblings` says otherwise.
+#[test]
+fn siblings_take_effect() {
+    for (value, reached) in [("false", false), ("true", true)] {
+        let node = Node::start(&[("MSS_IMAP__SIBLINGS", value)]);
+        let data = node.folder.path().join("data").display().to_string();
+        let (other, third) = ("sip:alice@example.com", "sip:bob@example.com");
+        for address in [other, third] {
+            run(&["account", "add", address, "--password-stdin", "--data", &data], b"secret\n")
+                .expect("added");
+        }
+        run(&["account", "link", ADDRESS, other, "--data", &data], b"").expect("linked");
+        let mut client = node.login();
+        for (address, reached) in [(other, reached), (third, false)] {
+            let status = format!("STATUS Other/{address}/INBOX (MESSAGES)");
+            let (_, tagged) = client.command(&status).expect("an answer");
+            assert_eq!(tagged.kind() == "OK", reached, "{value}: {status}: {}", tagged.text());
+            let (said, _) = client.expect_ok("LIST \"\" Other/*").expect("a list");
+            let listed = said.iter().any(|line| line.text().contains(&format!("{address}/INBOX")));
+            assert_eq!(listed, reached, "{value}: {said:?}");
+        }
+    }
+}
+
 /// Quotas are given to accounts when they are made.
 #[test]
 fn quotas_take_effect() {

@@ -148,13 +148,19 @@ impl Client {
 
     /// Gives a command that must be answered OK; the untagged responses.
     pub async fn ok(&mut self, command: &str) -> Vec<String> {
+        let (untagged, status) = self.run(command).await;
+        assert!(status.starts_with("OK"), "{command:.60}: {status}");
+        untagged
+    }
+
+    /// Gives a command; the untagged responses, and how it ended.
+    pub async fn run(&mut self, command: &str) -> (Vec<String>, String) {
         let tag = self.begin(command).await;
         let mut untagged = Vec::new();
         loop {
             let line = self.line().await;
             match line.strip_prefix(&tag) {
-                Some(rest) if rest.starts_with(" OK") => return untagged,
-                Some(rest) => panic!("{command:.60}:{rest}"),
+                Some(status) => return (untagged, status.trim().to_owned()),
                 None => untagged.push(line),
             }
         }

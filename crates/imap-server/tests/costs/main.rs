@@ -147,6 +147,43 @@ async fn commands_cost_the_same_on_foundationdb() {
     promises(&table);
 }
 
+/// How long a stranger waits for an answer says no more than the answer: for a mailbox that is hidden the engine is asked
+/// as often, one question after another, as for one of nobody, at first and when caches are warm.
+#[tokio::test]
+async fn what_is_hidden_costs_what_is_absent() {
+    let counting = CountingEngine::new(MemoryEngine::new());
+    let (owner, stranger, nobody) = ("tel:+15550000001", "tel:+15550000002", "tel:+15550000003");
+    let mut filled = Bench::new(counting.clone()).await;
+    for user in [owner, stranger] {
+        filled.fill(user, 10).await;
+    }
+    for command in
+        ["STATUS {} (MESSAGES)", "SELECT {}", "MYRIGHTS {}", "LIST \"\" {}", "COPY 1 {}", "DELETE {}"]
+    {
+        let mut costs = Vec::new();
+        for name in [owner, nobody].map(|address| format!("Other/{address}/INBOX")) {
+            let bench = Bench::new(counting.clone()).await;
+            let mut client = bench.login_as(stranger).await;
+            let command = command.replace("{}", &name);
+            let mut each = Vec::new();
+            for _ in 0..3 {
+                client.ok("SELECT INBOX").await;
+                bench.quiet().await;
+                counting.take();
+                let (_, status) = client.run(&command).await;
+                assert!(
+                    status.starts_with(if command.starts_with("LIST") { "OK" } else { "NO [NONEX" }),
+                    "{status}"
+                );
+                let counts = counting.take();
+                each.push((counts.transactions, counts.round_trips, counts.commits));
+            }
+            costs.push(each);
+        }
+        assert_eq!(costs[0], costs[1], "{command}: (transactions, round trips, commits) thrice");
+    }
+}
+
 async fn measure(engine: Arc<dyn Engine>) -> Table {
     let counting = CountingEngine::new(engine);
     let mut table = Table::default();

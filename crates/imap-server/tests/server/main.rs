@@ -10,3 +10,4 @@ mod login;
 mod mailboxes;
 mod notify;
 mod security;
+mod strangers;
