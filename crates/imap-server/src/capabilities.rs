@@ -36,6 +36,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::ESearch,
     Capability::SearchRes,
     Capability::ContextSearch,
+    Capability::ContextSort,
     Capability::Within,
     Capability::Sort,
     Capability::ESort,

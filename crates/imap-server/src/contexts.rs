@@ -1,16 +1,22 @@
 //! Results of searches that are kept up to date for the client (RFC 5267 §4.3): which messages of the selected folder
-//! match, as the client was last told. When the folder changes, what changed is searched again, and nothing else.
+//! match, and in which order, as the client was last told. When the folder changes, what changed is searched again, and
+//! nothing else.
+
+mod order;
 
 use std::sync::Arc;
 
 use imap_wire::command::FetchItem;
-use imap_wire::response::{self, ESearch};
+use imap_wire::response::{self, ESearch, Placed};
 use imap_wire::{Code, Tag};
-use model::{FolderSnapshot, ModSeq, UidSet};
+use model::{FolderSnapshot, ModSeq, Uid, UidSet};
 use store_api::SearchKey;
 
+use crate::commands::search::results::Results;
 use crate::commands::{fetch, search};
 use crate::connection::Output;
+pub(crate) use crate::contexts::order::Order;
+use crate::contexts::order::Run;
 use crate::encode;
 use crate::reply::{After, Reply};
 use crate::session::Session;
@@ -20,6 +26,8 @@ use crate::view::SeqMap;
 pub(crate) const CONTEXTS_MAX: usize = 8;
 /// Runs of UIDs that the results of one may have, 8 octets each. Beyond, NOUPDATE.
 pub(crate) const RUNS_MAX: usize = 64 * 1024;
+/// Results in an order that one may have, 4 octets each. Beyond, NOUPDATE.
+pub(crate) const ORDERED_MAX: usize = 64 * 1024;
 
 /// A search that is kept up to date.
 #[derive(Clone, Debug)]
@@ -32,6 +40,8 @@ pub(crate) struct Context {
     pub key: SearchKey,
     /// What the client takes for the results.
     pub results: UidSet,
+    /// Their order, after SORT.
+    pub order: Option<Order>,
     /// What is shown of new messages that match (RFC 5465 §7).
     pub items: Arc<[FetchItem]>,
 }
@@ -39,30 +49,38 @@ pub(crate) struct Context {
 impl Context {
     /// Whether the results are more than may be remembered.
     pub fn is_too_large(&self) -> bool {
-        self.results.ranges().count() > RUNS_MAX
+        self.order
+            .as_ref()
+            .map_or_else(|| self.results.ranges().count() > RUNS_MAX, |order| order.len() > ORDERED_MAX)
     }
 
-    fn tell(&self, out: &mut Output, seq: &SeqMap, change: Change<'_>) {
-        let uids = match change {
-            Change::Added(uids) | Change::Removed(uids) => uids,
-        };
-        let ranges: Vec<(u32, u32)> = if self.uid { uids.ranges().collect() } else { seq.seqs_of_uids(uids) };
-        if ranges.is_empty() {
+    /// Takes results out, and tells so.
+    fn remove(&mut self, out: &mut Output, seq: &SeqMap, lost: &UidSet) {
+        if lost.is_empty() {
             return;
         }
-        let data = ESearch { uid: self.uid, ..ESearch::default() };
-        let data = match change {
-            Change::Added(_) => ESearch { add_to: Some(&ranges), ..data },
-            Change::Removed(_) => ESearch { remove_from: Some(&ranges), ..data },
+        self.results = self.results.difference(lost);
+        let removed = match &mut self.order {
+            Some(order) => Self::placed(self.uid, seq, order.remove(lost)),
+            None => vec![self.anywhere(seq, lost)],
         };
+        let data = ESearch { uid: self.uid, remove_from: &removed, ..ESearch::default() };
         response::esearch(out.text(), &self.tag, &data);
     }
-}
 
-#[derive(Clone, Copy)]
-enum Change<'a> {
-    Added(&'a UidSet),
-    Removed(&'a UidSet),
+    fn placed(uid: bool, seq: &SeqMap, runs: Vec<Run>) -> Vec<Placed> {
+        let number = |n| if uid { Some(n) } else { seq.seq(Uid::new(n)?) };
+        let placed = runs.into_iter().map(|Run { position, uids }| {
+            let numbers: Vec<u32> = uids.into_iter().filter_map(number).collect();
+            Placed { position, ranges: Results::in_order(&numbers).into_ranges() }
+        });
+        placed.collect()
+    }
+
+    fn anywhere(&self, seq: &SeqMap, uids: &UidSet) -> Placed {
+        let ranges = if self.uid { uids.ranges().collect() } else { seq.seqs_of_uids(uids) };
+        Placed { position: 0, ranges }
+    }
 }
 
 /// Tells which results are about to be removed from the folder: before the removals, while their numbers hold (RFC 5267
@@ -70,8 +88,7 @@ enum Change<'a> {
 pub(crate) fn removed(contexts: &mut [Context], out: &mut Output, seq: &SeqMap, gone: &UidSet) {
     for context in contexts {
         let lost = context.results.intersection(gone);
-        context.tell(out, seq, Change::Removed(&lost));
-        context.results = context.results.difference(&lost);
+        context.remove(out, seq, &lost);
     }
 }
 
@@ -104,8 +121,6 @@ pub(crate) async fn update(
         if refused {
             // The client searches again; what it knows is no longer right.
             refuse(out, &context.tag);
-            context.items = Arc::default();
-            context.results = UidSet::new();
             context.tag = Tag::default();
         }
     }
@@ -125,16 +140,32 @@ async fn one(
     arrived: &UidSet,
 ) -> Result<(), Reply> {
     let found = search::among(session, out, &context.key, touched).await?;
-    let added = found.difference(&context.results);
+    let mut added = found.difference(&context.results);
     let lost = context.results.intersection(touched).difference(&found);
-    context.results = context.results.difference(&lost).union(&added);
+    context.remove(out, &session.view()?.seq, &lost);
+    let places = match &context.order {
+        Some(order) if !added.is_empty() => {
+            let places = order.places(session, out, &added).await?;
+            added = places.iter().filter_map(|place| Uid::new(place.uid)).collect();
+            places
+        }
+        _ => Vec::new(),
+    };
+    if added.is_empty() {
+        return out.relieve().await;
+    }
     let new = added.intersection(arrived);
     if !context.items.is_empty() && !new.is_empty() {
         fetch::of_new(session, out, &context.items, snapshot, &new).await?;
     }
+    context.results = context.results.union(&added);
     let seq = &session.view()?.seq;
-    context.tell(out, seq, Change::Removed(&lost));
-    context.tell(out, seq, Change::Added(&added));
+    let placed = match &mut context.order {
+        Some(order) => Context::placed(context.uid, seq, order.insert(&places)),
+        None => vec![context.anywhere(seq, &added)],
+    };
+    let data = ESearch { uid: context.uid, add_to: &placed, ..ESearch::default() };
+    response::esearch(out.text(), &context.tag, &data);
     out.relieve().await
 }
 

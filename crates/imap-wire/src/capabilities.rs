@@ -43,6 +43,7 @@ capabilities! {
     CompressDeflate "COMPRESS=DEFLATE" "RFC 4978",
     CondStore "CONDSTORE" "RFC 7162",
     ContextSearch "CONTEXT=SEARCH" "RFC 5267",
+    ContextSort "CONTEXT=SORT" "RFC 5267",
     CreateSpecialUse "CREATE-SPECIAL-USE" "RFC 6154",
     Enable "ENABLE" "RFC 5161",
     ESearch "ESEARCH" "RFC 4731",

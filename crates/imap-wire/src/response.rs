@@ -401,6 +401,15 @@ fn numbers_line<B: BufMut>(
     out.put_slice(b"\r\n");
 }
 
+/// Results next to each other (RFC 5267 §4.3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The place of the first among all results, from 1; 0 where results are in the order of the mailbox.
+    pub position: u32,
+    /// The results as inclusive ranges, in the order of the results; at least one.
+    pub ranges: Vec<(u32, u32)>,
+}
+
 /// What an `ESEARCH` response tells; what is absent is not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ESearch<'a> {
@@ -417,10 +426,12 @@ pub struct ESearch<'a> {
     pub count: Option<u32>,
     /// `PARTIAL`: what was asked, and that part of the result, `NIL` when empty (RFC 9394 §3.1).
     pub partial: Option<(PartialRange, &'a [(u32, u32)])>,
-    /// `ADDTO`: what became a result, to be put in its place (RFC 5267 §4.3.3).
-    pub add_to: Option<&'a [(u32, u32)]>,
-    /// `REMOVEFROM`: what is no result any more (RFC 5267 §4.3.4).
-    pub remove_from: Option<&'a [(u32, u32)]>,
+    /// `ADDTO`: what became a result (RFC 5267 §4.3.3), each put in its place when those before it are; not told when
+    /// empty.
+    pub add_to: &'a [Placed],
+    /// `REMOVEFROM`: what is no result any more (RFC 5267 §4.3.4), each taken out when those before it are; not told
+    /// when empty.
+    pub remove_from: &'a [Placed],
     /// `MODSEQ` (RFC 7162 §3.1.10)
     pub mod_seq: Option<u64>,
 }
@@ -462,10 +473,15 @@ pub fn esearch<B: BufMut>(out: &mut B, tag: &Tag, data: &ESearch<'_>) {
         }
         out.put_u8(b')');
     }
-    for (name, ranges) in [(" REMOVEFROM (0 ", data.remove_from), (" ADDTO (0 ", data.add_to)] {
-        if let Some(ranges) = ranges {
-            out.put_slice(name.as_bytes());
+    for (name, placed) in [(" REMOVEFROM (", data.remove_from), (" ADDTO (", data.add_to)] {
+        let mut before: &[u8] = name.as_bytes();
+        for Placed { position, ranges } in placed {
+            out.put_slice(std::mem::replace(&mut before, b" "));
+            encode::number(out, *position);
+            out.put_u8(b' ');
             encode::ranges(out, ranges.iter().copied());
+        }
+        if !placed.is_empty() {
             out.put_u8(b')');
         }
     }
@@ -741,17 +757,18 @@ mod tests {
         check(|out| esearch(out, &tag(), &data), "* ESEARCH (TAG \"A1\")");
         let counted = ESearch { uid: true, count: Some(0), all: Some(&[]), ..data };
         check(|out| esearch(out, &tag(), &counted), "* ESEARCH (TAG \"A1\") UID COUNT 0");
+        let placed = |position, ranges: &[(u32, u32)]| Placed { position, ranges: ranges.to_vec() };
         let changed = ESearch {
             uid: true,
-            add_to: Some(&[(4, 4), (7, 9)]),
-            remove_from: Some(&[(2, 2)]),
+            add_to: &[placed(1, &[(9, 9), (4, 5)]), placed(7, &[(2, 2)])],
+            remove_from: &[placed(0, &[(2, 2)])],
             ..ESearch::default()
         };
-        let expected = r#"* ESEARCH (TAG "A1") UID REMOVEFROM (0 2) ADDTO (0 4,7:9)"#;
+        let expected = r#"* ESEARCH (TAG "A1") UID REMOVEFROM (0 2) ADDTO (1 9,4:5 7 2)"#;
         check(|out| esearch(out, &tag(), &changed), expected);
         let full = ESearch {
-            add_to: None,
-            remove_from: None,
+            add_to: &[],
+            remove_from: &[],
             uid: false,
             min: Some(2),
             max: Some(47),

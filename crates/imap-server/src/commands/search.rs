@@ -11,7 +11,7 @@ pub(crate) mod results;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cpm_mime::TextCharset;
-use imap_wire::command::{ResultOptions, Search, SearchKey as WireKey};
+use imap_wire::command::{FetchItem, ResultOptions, Search, SearchKey as WireKey};
 use imap_wire::{Code, SequenceSet, response};
 use model::{FolderSnapshot, UidSet};
 use store_api::{SearchKey, SearchRequest};
@@ -19,7 +19,7 @@ use store_api::{SearchKey, SearchRequest};
 use self::program::{ProgramError, Scope, Traits};
 use self::results::Results;
 use crate::connection::Output;
-use crate::contexts::{self, CONTEXTS_MAX, Context};
+use crate::contexts::{self, CONTEXTS_MAX, Context, Order};
 use crate::encode;
 use crate::progress::{Progress, patiently};
 use crate::reply::{Reply, Status};
@@ -49,8 +49,8 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
     }
     let charset = charset(search.charset.as_deref())?;
     let update = search.returns.is_some_and(|options| options.update);
-    if update && session.view()?.contexts.iter().any(|context| context.tag == session.tag) {
-        return Err(Reply::bad("this tag is that of a search that is kept up to date"));
+    if update {
+        check_tag(session)?;
     }
     let found = matching(session, out, &search.key, charset).await?;
     let options = match search.returns {
@@ -82,30 +82,50 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
         }
     }
     if update {
-        keep(session, out, search, charset, found.uids)?;
+        let items = &search.update_items;
+        let kept =
+            Kept { uid: search.uid, key: &search.key, charset, items, results: found.uids, order: None };
+        keep(session, out, kept)?;
     }
     Ok(Reply::ok("SEARCH completed"))
 }
 
+/// A search that is to be kept up to date.
+pub(super) struct Kept<'a> {
+    /// Whether the client knows results by UID.
+    pub uid: bool,
+    pub key: &'a WireKey,
+    pub charset: TextCharset,
+    /// What is shown of new results.
+    pub items: &'a [FetchItem],
+    pub results: UidSet,
+    /// The order of the results of a SORT.
+    pub order: Option<Order>,
+}
+
+/// # Errors
+/// BAD for a tag by which the client knows another search that is kept up to date (RFC 5267 §4.3).
+pub(super) fn check_tag(session: &Session) -> Result<(), Reply> {
+    if session.view()?.contexts.iter().any(|context| context.tag == session.tag) {
+        return Err(Reply::bad("this tag is that of a search that is kept up to date"));
+    }
+    Ok(())
+}
+
 /// Keeps a search up to date, or says that it is not (RFC 5267 §4.3.1): there is a bound, and what matches by time or by
 /// `\Recent` changes without a change of the folder.
-fn keep(
-    session: &mut Session,
-    out: &mut Output,
-    search: &Search,
-    charset: TextCharset,
-    results: UidSet,
-) -> Result<(), Reply> {
-    let key = translate(session, &search.key, charset)?;
+pub(super) fn keep(session: &mut Session, out: &mut Output, kept: Kept<'_>) -> Result<(), Reply> {
+    let drifts = drifts(kept.key);
     let context = Context {
         tag: session.tag.clone(),
-        uid: search.uid,
-        key,
-        results,
-        items: search.update_items.clone().into(),
+        uid: kept.uid,
+        key: translate(session, kept.key, kept.charset)?,
+        results: kept.results,
+        order: kept.order,
+        items: kept.items.into(),
     };
     let view = session.view_mut()?;
-    let refused = view.contexts.len() >= CONTEXTS_MAX || context.is_too_large() || drifts(&search.key);
+    let refused = view.contexts.len() >= CONTEXTS_MAX || context.is_too_large() || drifts;
     if refused {
         contexts::refuse(out, &context.tag);
     } else {

@@ -1,6 +1,6 @@
 //! `SORT [RETURN (options)] (criteria) charset keys`, `UID SORT`.
 //!
-//! Source: RFC 5256 §3, RFC 5267 §3 (RETURN), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 7162 §3.1.5 (MODSEQ).
+//! Source: RFC 5256 §3, RFC 5267 §3 (RETURN), §4 (CONTEXT, UPDATE), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 7162 §3.1.5 (MODSEQ).
 //! Answers: as SEARCH; NO `[LIMIT]` when there is too much to sort.
 //!
 //! Texts compare by i;unicode-casemap (RFC 5051): titlecase, then decomposed, then octet by octet.
@@ -8,6 +8,7 @@
 pub(crate) mod collation;
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use cpm_mime::MessageIndex;
 use imap_wire::command::{Sort, SortCriterion, SortKey};
@@ -15,9 +16,11 @@ use imap_wire::response;
 use model::{MessageRow, Uid, UidSet};
 
 use self::collation::Collation;
+use super::search::Kept;
 use super::search::results::{self, Results};
 use super::{fetch, search};
 use crate::connection::Output;
+use crate::contexts::Order;
 use crate::progress::{Progress, patiently};
 use crate::reply::Reply;
 use crate::session::Session;
@@ -31,32 +34,18 @@ const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> Result<Reply, Reply> {
     let charset = search::charset(Some(&sort.charset))?;
+    let update = sort.returns.is_some_and(|options| options.update);
+    if update {
+        search::check_tag(session)?;
+    }
     let found = search::matching(session, out, &sort.key, charset).await?;
     let _turn = turn(session, out, &found.uids).await?;
-    let mut keyed = Vec::new();
-    let from_rows = sort.criteria.iter().all(|c| matches!(c.key, SortKey::Arrival | SortKey::Size));
-    if from_rows {
-        let snapshot = session.snapshot().await?;
-        for row in snapshot.rows_in(&found.uids) {
-            let keys = sort.criteria.iter().map(|c| Key::of_row(c.key, row)).collect();
-            keyed.push(Keyed { uid: row.uid.get(), keys });
-        }
-    } else {
-        let collation = Collation::new();
-        let mut room = Room(KEYS_BYTES_MAX);
-        for_each_index(session, out, &found.uids, |row, index| {
-            let keys: Box<[Key]> =
-                sort.criteria.iter().map(|c| Key::of(c.key, row, index, &collation)).collect();
-            room.take(keys.iter().map(Key::weight).sum::<usize>() + size_of::<Keyed>())?;
-            keyed.push(Keyed { uid: row.uid.get(), keys });
-            Ok(())
-        })
-        .await?;
-    }
+    let mut keyed = keyed(session, out, &sort.criteria, &found.uids).await?;
     let mod_seq = search::mod_seq(session, &found, None).await?;
-    let criteria = sort.criteria;
+    let criteria: Arc<[SortCriterion]> = sort.criteria.into();
+    let by = criteria.clone();
     let sorted = off_the_way(keyed.len(), move || {
-        keyed.sort_by(|a, b| compare(&criteria, a, b));
+        keyed.sort_by(|a, b| compare(&by, a, b));
         keyed.into_iter().map(|message| message.uid).collect::<Vec<u32>>()
     });
     let uids = patiently(session, out, sorted).await??;
@@ -64,6 +53,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> 
     if let Some(options) = sort.returns.filter(|options| options.save) {
         session.view_mut()?.saved = Results::in_order(&uids).saved(&options);
     }
+    let order = update.then(|| uids.clone());
     let view = session.view()?;
     let numbers: Vec<u32> = if sort.uid {
         uids
@@ -79,7 +69,45 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> 
             });
         }
     }
+    if let Some(order) = order {
+        let (uid, key, items) = (sort.uid, &sort.key, &sort.update_items);
+        let results = order.iter().filter_map(|uid| Uid::new(*uid)).collect();
+        let order = Some(Order::new(criteria, order));
+        search::keep(session, out, Kept { uid, key, charset, items, results, order })?;
+    }
     Ok(Reply::ok("SORT completed"))
+}
+
+/// Messages of the selected folder with what they are sorted by, in the order of their UIDs; those that are gone are
+/// left out.
+///
+/// # Errors
+/// NO `[LIMIT]` when that is too much, and what the store answers.
+pub(crate) async fn keyed(
+    session: &mut Session,
+    out: &mut Output,
+    criteria: &[SortCriterion],
+    uids: &UidSet,
+) -> Result<Vec<Keyed>, Reply> {
+    let mut keyed = Vec::new();
+    if criteria.iter().all(|c| matches!(c.key, SortKey::Arrival | SortKey::Size)) {
+        let snapshot = session.snapshot().await?;
+        for row in snapshot.rows_in(uids) {
+            let keys = criteria.iter().map(|c| Key::of_row(c.key, row)).collect();
+            keyed.push(Keyed { uid: row.uid.get(), keys });
+        }
+        return Ok(keyed);
+    }
+    let collation = Collation::new();
+    let mut room = Room(KEYS_BYTES_MAX);
+    for_each_index(session, out, uids, |row, index| {
+        let keys: Box<[Key]> = criteria.iter().map(|c| Key::of(c.key, row, index, &collation)).collect();
+        room.take(keys.iter().map(Key::weight).sum::<usize>() + size_of::<Keyed>())?;
+        keyed.push(Keyed { uid: row.uid.get(), keys });
+        Ok(())
+    })
+    .await?;
+    Ok(keyed)
 }
 
 /// Octets that may still be held.
@@ -159,8 +187,9 @@ pub(super) async fn off_the_way<T: Send + 'static>(
 }
 
 /// A message with what it is sorted by, a key for each criterion.
-struct Keyed {
-    uid: u32,
+#[derive(Debug)]
+pub(crate) struct Keyed {
+    pub uid: u32,
     keys: Box<[Key]>,
 }
 
@@ -205,7 +234,7 @@ pub(super) fn sent(row: &MessageRow, index: &MessageIndex) -> i64 {
 }
 
 /// By the criteria in their order, then by UID, which is the order of sequence numbers (RFC 5256 §3).
-fn compare(criteria: &[SortCriterion], a: &Keyed, b: &Keyed) -> Ordering {
+pub(crate) fn compare(criteria: &[SortCriterion], a: &Keyed, b: &Keyed) -> Ordering {
     let keys = criteria.iter().zip(a.keys.iter().zip(b.keys.iter()));
     let by_keys = keys
         .map(|(criterion, (a, b))| if criterion.reverse { b.cmp(a) } else { a.cmp(b) })

@@ -222,7 +222,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("search criteria")?;
     let mut update_items = Vec::new();
     let returns = if c.eat_word(b"RETURN") {
-        let options = options(c, Some(&mut update_items))?;
+        let options = result_options(c, &mut update_items)?;
         c.space("search criteria")?;
         Some(options)
     } else {
@@ -240,13 +240,8 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     Ok(Command::Search(Search { uid, returns, update_items, charset, key }))
 }
 
-/// `SP "(" [return-opt *(SP return-opt)] ")"`, behind `RETURN`.
-pub(crate) fn result_options(c: &mut Cursor<'_>) -> Parse<ResultOptions> {
-    options(c, None)
-}
-
-/// As [`result_options`]; with a place for the items of `UPDATE` that option and `CONTEXT` are taken, too.
-fn options(c: &mut Cursor<'_>, mut update: Option<&mut Vec<FetchItem>>) -> Parse<ResultOptions> {
+/// `SP "(" [return-opt *(SP return-opt)] ")"`, behind `RETURN`. `items` gets those of `UPDATE`.
+pub(crate) fn result_options(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Parse<ResultOptions> {
     let mut context = false;
     c.space("result options in parentheses")?;
     let mut options = ResultOptions::default();
@@ -264,18 +259,19 @@ fn options(c: &mut Cursor<'_>, mut update: Option<&mut Vec<FetchItem>>) -> Parse
                 c.space("a range of results")?;
                 options.partial = Some(partial_range(c)?);
             }
-            b"CONTEXT" if update.is_some() => set(&mut context)?,
+            b"CONTEXT" => set(&mut context)?,
             b"UPDATE" => {
-                let Some(items) = &mut update else {
-                    return Err(Fail::syntax("UPDATE is a result option of SEARCH only"));
-                };
                 set(&mut options.update)?;
                 if c.eat_text(b" (") {
                     c.rewind(c.position() - 1);
                     fetch::item_list(c, items)?;
                 }
             }
-            _ => return Err(Fail::syntax("the result options are MIN, MAX, ALL, COUNT, SAVE and PARTIAL")),
+            _ => {
+                return Err(Fail::syntax(
+                    "the result options are MIN, MAX, ALL, COUNT, SAVE, PARTIAL, CONTEXT and UPDATE",
+                ));
+            }
         }
         Ok(())
     })?;
@@ -668,7 +664,7 @@ mod tests {
         refuse("SEARCH RETURN (ALL ALL) ALL", "once");
         refuse("SEARCH RETURN (UPDATE UPDATE) ALL", "once");
         refuse("SEARCH RETURN (UPDATE ()) ALL", "at least one");
-        refuse("SORT RETURN (UPDATE) (SIZE) UTF-8 ALL", "of SEARCH only");
+        refuse("SORT RETURN (UPDATE ()) (SIZE) UTF-8 ALL", "at least one");
         refuse("SEARCH RETURN (MIN MIN) ALL", "once");
         refuse("SEARCH RETURN (PARTIAL 1:*) ALL", "a number");
         refuse("SEARCH UID 0", "zero");

@@ -9,11 +9,12 @@
 //! charset       = atom / quoted
 //! ```
 //!
-//! Source: RFC 5256 §5, RFC 5267 §3 (RETURN), RFC 5957 §3 (DISPLAYFROM, DISPLAYTO).
+//! Source: RFC 5256 §5, RFC 5267 §3 §4 (RETURN), RFC 5957 §3 (DISPLAYFROM, DISPLAYTO).
 
 use bytes::Bytes;
 
 use crate::command::Command;
+use crate::commands::fetch::FetchItem;
 use crate::commands::search::{self, ResultOptions, SearchKey};
 use crate::cursor::Cursor;
 use crate::error::{Fail, Parse};
@@ -25,6 +26,8 @@ pub struct Sort {
     pub uid: bool,
     /// `RETURN (...)`, as in `SEARCH`.
     pub returns: Option<ResultOptions>,
+    /// What is shown of new messages that become results, with `UPDATE` (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// In order of weight, at least one; ties fall to the sequence number.
     pub criteria: Vec<SortCriterion>,
     /// The charset of the strings, as sent.
@@ -75,9 +78,9 @@ pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
 
 fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("sort criteria in parentheses")?;
-    let mut returns = None;
+    let (mut returns, mut update_items) = (None, Vec::new());
     if c.eat_word(b"RETURN") {
-        returns = Some(search::result_options(c)?);
+        returns = Some(search::result_options(c, &mut update_items)?);
         c.space("sort criteria in parentheses")?;
     }
     let mut criteria = Vec::with_capacity(2);
@@ -89,7 +92,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     let charset = c.astring("a charset")?.into_bytes();
     c.space("search criteria")?;
     let key = search::keys(c)?;
-    Ok(Command::Sort(Sort { uid, returns, criteria, charset, key }))
+    Ok(Command::Sort(Sort { uid, returns, update_items, criteria, charset, key }))
 }
 
 fn criterion(c: &mut Cursor<'_>) -> Parse<SortCriterion> {
@@ -123,6 +126,7 @@ mod tests {
         let sort = |criteria: &[(bool, SortKey)]| Sort {
             uid: false,
             returns: None,
+            update_items: Vec::new(),
             criteria: criteria.iter().map(|&(reverse, key)| SortCriterion { reverse, key }).collect(),
             charset: "UTF-8".into(),
             key: SearchKey::Since(crate::Date { year: 1994, month: 2, day: 1 }),
@@ -147,6 +151,11 @@ mod tests {
         check("SORT RETURN (COUNT) (SIZE) UTF-8 SINCE 1-Feb-1994", {
             let returns = Some(ResultOptions { count: true, ..ResultOptions::default() });
             Command::Sort(Sort { returns, ..sort(&[(false, SortKey::Size)]) })
+        });
+        check("SORT RETURN (CONTEXT UPDATE (UID) COUNT) (SIZE) UTF-8 SINCE 1-Feb-1994", {
+            let returns = Some(ResultOptions { count: true, update: true, ..ResultOptions::default() });
+            let update_items = vec![FetchItem::Uid];
+            Command::Sort(Sort { returns, update_items, ..sort(&[(false, SortKey::Size)]) })
         });
     }
 

@@ -24,6 +24,11 @@ impl Results {
         Self(runs.filter_map(|run| Some((*run.first()?, *run.last()?))).collect())
     }
 
+    /// The ranges in which they are shown.
+    pub fn into_ranges(self) -> Vec<(u32, u32)> {
+        self.0
+    }
+
     /// How many numbers.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
