@@ -117,6 +117,12 @@ impl Player<'_> {
             }
         }
         self.make_mailbox().map_err(|error| error.to_string())?;
+        if let Some((objects, folders)) = &self.transcript.service {
+            let user = self.users.first().ok_or("a transcript has an account")?;
+            if !self.server.serve_as(user, objects, folders).map_err(|error| error.to_string())? {
+                return Ok(Some("accounts with a class of service".to_owned()));
+            }
+        }
         for number in 1..=self.transcript.connections {
             let connection = self.open(number, self.transcript.state).map_err(|error| error.to_string())?;
             self.connections.push(connection);

@@ -226,14 +226,28 @@ impl Server {
     /// # Errors
     /// What the tool said.
     pub fn link(&self, users: &[&User]) -> Result<bool, ServerError> {
+        let names = users.iter().map(|user| user.name.as_str());
+        self.account(["link"].into_iter().chain(names))
+    }
+
+    /// Gives an account a class of service, the objects' rule and that of folders, by `mss account configure`. Whether
+    /// that can be done to this server.
+    ///
+    /// # Errors
+    /// What the tool said.
+    pub fn serve_as(&self, user: &User, objects: &str, folders: &str) -> Result<bool, ServerError> {
+        self.account(["configure", &user.name, "--objects", objects, "--folders", folders])
+    }
+
+    /// Runs `mss account` with `arguments`, where that can be done to this server.
+    fn account<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<bool, ServerError> {
         let place: [OsString; 2] = match (self.stores.first(), self.data()) {
             (Some(store), _) => ["--store".into(), format!("http://{}", store.address("rpc")?).into()],
             (None, Some(data)) if !self.fronts.is_empty() => ["--data".into(), data.into()],
             _ => return Ok(false),
         };
-        let names = users.iter().map(|user| OsString::from(&user.name));
         let arguments: Vec<OsString> =
-            ["account".into(), "link".into()].into_iter().chain(names).chain(place).collect();
+            std::iter::once("account").chain(arguments).map(OsString::from).chain(place).collect();
         run_with(&arguments, b"", &[])?;
         Ok(true)
     }

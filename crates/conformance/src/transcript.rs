@@ -29,6 +29,8 @@ pub struct Transcript {
     pub logins: Vec<usize>,
     /// Accounts of one subscriber, counted from 1.
     pub linked: Vec<usize>,
+    /// The first account's class of service: the objects' rule, and that of folders.
+    pub service: Option<(String, String)>,
     /// What is done.
     pub steps: Vec<Step>,
 }
@@ -201,6 +203,7 @@ pub fn parse(name: &str, path: &Path, text: &str) -> Result<Transcript, Transcri
         messages: Vec::new(),
         logins: Vec::new(),
         linked: Vec::new(),
+        service: None,
         steps: Vec::new(),
     };
     let failed = |line: usize, why: String| TranscriptError { path: path.display().to_string(), line, why };
@@ -303,6 +306,10 @@ fn header(transcript: &mut Transcript, line: &str) -> Result<(), String> {
             "messages" => transcript.messages = messages(value)?,
             "login" => transcript.logins = numbers(key, value)?,
             "linked" => transcript.linked = numbers(key, value)?,
+            "service" => match value.split_whitespace().collect::<Vec<_>>()[..] {
+                [objects, folders] => transcript.service = Some((objects.to_owned(), folders.to_owned())),
+                _ => return Err("`service:` wants two words, as `strict cpm`".to_owned()),
+            },
             _ => return Err(format!("unknown header `{key}`")),
         }
     }

@@ -67,6 +67,7 @@ impl Bench {
             address: CpmAddress::parse(&format!("+1555{n:07}")).unwrap(),
             credentials: Credentials::None,
             limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
         };
         self.store.create_account(&CTX, new).await.unwrap()
     }

@@ -135,6 +135,7 @@ fn a_waiting_connection_is_small() {
             address: CpmAddress::parse("+15550000001").expect("an address"),
             credentials: Credentials::Scram(verifier),
             limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
         };
         store.create_account(&ctx, new).await.expect("an account");
         let server = Server::new(store, Arc::new(Quiet(watch::Sender::new(Pulse::default()))), options);

@@ -16,6 +16,7 @@ pub use push::{Encoder, Push};
 pub use registration::Registration;
 pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
+use store_api::{FolderRule, ObjectRule, ServiceClass};
 
 /// Everything the operator may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub struct Settings {
     pub cache: Cache,
     /// Quota of accounts that are created without their own.
     pub quota: Quota,
+    /// Class of service of accounts that are created without their own.
+    pub service: Service,
     /// Logs.
     pub log: Log,
 }
@@ -228,6 +231,68 @@ pub struct Quota {
     pub bytes: u64,
     /// Messages; 0 for no limit.
     pub messages: u64,
+}
+
+/// `[service]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// What is demanded of objects that come below `Default`.
+    pub objects: Objects,
+    /// What subscribers may do with folders.
+    pub folders: Folders,
+}
+
+/// What is demanded of objects, by the name that operators use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Objects {
+    /// Anything is stored; what is wrong is counted
+    #[default]
+    Lenient,
+    /// What is not as its kind demands is refused
+    Strict,
+}
+
+/// What subscribers may do with folders, by the name that operators use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Folders {
+    /// What IMAP allows
+    #[default]
+    Free,
+    /// What RCC.09 leaves to the subscriber
+    Cpm,
+}
+
+impl From<Service> for ServiceClass {
+    fn from(service: Service) -> Self {
+        Self {
+            objects: match service.objects {
+                Objects::Lenient => ObjectRule::Lenient,
+                Objects::Strict => ObjectRule::Strict,
+            },
+            folders: match service.folders {
+                Folders::Free => FolderRule::Free,
+                Folders::Cpm => FolderRule::Cpm,
+            },
+        }
+    }
+}
+
+impl From<ServiceClass> for Service {
+    fn from(class: ServiceClass) -> Self {
+        Self {
+            objects: match class.objects {
+                ObjectRule::Lenient => Objects::Lenient,
+                ObjectRule::Strict => Objects::Strict,
+            },
+            folders: match class.folders {
+                FolderRule::Free => Folders::Free,
+                FolderRule::Cpm => Folders::Cpm,
+            },
+        }
+    }
 }
 
 /// `[log]`.

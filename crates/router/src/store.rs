@@ -15,7 +15,7 @@ use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
     CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
     MetadataChange, NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest,
-    SignedReference, StoreFlags, StoreOutcome,
+    ServiceClass, SignedReference, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -60,6 +60,10 @@ impl MailStore for Router {
         limits: QuotaLimits,
     ) -> Result<()> {
         ask!(self, ctx, address.partition(), Idempotent, configure_account(address, state, limits))
+    }
+
+    async fn set_service(&self, ctx: &Ctx, address: &CpmAddress, service: ServiceClass) -> Result<()> {
+        ask!(self, ctx, address.partition(), Idempotent, set_service(address, service))
     }
 
     async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()> {

@@ -137,7 +137,12 @@ fn owner(account: AccountId) -> Ctx {
 
 async fn account(router: &Router, number: usize) -> AccountId {
     let address = CpmAddress::parse(&format!("tel:+1555{number:07}")).unwrap();
-    let new = NewAccount { address, credentials: Credentials::None, limits: QuotaLimits::default() };
+    let new = NewAccount {
+        address,
+        credentials: Credentials::None,
+        limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
+    };
     router.create_account(&ctx(Requestor::Operator), new).await.unwrap()
 }
 

@@ -18,7 +18,7 @@ use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, ChangeFeed, CopyOutcome,
     CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
     MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest,
-    SearchRequest, SignedReference, StoreFlags, StoreOutcome, Subscription,
+    SearchRequest, ServiceClass, SignedReference, StoreFlags, StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -128,6 +128,7 @@ calls! {
     Write create_account(new.address.partition(); new: NewAccount) -> AccountId;
     Write set_credentials(address.partition(); address: &CpmAddress, credentials: Credentials) -> ();
     Write configure_account(address.partition(); address: &CpmAddress, state: AccountState, limits: QuotaLimits) -> ();
+    Write set_service(address.partition(); address: &CpmAddress, service: ServiceClass) -> ();
     Write link_accounts(Partition(0); addresses: &[CpmAddress]) -> ();
     Write unlink_account(address.partition(); address: &CpmAddress) -> ();
     Read list_accounts(Partition(0); after: Option<&CpmAddress>, limit: usize) -> Vec<Arc<Account>>;

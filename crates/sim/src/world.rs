@@ -192,7 +192,12 @@ async fn create(net: &Net, trace: &Trace, user: &str) -> AccountId {
     else {
         trace.broken("no account can be made");
     };
-    let new = NewAccount { address, credentials, limits: QuotaLimits::default() };
+    let new = NewAccount {
+        address,
+        credentials,
+        limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
+    };
     node.store.create_account(&CTX, new).await.unwrap_or_else(|error| trace.broken(error))
 }
 

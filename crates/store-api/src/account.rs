@@ -17,6 +17,8 @@ pub struct Account {
     pub credentials: Credentials,
     /// Its quota.
     pub limits: QuotaLimits,
+    /// Its class of service.
+    pub service: ServiceClass,
     /// When it was created, seconds since 1970-01-01 UTC.
     pub created_at: i64,
     /// Addresses of the same subscriber's other accounts, as the operator linked them, ascending. Each of them names
@@ -82,6 +84,53 @@ pub struct NewAccount {
     pub credentials: Credentials,
     /// Its quota.
     pub limits: QuotaLimits,
+    /// Its class of service.
+    pub service: ServiceClass,
+}
+
+/// What an operator promises of an account beyond room: how strictly the rules of a CPM message store hold in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceClass {
+    /// What is demanded of the objects that come below `Default`.
+    pub objects: ObjectRule,
+    /// What its subscriber may do with folders.
+    pub folders: FolderRule,
+}
+
+/// What is demanded of the objects that come below `Default`, where the network records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ObjectRule {
+    /// Anything is stored; what is wrong is counted.
+    #[default]
+    Lenient,
+    /// Only objects without a fault ([`cpm_mime::object`]); others are answered `Cannot`, with what is wrong.
+    Strict,
+}
+
+/// What a subscriber may do with folders. Network functions and the operator are bound by none of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FolderRule {
+    /// What IMAP allows.
+    #[default]
+    Free,
+    /// What RCC.09 leaves to the subscriber: own folders only below `RCSMessageStore`; below `Default`, where the network
+    /// records, nothing is stored but SMS and MMS, no object is moved in or out by itself, and no folder is renamed but
+    /// to below `RCSMessageStore`.
+    Cpm,
+}
+
+impl ServiceClass {
+    /// As one octet: 1 for strict objects, 2 for folders by the rules.
+    pub fn bits(self) -> u8 {
+        u8::from(self.objects == ObjectRule::Strict) | u8::from(self.folders == FolderRule::Cpm) << 1
+    }
+
+    /// The reverse of [`Self::bits`]; none for other octets.
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        let objects = if bits & 1 == 0 { ObjectRule::Lenient } else { ObjectRule::Strict };
+        let folders = if bits & 2 == 0 { FolderRule::Free } else { FolderRule::Cpm };
+        (bits < 4).then_some(Self { objects, folders })
+    }
 }
 
 /// What an account may use; `None` for no limit. Source: RFC 9208 §5.

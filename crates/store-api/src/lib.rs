@@ -44,7 +44,8 @@ use model::{
 };
 
 pub use account::{
-    Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, QuotaUsage, ScramVerifier,
+    Account, AccountState, Credentials, FolderRule, NewAccount, ObjectRule, Quota, QuotaLimits, QuotaUsage,
+    ScramVerifier, ServiceClass,
 };
 pub use folders::{FolderEntry, FolderTree};
 pub use maintenance::{
@@ -122,6 +123,12 @@ pub trait MailStore: Send + Sync + 'static {
         limits: QuotaLimits,
     ) -> Result<()>;
 
+    /// Sets an account's class of service. What is stored already stays, whatever the class demands.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn set_service(&self, ctx: &Ctx, address: &CpmAddress, service: ServiceClass) -> Result<()>;
+
     /// Makes accounts those of one subscriber, together with all accounts that they were linked with before. All of
     /// them know of each other from then on, or, after an error, nothing changed.
     ///
@@ -165,7 +172,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// Creates a folder, and the levels above it that are missing.
     ///
     /// # Errors
-    /// `MailboxExists` (a \Noselect name becomes a folder again instead), `Limit`, `Cannot`.
+    /// `MailboxExists` (a \Noselect name becomes a folder again instead), `Limit`; `Cannot`, also where the class of
+    /// service has no such folder.
     async fn create_folder(
         &self,
         ctx: &Ctx,
@@ -185,8 +193,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// folder (RFC 9051 §6.3.6).
     ///
     /// # Errors
-    /// `NoSuchMailbox`, `MailboxExists`, `Cannot` for `Default`, `RCSMessageStore` and a target below the source,
-    /// `Limit` when a name would break a bound.
+    /// `NoSuchMailbox`, `MailboxExists`, `Cannot` for `Default`, `RCSMessageStore`, a target below the source and what
+    /// the class of service does not allow, `Limit` when a name would break a bound.
     async fn rename_folder(
         &self,
         ctx: &Ctx,
@@ -296,7 +304,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// Appends messages, all or none, with ascending UIDs.
     ///
     /// # Errors
-    /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `Limit` (keywords, messages).
+    /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `Limit` (keywords, messages); `Cannot` for an object that the class of
+    /// service does not take there, with what is wrong.
     async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended>;
 
     /// Appends one message and removes another in one step (RFC 8508).
@@ -317,7 +326,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// skipped. The date, flags and keywords go along.
     ///
     /// # Errors
-    /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`; `Expunged` as [`Missing::Refuse`] says.
+    /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`; `Expunged` as [`Missing::Refuse`] says; `Cannot` where
+    /// the class of service allows no copy or move there.
     async fn copy(&self, ctx: &Ctx, account: AccountId, request: CopyRequest) -> Result<CopyOutcome>;
 
     /// Removes the messages that have \Deleted, of `within` or of the whole folder.

@@ -17,7 +17,7 @@ use store_api::{
     Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
     Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing,
     NewAccount, Quota, QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchRequest,
-    SignedReference, StoreFlags, StoreOutcome,
+    ServiceClass, SignedReference, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -129,6 +129,7 @@ impl MailStore for RemoteStore {
             address: new.address.to_string(),
             credentials: Some(convert::credentials_pb(&new.credentials)),
             limits: Some(convert::limits_pb(new.limits)),
+            service: Some(convert::service_pb(new.service)),
         };
         Ok(AccountId(written(self.client().create_account(request(ctx, message)).await)?.account))
     }
@@ -154,6 +155,14 @@ impl MailStore for RemoteStore {
             limits: Some(convert::limits_pb(limits)),
         };
         written(self.client().configure_account(request(ctx, message)).await).map(drop)
+    }
+
+    async fn set_service(&self, ctx: &Ctx, address: &CpmAddress, service: ServiceClass) -> Result<()> {
+        let message = pb::SetServiceRequest {
+            address: address.to_string(),
+            service: Some(convert::service_pb(service)),
+        };
+        written(self.client().set_service(request(ctx, message)).await).map(drop)
     }
 
     async fn link_accounts(&self, ctx: &Ctx, addresses: &[CpmAddress]) -> Result<()> {

@@ -12,8 +12,8 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
-    DateField, FlagAction, FolderEntry, HeaderField, Identities, Metadata, MetadataChange, QuotaLimits,
-    ScramVerifier, SearchKey,
+    DateField, FlagAction, FolderEntry, FolderRule, HeaderField, Identities, Metadata, MetadataChange,
+    ObjectRule, QuotaLimits, ScramVerifier, SearchKey, ServiceClass,
 };
 
 pub(crate) use reference::{reference, reference_pb, signed_reference, signed_reference_pb};
@@ -171,6 +171,21 @@ pub(crate) fn credentials_pb(credentials: &Credentials) -> pb::Credentials {
     pb::Credentials { kind }
 }
 
+pub(crate) fn service(wire: Option<pb::ServiceClass>) -> ServiceClass {
+    let pb::ServiceClass { strict_objects, cpm_folders } = wire.unwrap_or_default();
+    ServiceClass {
+        objects: if strict_objects { ObjectRule::Strict } else { ObjectRule::Lenient },
+        folders: if cpm_folders { FolderRule::Cpm } else { FolderRule::Free },
+    }
+}
+
+pub(crate) fn service_pb(service: ServiceClass) -> pb::ServiceClass {
+    pb::ServiceClass {
+        strict_objects: service.objects == ObjectRule::Strict,
+        cpm_folders: service.folders == FolderRule::Cpm,
+    }
+}
+
 pub(crate) fn account_state(state: i32) -> Result<AccountState> {
     match pb::AccountState::try_from(state) {
         Ok(pb::AccountState::Active) => Ok(AccountState::Active),
@@ -193,6 +208,7 @@ pub(crate) fn account(wire: pb::Account) -> Result<Account> {
         state: account_state(wire.state)?,
         credentials: credentials(wire.credentials)?,
         limits: limits(wire.limits),
+        service: service(wire.service),
         created_at: wire.created_at,
         linked: addresses(&wire.linked)?,
     })
@@ -207,6 +223,7 @@ pub(crate) fn account_pb(account: &Account) -> pb::Account {
         limits: Some(limits_pb(account.limits)),
         created_at: account.created_at,
         linked: account.linked.iter().map(ToString::to_string).collect(),
+        service: Some(service_pb(account.service)),
     }
 }
 

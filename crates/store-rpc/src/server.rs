@@ -287,6 +287,7 @@ impl StoreService for StoreCalls {
                 address: convert::address(&q.address)?,
                 credentials: convert::credentials(q.credentials)?,
                 limits: convert::limits(q.limits),
+                service: convert::service(q.service),
             };
             Ok(pb::CreateAccountResponse { account: store.create_account(&ctx, new).await?.0 })
         })
@@ -313,6 +314,17 @@ impl StoreService for StoreCalls {
             let (state, limits) = (convert::account_state(q.state)?, convert::limits(q.limits));
             store.configure_account(&ctx, &convert::address(&q.address)?, state, limits).await?;
             Ok(pb::ConfigureAccountResponse {})
+        })
+        .await
+    }
+
+    async fn set_service(
+        &self,
+        request: Request<pb::SetServiceRequest>,
+    ) -> Result<Response<pb::SetServiceResponse>, Status> {
+        self.call("SetService", request, |store, ctx, q| async move {
+            store.set_service(&ctx, &convert::address(&q.address)?, convert::service(q.service)).await?;
+            Ok(pb::SetServiceResponse {})
         })
         .await
     }

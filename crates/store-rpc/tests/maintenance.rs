@@ -44,6 +44,7 @@ async fn maintenance() {
         address: CpmAddress::parse("tel:+15550001").expect("an address"),
         credentials: Credentials::None,
         limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
     };
     let id = local.create_account(&operator, new).await.expect("an account");
     let owner = Ctx { requestor: Requestor::owner(id), ..operator.clone() };

@@ -88,6 +88,7 @@ async fn account(tier: &Tier) -> AccountId {
         address: address("tel:+15550001"),
         credentials: Credentials::Scram(verifier),
         limits: QuotaLimits { bytes: Some(64 << 20), messages: None },
+        service: store_api::ServiceClass::default(),
     };
     tier.remote.create_account(&operator(), new).await.expect("a new account")
 }
@@ -151,6 +152,7 @@ async fn accounts() {
         address: address("tel:+1-555-0001"),
         credentials: Credentials::None,
         limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
     };
     let error = tier.remote.create_account(&operator(), again).await.expect_err("taken");
     assert_eq!(error.kind(), ErrorKind::AccountExists);

@@ -64,6 +64,7 @@ impl Measure {
             address: CpmAddress::parse(&format!("+1777{n:07}")).unwrap(),
             credentials: Credentials::None,
             limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
         };
         self.store.create_account(&CTX, new).await.unwrap()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kv::{RangeRequest, ReadMode, Transaction};
 use model::limits::{ACCOUNTS_PER_SUBSCRIBER_MAX, SHARERS_MAX};
 use model::{AccountId, Acl, CpmAddress, Error, ErrorKind, MailboxId, MailboxName};
-use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits};
+use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, ServiceClass};
 
 use crate::failure::{Failure, bug, corrupt, no_such_account};
 use crate::keyspace::{Keyspace, PendingKind};
@@ -67,10 +67,12 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
                 limits: new.limits,
                 created_at: now,
                 linked: Vec::new(),
+                service: new.service,
             };
             trx.set_bytes(keys.directory(&new.address), record.encode().into());
             trx.set(&keys.address(id), new.address.as_str().as_bytes());
-            let mut ledger = Ledger { limits: new.limits, next_id: 1, tree_version: 1, ..Ledger::default() };
+            let (limits, service) = (new.limits, new.service);
+            let mut ledger = Ledger { limits, service, next_id: 1, tree_version: 1, ..Ledger::default() };
             for name in standing_names() {
                 let mailbox = MailboxId(ledger.take_id());
                 let folder = FolderRecord { name, special_use: None, noselect: false, acl: Acl::default() };
@@ -98,7 +100,7 @@ fn standing_names() -> impl Iterator<Item = MailboxName> {
     std::iter::once(MailboxName::inbox()).chain(others)
 }
 
-/// Changes an account's record, and its limits in the ledger. Safe to run twice: it sets values, whatever they were.
+/// Changes an account's record, and its limits and class of service in the ledger. Safe to run twice: it sets values, whatever they were.
 pub(crate) async fn change(
     shared: &Shared,
     address: &CpmAddress,
@@ -110,15 +112,15 @@ pub(crate) async fn change(
         let mut trx = shared.begin("change_account");
         let attempt = async {
             let mut record = read_record(keys, trx.as_mut(), address).await?.ok_or_else(no_such_account)?;
-            let limits = record.limits;
+            let before = (record.limits, record.service);
             change(&mut record);
             trx.set_bytes(keys.directory(address), record.encode().into());
-            if record.limits != limits {
+            if (record.limits, record.service) != before {
                 let key = keys.ledger(record.id);
                 let raw =
                     trx.get(&key, ReadMode::Serializable).await?.ok_or_else(|| corrupt("ledger", &key))?;
                 let mut ledger = Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &key))?;
-                ledger.limits = record.limits;
+                (ledger.limits, ledger.service) = (record.limits, record.service);
                 trx.set_bytes(key, ledger.encode().into());
             }
             Ok(())
@@ -155,6 +157,15 @@ pub(crate) async fn configure(
         record.limits = limits;
     })
     .await
+}
+
+/// Sets an account's class of service.
+pub(crate) async fn set_service(
+    shared: &Shared,
+    address: &CpmAddress,
+    service: ServiceClass,
+) -> Result<(), Failure> {
+    change(shared, address, |record| record.service = service).await
 }
 
 /// Makes accounts those of one subscriber. Safe to run twice: it sets values, whatever they were.

@@ -28,6 +28,7 @@ mod options;
 pub mod records;
 mod references;
 mod retry;
+mod rules;
 mod search;
 mod shared;
 mod snapshot;

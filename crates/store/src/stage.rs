@@ -18,7 +18,7 @@ use store_api::BodyWriter;
 use crate::failure::{Failure, corrupt, invalid};
 use crate::keyspace::PendingKind;
 use crate::limits::{STAGE_BYTES, STAGED_TOUCH_SECONDS};
-use crate::mutations::append::{first_chunk, indexed_headers, named_devices};
+use crate::mutations::append::{facts_matter, first_chunk, indexed_headers};
 use crate::records::Pending;
 use crate::retry::Retry;
 use crate::shared::Shared;
@@ -141,7 +141,9 @@ impl BodyWriter for StagedWriter {
         }
         self.settle().await?;
         let builder = std::mem::replace(&mut self.builder, IndexBuilder::new(Limits::default()));
-        self.flush(Some(builder.finish()));
+        let index = builder.finish();
+        self.shared.telemetry.object(&index);
+        self.flush(Some(index));
         self.settle().await?;
         self.finished = true;
         Ok(self.body)
@@ -215,8 +217,8 @@ async fn change_note(
         let attempt = async {
             let Some(raw) = trx.get(&note, ReadMode::Serializable).await? else { return Ok(false) };
             match (change, Pending::decode(&raw)) {
-                (Change::Touch, Some(Pending::Staged { size, finished, names_devices, .. })) => {
-                    let staged = Pending::Staged { touched_at: shared.now(), size, finished, names_devices };
+                (Change::Touch, Some(Pending::Staged { size, finished, facts_matter, .. })) => {
+                    let staged = Pending::Staged { touched_at: shared.now(), size, finished, facts_matter };
                     trx.set_bytes(note.clone(), staged.encode().into());
                 }
                 (Change::Touch, _) => return Err(corrupt("pending", &note)),
@@ -272,8 +274,8 @@ impl Page {
                 }
                 let touched_at = self.shared.now();
                 let finished = self.index.is_some();
-                let names_devices = self.index.as_ref().is_some_and(|index| !named_devices(index).is_empty());
-                let staged = Pending::Staged { touched_at, size: self.size, finished, names_devices };
+                let facts_matter = self.index.as_ref().is_some_and(facts_matter);
+                let staged = Pending::Staged { touched_at, size: self.size, finished, facts_matter };
                 trx.set_bytes(note.clone(), staged.encode().into());
                 Ok(())
             };

@@ -24,8 +24,8 @@ use store_api::{
     Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
     CheckEvent, CheckRequest, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
     FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
-    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, SignedReference, StoreFlags,
-    StoreOutcome,
+    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference,
+    StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -179,12 +179,20 @@ impl Store {
         if inline > INLINE_BYTES_MAX {
             return Err(invalid("inline bodies of a request are at most 4 MiB together"));
         }
-        if inline <= PARSE_APART_BYTES {
-            return messages.into_iter().map(parse).collect();
+        let parse_all = || messages.into_iter().map(parse).collect::<Result<Vec<_>>>();
+        let parsed = if inline <= PARSE_APART_BYTES {
+            parse_all()?
+        } else {
+            tokio::task::spawn_blocking(parse_all)
+                .await
+                .map_err(|error| Error::new(ErrorKind::Bug, "internal error").with_detail(error))??
+        };
+        for message in &parsed {
+            if let NewBody::Inline { index, .. } = &message.body {
+                self.shared.telemetry.object(index);
+            }
         }
-        tokio::task::spawn_blocking(move || messages.into_iter().map(parse).collect())
-            .await
-            .map_err(|error| Error::new(ErrorKind::Bug, "internal error").with_detail(error))?
+        Ok(parsed)
     }
 
     /// Copies or moves page after page, from after `done`.
@@ -418,6 +426,13 @@ impl MailStore for Store {
         measured!(self, ctx, ConfigureAccount, {
             operator(ctx)?;
             self.within(ctx, accounts::configure(&self.shared, address, state, limits)).await
+        })
+    }
+
+    async fn set_service(&self, ctx: &Ctx, address: &CpmAddress, service: ServiceClass) -> Result<()> {
+        measured!(self, ctx, SetService, {
+            operator(ctx)?;
+            self.within(ctx, accounts::set_service(&self.shared, address, service)).await
         })
     }
 

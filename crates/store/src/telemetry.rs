@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use cpm_mime::{MessageIndex, ObjectKind};
 use metrics::{Counter, Gauge, Histogram};
 
 macro_rules! operations {
@@ -19,6 +20,7 @@ operations! {
     CreateAccount => "create_account",
     SetCredentials => "set_credentials",
     ConfigureAccount => "configure_account",
+    SetService => "set_service",
     LinkAccounts => "link_accounts",
     UnlinkAccount => "unlink_account",
     ListAccounts => "list_accounts",
@@ -72,6 +74,8 @@ pub(crate) struct Telemetry {
     pub(crate) swept_bodies: Counter,
     pub(crate) swept_ranges: Counter,
     pub(crate) swept_works: Counter,
+    /// By kind, in the order of [`ObjectKind::ALL`].
+    objects: Vec<Counter>,
     pub(crate) accounts_changing: Gauge,
     pub(crate) changes_waiting: Gauge,
     /// Entries and bytes of each cache, in the order of `Caches::sizes`.
@@ -79,6 +83,20 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
+    /// Counts an object that is brought, and what is wrong with it. Mail is none.
+    pub(crate) fn object(&self, index: &MessageIndex) {
+        let kind = index.kind();
+        if kind == ObjectKind::Mail {
+            return;
+        }
+        if let Some(at) = ObjectKind::ALL.iter().position(|(known, _)| *known == kind) {
+            self.objects[at].increment(1);
+        }
+        for fault in index.faults() {
+            metrics::counter!("mss_store_object_faults_total", "header" => fault.about()).increment(1);
+        }
+    }
+
     pub(crate) fn new() -> Self {
         metrics::describe_histogram!(
             "mss_store_operation_seconds",
@@ -98,6 +116,14 @@ impl Telemetry {
         metrics::describe_gauge!("mss_store_changes_waiting", "Changes that wait for their batch.");
         metrics::describe_gauge!("mss_store_cache_entries", "Entries of a cache.");
         metrics::describe_gauge!("mss_store_cache_bytes", metrics::Unit::Bytes, "Memory of a cache, about.");
+        metrics::describe_counter!(
+            "mss_store_objects_total",
+            "CPM objects that were brought, by their kind."
+        );
+        metrics::describe_counter!(
+            "mss_store_object_faults_total",
+            "What was wrong with CPM objects that were brought, by the header that it is about."
+        );
         metrics::describe_counter!("mss_store_retries_total", "Transactions begun again, by the reason.");
         let cache = |cache: &'static str, result: &'static str| metrics::counter!("mss_store_cache_total", "cache" => cache, "result" => result);
         let swept = |what: &'static str| metrics::counter!("mss_store_swept_total", "what" => what);
@@ -105,6 +131,10 @@ impl Telemetry {
             operations: LABELS
                 .iter()
                 .map(|op| metrics::histogram!("mss_store_operation_seconds", "op" => *op))
+                .collect(),
+            objects: ObjectKind::ALL
+                .iter()
+                .map(|(_, kind)| metrics::counter!("mss_store_objects_total", "kind" => *kind))
                 .collect(),
             failures: LABELS
                 .iter()

@@ -71,6 +71,7 @@ async fn write(store: &Store) {
         address: address(),
         credentials: Credentials::Scram(keys),
         limits: QuotaLimits { bytes: Some(1 << 30), messages: None },
+        service: store_api::ServiceClass::default(),
     };
     let account = store.create_account(&CTX, new).await.unwrap();
     let message = |text: &str| AppendMessage {

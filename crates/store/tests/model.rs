@@ -236,6 +236,7 @@ impl World {
             address: CpmAddress::parse("+15550001").unwrap(),
             credentials: Credentials::None,
             limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
         };
         let account = stores[0].create_account(&ctx(0), new).await.unwrap();
         let tree = stores[1].folders(&ctx(0), account).await.unwrap();

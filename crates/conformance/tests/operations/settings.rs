@@ -10,7 +10,7 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 35] = [
+const SHOWN_ELSEWHERE: [(&str, &str); 36] = [
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
     ("tls.client_ca", "doors.rs"),
@@ -25,6 +25,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 35] = [
     ("registration.sip_listen", "registration"),
     ("registration.sip_uri", "registration"),
     ("quota.messages", "quotas_take_effect"),
+    ("service.folders", "classes_of_service_take_effect"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
     ("front.store", "every test of roles apart"),
     ("rpc_tls.certificate", "roles apart over TLS"),
@@ -49,7 +50,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 35] = [
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 43] = [
+const REFUSED: [(&str, &str); 45] = [
     ("registration.provider", "diameter"),
     ("registration.wait_seconds_max", "6"),
     ("registration.sip_transport", "sctp"),
@@ -92,6 +93,8 @@ const REFUSED: [(&str, &str); 43] = [
     ("push.attempts_max", "0"),
     ("push.retry_seconds_max", "3601"),
     ("quota.bytes", "-5"),
+    ("service.objects", "severe"),
+    ("service.folders", "none"),
     ("log.level", "loud"),
 ];
 
@@ -258,6 +261,27 @@ fn siblings_take_effect() {
             assert_eq!(listed, reached, "{value}: {said:?}");
         }
     }
+}
+
+/// A class of service is given to accounts when they are made, and changed afterwards.
+#[test]
+fn classes_of_service_take_effect() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let settings = folder.path().join("mss.toml");
+    std::fs::write(&settings, "[service]\nobjects = \"strict\"\nfolders = \"cpm\"\n").expect("settings");
+    let config = settings.display().to_string();
+    let account = |action: &str, more: &[&str]| {
+        let arguments = [&["account", action, ADDRESS, "--data", &data], more].concat();
+        run(&arguments, b"secret\n").expect(action)
+    };
+    account("add", &["--password-stdin", "--config", &config]);
+    let shown = account("show", &[]);
+    assert!(shown.contains("strict objects, cpm folders"), "{shown}");
+    account("configure", &["--folders", "free"]);
+    account("configure", &["--quota-bytes", "4097"]);
+    let shown = account("show", &[]);
+    assert!(shown.contains("strict objects, free folders") && shown.contains("of 4097"), "{shown}");
 }
 
 /// Quotas are given to accounts when they are made.

@@ -89,7 +89,12 @@ impl Bench {
         let secret = SecretSlice::from(PASSWORD.as_bytes().to_vec());
         let credentials = Credentials::Scram(derive_scram_with(&secret, vec![7; 16], 1).expect("a verifier"));
         let address = CpmAddress::parse(USER).expect("an address");
-        let new = NewAccount { address, credentials, limits: QuotaLimits::default() };
+        let new = NewAccount {
+            address,
+            credentials,
+            limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
+        };
         let store = first_store.expect("there are two");
         let account = store.create_account(&CTX, new).await.expect("an account");
         Self { addresses, faulty, witness, account, servers }

@@ -85,7 +85,12 @@ impl Fixture {
     }
 
     pub async fn add(&self, address: &str, credentials: Credentials) {
-        let new = NewAccount { address: parse(address), credentials, limits: QuotaLimits::default() };
+        let new = NewAccount {
+            address: parse(address),
+            credentials,
+            limits: QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
+        };
         self.store.create_account(&ctx(), new).await.expect("an account");
     }
 

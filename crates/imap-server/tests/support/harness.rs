@@ -76,7 +76,12 @@ impl TestServer {
         // One round: these tests are not about passwords.
         let verifier = derive_scram_with(&password, vec![7; 16], 1).expect("a verifier");
         let address = CpmAddress::parse(address).expect("an address");
-        let new = NewAccount { address, credentials: Credentials::Scram(verifier), limits };
+        let new = NewAccount {
+            address,
+            credentials: Credentials::Scram(verifier),
+            limits,
+            service: store_api::ServiceClass::default(),
+        };
         self.store.create_account(&ctx, new).await.expect("an account")
     }
 

@@ -137,6 +137,7 @@ impl Bench {
                 address: CpmAddress::parse(&format!("+1{:03}{number:07}", accounts.len())).unwrap(),
                 credentials: Credentials::None,
                 limits: QuotaLimits::default(),
+                service: store_api::ServiceClass::default(),
             };
             accounts.push(store.create_account(&CTX, new).await.unwrap());
         }

@@ -23,6 +23,12 @@ pub struct Head {
     pub quota_bytes: Option<u64>,
     /// Messages that it may have.
     pub quota_messages: Option<u64>,
+    /// Whether what is not as its kind of object demands was refused below `Default`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict_objects: bool,
+    /// Whether the subscriber was bound by the rules of RCC.09 on folders.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cpm_folders: bool,
     /// When it was created, seconds since 1970-01-01 UTC.
     pub created_at: i64,
     /// When the export ended, seconds since 1970-01-01 UTC.

@@ -8,8 +8,8 @@ use model::limits::{APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, BODY_PIECE_BYTES};
 use model::{AccountId, CpmAddress, MailboxId, MailboxName, ModSeq, SpecialUse, UidValidity};
 use sha2::{Digest as _, Sha256};
 use store_api::{
-    AccountState, AppendBody, Credentials, NewAccount, QuotaLimits, RestoreFolder, RestoreMessage,
-    RestoreProgress,
+    AccountState, AppendBody, Credentials, FolderRule, NewAccount, ObjectRule, QuotaLimits, RestoreFolder,
+    RestoreMessage, RestoreProgress, ServiceClass,
 };
 
 use super::manifest::{Credential, FolderLine, MessageLine, MetadataLine, hexadecimal};
@@ -52,6 +52,10 @@ pub async fn import(tier: &Tier, source: &Source, address: Option<CpmAddress>) -
                 address: address.clone(),
                 credentials: credentials.unwrap_or(Credentials::None),
                 limits,
+                service: ServiceClass {
+                    objects: if head.strict_objects { ObjectRule::Strict } else { ObjectRule::Lenient },
+                    folders: if head.cpm_folders { FolderRule::Cpm } else { FolderRule::Free },
+                },
             };
             let id = tier.store.create_account(&ctx(), new).await.map_err(told)?;
             if head.disabled {

@@ -12,7 +12,9 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use model::limits::INFOS_PER_REQUEST_MAX;
 use model::{Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid, UidSet};
 use sha2::{Digest as _, Sha256};
-use store_api::{Account, AccountState, BodyData, FolderEntry, FolderTree, MailStore};
+use store_api::{
+    Account, AccountState, BodyData, FolderEntry, FolderRule, FolderTree, MailStore, ObjectRule,
+};
 
 use super::manifest::{Credential, FolderLine, Head, MessageLine, MetadataLine};
 use super::{BODIES_AHEAD, FORMAT, ROUNDS_MAX, VERSION};
@@ -178,6 +180,8 @@ pub async fn export(
         disabled: account.state == AccountState::Disabled,
         quota_bytes: account.limits.bytes,
         quota_messages: account.limits.messages,
+        strict_objects: account.service.objects == ObjectRule::Strict,
+        cpm_folders: account.service.folders == FolderRule::Cpm,
         created_at: account.created_at,
         exported_at: now(),
         of_one_moment,

@@ -11,14 +11,14 @@ use clap::Subcommand;
 use imap_server::credentials::derive_scram;
 use model::{CpmAddress, limits};
 use secrecy::SecretSlice;
-use store_api::{Account, AccountState, Credentials, MailStore, NewAccount, QuotaLimits};
+use store_api::{Account, AccountState, Credentials, MailStore, NewAccount, QuotaLimits, ServiceClass};
 use store_rpc::Endpoint;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use crate::archive;
 use crate::engine::EngineFlags;
-use crate::settings::{Overrides, Settings};
+use crate::settings::{self, Overrides, Settings};
 use crate::tier::{Tier, ctx, told};
 
 /// Lines of an import that are worked on at once: their commits share syncs.
@@ -57,6 +57,8 @@ enum Action {
         password: Password,
         #[command(flatten)]
         quota: Quota,
+        #[command(flatten)]
+        service: Service,
     },
     /// Set a new password.
     Passwd {
@@ -66,14 +68,19 @@ enum Action {
         #[command(flatten)]
         password: Password,
     },
-    /// Set quota and state.
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    /// Set quota, class of service and state.
+    #[command(group = clap::ArgGroup::new("change")
+        .args(["quota_bytes", "quota_messages", "objects", "folders"])
+        .required(true)
+        .multiple(true))]
     Configure {
         /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
         #[arg(value_parser = CpmAddress::parse)]
         address: CpmAddress,
         #[command(flatten)]
         quota: Quota,
+        #[command(flatten)]
+        service: Service,
         /// Refuse logins; nothing is lost.
         #[arg(long, conflicts_with = "enable", group = "change")]
         disable: bool,
@@ -145,6 +152,8 @@ enum Action {
         source: PathBuf,
         #[command(flatten)]
         quota: Quota,
+        #[command(flatten)]
+        service: Service,
         /// Import an export under this address instead of its own
         #[arg(long = "as", value_name = "ADDRESS", value_parser = CpmAddress::parse)]
         address: Option<CpmAddress>,
@@ -179,6 +188,27 @@ impl Quota {
     }
 }
 
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Service {
+    /// What is demanded of objects that come below Default.
+    #[arg(long, value_name = "RULE")]
+    objects: Option<settings::Objects>,
+    /// What the subscriber may do with folders.
+    #[arg(long, value_name = "RULE")]
+    folders: Option<settings::Folders>,
+}
+
+impl Service {
+    /// This, where given, over `base`.
+    fn over(self, base: settings::Service) -> ServiceClass {
+        settings::Service {
+            objects: self.objects.unwrap_or(base.objects),
+            folders: self.folders.unwrap_or(base.folders),
+        }
+        .into()
+    }
+}
+
 impl Action {
     /// Whether it may begin in a directory without data. Else such a directory is a slip of the pen.
     fn may_begin(&self) -> bool {
@@ -205,20 +235,19 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
     let quota_default =
         QuotaLimits { bytes: unset(settings.quota.bytes), messages: unset(settings.quota.messages) };
     match action {
-        Action::Add { address, password, quota } => {
+        Action::Add { address, password, quota, service } => {
             let credentials = derive(read_password(&password)?).await?;
             let limits = quota.over(quota_default);
-            store
-                .create_account(&ctx(), NewAccount { address: address.clone(), credentials, limits })
-                .await
-                .map_err(told)?;
+            let service = service.over(settings.service);
+            let new = NewAccount { address: address.clone(), credentials, limits, service };
+            store.create_account(&ctx(), new).await.map_err(told)?;
             println!("{address}");
         }
         Action::Passwd { address, password } => {
             let credentials = derive(read_password(&password)?).await?;
             store.set_credentials(&ctx(), &address, credentials).await.map_err(told)?;
         }
-        Action::Configure { address, quota, disable, enable } => {
+        Action::Configure { address, quota, service, disable, enable } => {
             let account = find(store, &address).await?;
             let state = match (disable, enable) {
                 (true, _) => AccountState::Disabled,
@@ -226,7 +255,13 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
                 _ => account.state,
             };
             let limits = quota.over(account.limits);
-            store.configure_account(&ctx(), &account.address, state, limits).await.map_err(told)?;
+            if (state, limits) != (account.state, account.limits) {
+                store.configure_account(&ctx(), &account.address, state, limits).await.map_err(told)?;
+            }
+            let service = service.over(account.service.into());
+            if service != account.service {
+                store.set_service(&ctx(), &account.address, service).await.map_err(told)?;
+            }
         }
         Action::Link { addresses } => {
             anyhow::ensure!(
@@ -261,9 +296,9 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
         Action::Import { source, address, .. } if archive::is_export(&source)? => {
             import_export(tier, &source, address).await?;
         }
-        Action::Import { source, quota, address } => {
+        Action::Import { source, quota, service, address } => {
             anyhow::ensure!(address.is_none(), "--as is for an export, and {} is none", source.display());
-            import(store, &source, quota.over(quota_default)).await?;
+            import(store, &source, quota.over(quota_default), service.over(settings.service)).await?;
         }
     }
     Ok(())
@@ -290,6 +325,8 @@ async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<(
             Credentials::Argon2(_) => "Argon2",
         }
     );
+    let settings::Service { objects, folders } = account.service.into();
+    println!("service    {} objects, {} folders", value_name(objects), value_name(folders));
     for other in &account.linked {
         println!("linked     {other}");
     }
@@ -297,6 +334,11 @@ async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<(
     println!("messages   {} of {}", quota.usage.messages, limit(quota.limits.messages));
     println!("octets     {} of {}", quota.usage.bytes, limit(quota.limits.bytes));
     Ok(())
+}
+
+/// What the command line calls a value.
+fn value_name(value: impl clap::ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 async fn export(
@@ -328,7 +370,12 @@ async fn import_export(tier: &Tier, source: &Path, address: Option<CpmAddress>) 
     Ok(())
 }
 
-async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits) -> anyhow::Result<()> {
+async fn import(
+    store: &Arc<dyn MailStore>,
+    file: &PathBuf,
+    limits: QuotaLimits,
+    service: ServiceClass,
+) -> anyhow::Result<()> {
     let input: Box<dyn std::io::Read + Send> = if file.as_os_str() == "-" {
         Box::new(std::io::stdin())
     } else {
@@ -378,7 +425,7 @@ async fn import(store: &Arc<dyn MailStore>, file: &PathBuf, limits: QuotaLimits)
         }
         under_way.extend(address);
         let store = store.clone();
-        tasks.spawn(async move { (line, import_one(&store, &record, limits).await) });
+        tasks.spawn(async move { (line, import_one(&store, &record, limits, service).await) });
     }
     while let Some(outcome) = tasks.join_next().await {
         count(outcome?);
@@ -392,11 +439,12 @@ async fn import_one(
     store: &Arc<dyn MailStore>,
     record: &csv::StringRecord,
     limits: QuotaLimits,
+    service: ServiceClass,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(record.len() == 2, "it has {} fields, but must have two: address,password", record.len());
     let address = CpmAddress::parse(&record[0])?;
     let credentials = derive(check_password(&record[1])?).await?;
-    store.create_account(&ctx(), NewAccount { address, credentials, limits }).await.map_err(told)?;
+    store.create_account(&ctx(), NewAccount { address, credentials, limits, service }).await.map_err(told)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cpm_mime::MessageIndex;
+use cpm_mime::{MessageIndex, ObjectKind};
 use kv::ReadMode;
 use model::limits::{BODY_CHUNK_BYTES, MESSAGES_PER_FOLDER_MAX};
 use model::{
@@ -18,6 +18,7 @@ use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid};
 use crate::keyspace::{IndexedHeader, PendingKind};
 use crate::records::{ChangeKind, Pending};
+use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{FolderWork, Tally, entry};
@@ -66,9 +67,21 @@ pub(crate) fn named_devices(index: &MessageIndex) -> Identities {
     }
 }
 
+/// What is known of a message that comes.
+struct Coming {
+    size: u32,
+    /// Its facts; none of a staged body whose facts do not matter.
+    index: Option<MessageIndex>,
+}
+
+/// Whether the facts of a message matter when it comes into a folder: it is an object, or names devices.
+pub(crate) fn facts_matter(index: &MessageIndex) -> bool {
+    index.kind() != ObjectKind::Mail || !named_devices(index).is_empty()
+}
+
 impl Append {
-    /// The size of each message and the devices its header names, after the staged ones were looked at.
-    async fn sizes(&self, work: &mut Work<'_>) -> Result<Vec<(u32, Identities)>, Failure> {
+    /// What is known of each message, after the staged ones were looked at.
+    async fn coming(&self, work: &mut Work<'_>) -> Result<Vec<Coming>, Failure> {
         let staged = self.messages.iter().filter_map(|message| match &message.body {
             NewBody::Inline { .. } => None,
             NewBody::Staged(body) => Some(*body),
@@ -82,31 +95,29 @@ impl Append {
             .map(|body| work.shared.keys.pending(work.account, PendingKind::Staged, body.0))
             .collect();
         let mut notes = keys.iter().zip(work.trx.get_many(&keys, ReadMode::Serializable).await?);
-        let mut sizes = Vec::with_capacity(self.messages.len());
+        let mut coming = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
-            let (size, devices) = match &message.body {
-                NewBody::Inline { octets, index } => (octets.len() as u64, named_devices(index)),
+            let (size, index) = match &message.body {
+                NewBody::Inline { octets, index } => (octets.len() as u64, Some(index.clone())),
                 NewBody::Staged(body) => {
                     let (key, raw) = notes.next().ok_or_else(|| bug("a staged body was not looked at"))?;
                     let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
                     match Pending::decode(&raw).ok_or_else(|| corrupt("pending", key))? {
-                        Pending::Staged { size, finished: true, names_devices: false, .. } => {
-                            (size, Identities::default())
-                        }
-                        Pending::Staged { size, finished: true, names_devices: true, .. } => {
+                        Pending::Staged { size, finished: true, facts_matter: false, .. } => (size, None),
+                        Pending::Staged { size, finished: true, facts_matter: true, .. } => {
                             let key = work.shared.keys.info(work.account, *body);
                             let raw = work.trx.get(&key, ReadMode::Snapshot).await?;
                             let index = raw.and_then(|raw| MessageIndex::decode(raw).ok());
-                            (size, named_devices(&index.ok_or_else(|| corrupt("info", &key))?))
+                            (size, Some(index.ok_or_else(|| corrupt("info", &key))?))
                         }
                         _ => return Err(invalid("the staged body is not finished").into()),
                     }
                 }
             };
             let size = u32::try_from(size).map_err(|_| bug("a body above the limit of a message"))?;
-            sizes.push((size, devices));
+            coming.push(Coming { size, index });
         }
-        Ok(sizes)
+        Ok(coming)
     }
 }
 
@@ -146,20 +157,24 @@ impl Mutation for Append {
                 Some((mailbox, row.ok_or_else(|| Error::new(ErrorKind::Expunged, "the message is gone"))?))
             }
         };
-        let sizes = self.sizes(work).await?;
+        let coming = self.coming(work).await?;
+        let devices: Vec<Identities> =
+            coming.iter().map(|it| it.index.as_ref().map(named_devices).unwrap_or_default()).collect();
         if let Some((mailbox, uid)) = self.replaced {
             work.load_identities(mailbox, [uid]).await?;
         }
-        if sizes.iter().any(|(_, devices)| !devices.is_empty()) {
+        if devices.iter().any(|devices| !devices.is_empty()) {
             let first = work.folder(target)?.state.uid_next;
-            work.load_identities(target, uids_from(first, sizes.len())).await?;
+            work.load_identities(target, uids_from(first, coming.len())).await?;
         }
 
         // Check.
+        for message in &coming {
+            rules::may_append(work, &self.target, message.index.as_ref(), &self.by)?;
+        }
         let flags =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
-        let (count, bytes) =
-            (sizes.len() as u64, sizes.iter().map(|(size, _)| u64::from(*size)).sum::<u64>());
+        let (count, bytes) = (coming.len() as u64, coming.iter().map(|it| u64::from(it.size)).sum::<u64>());
         let (freed_count, freed) = replaced.map_or((0, 0), |(_, row)| (1, u64::from(row.size)));
         work.check_quota(bytes.saturating_sub(freed), count - freed_count.min(count))?;
         check_room(work.folder(target)?, count, count)?;
@@ -169,7 +184,8 @@ impl Mutation for Append {
         let mut tally = Tally::default();
         let modseq = work.folder(target)?.next_modseq();
         let mut uid_next = work.folder(target)?.state.uid_next;
-        for ((message, (size, devices)), flags) in self.messages.iter().zip(sizes).zip(flags) {
+        let all = self.messages.iter().zip(&coming).zip(devices).zip(flags);
+        for (((message, Coming { size, .. }), devices), flags) in all {
             let body = match &message.body {
                 NewBody::Inline { octets, index } => {
                     let body = BodyId(work.take_id());
@@ -184,6 +200,7 @@ impl Mutation for Append {
             let (internal_date, zone_minutes) = message.internal_date.unwrap_or((work.now, 0));
             let uid = take_uid(&mut uid_next)?;
             let saved_at = work.now;
+            let size = *size;
             let row = MessageRow { uid, flags, modseq, size, internal_date, zone_minutes, saved_at, body };
             tally.count(&row, 1);
             rows.push(row);

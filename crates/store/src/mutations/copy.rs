@@ -9,8 +9,9 @@ use super::append::{check_room, take_uid, uids_from};
 use super::expunge::removal;
 use super::folders::CreateFolder;
 use crate::combiner::{Cost, Mutation};
-use crate::failure::Failure;
+use crate::failure::{Failure, no_such_mailbox};
 use crate::records::ChangeKind;
+use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
@@ -55,6 +56,11 @@ impl Mutation for Copy {
         // Read.
         let CopyRequest { mode, source, ref uids, ref target, missing } = self.request;
         let moving = mode == CopyMode::Move;
+        if rules::binds(work, &self.by) {
+            let tree = work.tree().await?;
+            let from = tree.by_id(source).ok_or_else(no_such_mailbox)?;
+            rules::may_copy(work, (&from.name, target), moving, &self.by)?;
+        }
         let target = work.resolve(target).await?;
         work.load_rows(source, Some(uids)).await?;
         work.load_end(target).await?;
@@ -177,6 +183,7 @@ impl Mutation for RenameInbox {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<CopyPage, Failure> {
         // All that may fail is read and checked before the folder is made; a new folder has room for all of another.
+        rules::may_rename(work, &self.to, &self.by)?;
         let source = work.resolve(&MailboxName::inbox()).await?;
         work.load_rows(source, None).await?;
         let last = u32::try_from(work.folder(source)?.state.uid_next - 1).unwrap_or(u32::MAX);

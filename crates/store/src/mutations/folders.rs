@@ -9,6 +9,7 @@ use crate::access::nearest;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, no_such_mailbox};
 use crate::records::ChangeKind;
+use crate::rules;
 use crate::work::Work;
 use crate::work::origin::Origin;
 
@@ -48,6 +49,7 @@ impl Mutation for CreateFolder {
         if existing.is_some_and(|entry| !entry.noselect) {
             return Err(Error::new(ErrorKind::MailboxExists, "the mailbox exists already").into());
         }
+        rules::may_create(work, &self.name, &self.by)?;
         let creatable = |special_use: SpecialUse| {
             SpecialUse::ALL.iter().any(|(candidate, _, _, may)| *candidate == special_use && *may)
         };
@@ -158,6 +160,7 @@ impl Mutation for RenameFolder {
         if is_standing(&self.from) || self.from.is_inbox() {
             return Err(cannot("this mailbox cannot be renamed"));
         }
+        rules::may_rename(work, &self.to, &self.by)?;
         if tree.find(&self.to).is_some() {
             return Err(Error::new(ErrorKind::MailboxExists, "a mailbox of that name exists already").into());
         }

@@ -32,7 +32,7 @@ impl Mutation for Stage {
         let body = BodyId(work.take_id());
         let key = work.shared.keys.pending(work.account, PendingKind::Staged, body.0);
         let staged =
-            Pending::Staged { touched_at: work.now, size: self.size, finished: false, names_devices: false };
+            Pending::Staged { touched_at: work.now, size: self.size, finished: false, facts_matter: false };
         work.trx.set_bytes(key, staged.encode().into());
         Ok(body)
     }

@@ -2,12 +2,13 @@
 
 use model::limits::ACCOUNTS_PER_SUBSCRIBER_MAX;
 use model::{AccountId, CpmAddress};
-use store_api::{Account, AccountState, Credentials, QuotaLimits, ScramVerifier};
+use store_api::{Account, AccountState, Credentials, QuotaLimits, ScramVerifier, ServiceClass};
 
 use super::codec::{Reader, Writer};
 
-/// Version 2 has the linked addresses behind what version 1 has.
-const VERSION: u8 = 2;
+/// Version 2 has the linked addresses behind what version 1 has, version 3 the class of service behind these. An account
+/// of the common class is written as version 2, which is all of it.
+const VERSION: u8 = 3;
 
 /// What the directory holds of an account: all that login needs, under one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,18 +26,21 @@ pub struct AccountRecord {
     /// Addresses of the same subscriber's other accounts, ascending, at most
     /// [`model::limits::ACCOUNTS_PER_SUBSCRIBER_MAX`] less one.
     pub linked: Vec<CpmAddress>,
+    /// Its class of service; the ledger has it too.
+    pub service: ServiceClass,
 }
 
 impl AccountRecord {
     /// The account of that address.
     pub fn into_account(self, address: CpmAddress) -> Account {
-        let Self { id, state, credentials, limits, created_at, linked } = self;
-        Account { id, address, state, credentials, limits, created_at, linked }
+        let Self { id, state, credentials, limits, created_at, linked, service } = self;
+        Account { id, address, state, credentials, limits, service, created_at, linked }
     }
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(VERSION, 160);
+        let version = if self.service == ServiceClass::default() { 2 } else { VERSION };
+        let mut out = Writer::new(version, 160);
         out.fixed(&self.id.0.to_be_bytes());
         out.u8(match self.state {
             AccountState::Active => 1,
@@ -55,12 +59,15 @@ impl AccountRecord {
         for address in &self.linked {
             out.counted(address.as_str().as_bytes());
         }
+        if version > 2 {
+            out.u8(self.service.bits());
+        }
         out.done()
     }
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (version @ (1 | VERSION), mut input) = Reader::new(record)? else { return None };
+        let (version @ 1..=VERSION, mut input) = Reader::new(record)? else { return None };
         let id = AccountId(u64::from_be_bytes(input.fixed(8)?.try_into().ok()?));
         let state = match input.u8()? {
             1 => AccountState::Active,
@@ -93,6 +100,10 @@ impl AccountRecord {
                 return None;
             }
         }
-        input.end(Self { id, state, credentials, limits, created_at, linked })
+        let service = match version {
+            1 | 2 => ServiceClass::default(),
+            _ => ServiceClass::from_bits(input.u8()?).filter(|class| *class != ServiceClass::default())?,
+        };
+        input.end(Self { id, state, credentials, limits, created_at, linked, service })
     }
 }

@@ -1,10 +1,11 @@
 //! An account's counters, limits and marks.
 
-use store_api::{QuotaLimits, QuotaUsage};
+use store_api::{QuotaLimits, QuotaUsage, ServiceClass};
 
 use super::codec::{Reader, Writer};
 
-const VERSION: u8 = 1;
+/// Version 2 has the class of service at its end. An account of the common class is written as version 1.
+const VERSION: u8 = 2;
 
 /// Batches whose numbers the ledger remembers. A writer that does not know whether its commit happened looks here.
 pub const BATCHES_REMEMBERED: usize = 8;
@@ -24,6 +25,8 @@ pub struct Ledger {
     pub tree_version: u64,
     /// Random numbers of the last batches that wrote, oldest first.
     pub batches: Vec<u64>,
+    /// The class of service.
+    pub service: ServiceClass,
 }
 
 impl Ledger {
@@ -43,7 +46,8 @@ impl Ledger {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(VERSION, 48 + 8 * self.batches.len());
+        let version = if self.service == ServiceClass::default() { 1 } else { VERSION };
+        let mut out = Writer::new(version, 48 + 8 * self.batches.len());
         out.optional(self.limits.bytes).optional(self.limits.messages);
         out.number(self.usage.bytes).number(self.usage.messages);
         out.number(self.usage.deleted_bytes).number(self.usage.deleted_messages);
@@ -52,12 +56,15 @@ impl Ledger {
         for batch in &self.batches {
             out.fixed(&batch.to_be_bytes());
         }
+        if version > 1 {
+            out.u8(self.service.bits());
+        }
         out.done()
     }
 
     /// Reads a stored form of any version; none if it is not one.
     pub fn decode(record: &[u8]) -> Option<Self> {
-        let (VERSION, mut input) = Reader::new(record)? else { return None };
+        let (version @ 1..=VERSION, mut input) = Reader::new(record)? else { return None };
         let limits = QuotaLimits { bytes: input.optional()?, messages: input.optional()? };
         let usage = QuotaUsage {
             bytes: input.number()?,
@@ -76,6 +83,10 @@ impl Ledger {
         for _ in 0..count {
             batches.push(u64::from_be_bytes(input.fixed(8)?.try_into().ok()?));
         }
-        input.end(Self { limits, usage, next_id, last_uid_validity, tree_version, batches })
+        let service = match version {
+            1 => ServiceClass::default(),
+            _ => ServiceClass::from_bits(input.u8()?).filter(|class| *class != ServiceClass::default())?,
+        };
+        input.end(Self { limits, usage, next_id, last_uid_validity, tree_version, batches, service })
     }
 }

@@ -5,7 +5,7 @@ use model::BodyId;
 use super::codec::{Reader, Writer};
 use super::{FolderRecord, StateRecord};
 
-/// Version 2 says of a staged body whether its header names devices.
+/// Version 2 says of a staged body whether its facts matter.
 const VERSION: u8 = 2;
 
 /// Work left for the sweeper.
@@ -19,8 +19,9 @@ pub enum Pending {
         size: u64,
         /// Whether it is whole, and may become a message.
         finished: bool,
-        /// Whether it is whole and its header names the device that read or deleted it.
-        names_devices: bool,
+        /// Whether it is whole and its facts are asked for when it becomes a message: it is a CPM object, or its header
+        /// names the device that read or deleted it.
+        facts_matter: bool,
     },
     /// Bodies that each lost one reference.
     Released(Vec<BodyId>),
@@ -47,10 +48,10 @@ impl Pending {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Staged { touched_at, size, finished, names_devices } => {
+            Self::Staged { touched_at, size, finished, facts_matter } => {
                 let mut out = Writer::new(VERSION, 24);
                 out.u8(1).signed(*touched_at).number(*size).u8(u8::from(*finished));
-                out.u8(u8::from(*names_devices));
+                out.u8(u8::from(*facts_matter));
                 out.done()
             }
             Self::Released(bodies) => {
@@ -90,8 +91,8 @@ impl Pending {
                     _ => None,
                 };
                 let finished = mark()?;
-                let names_devices = version > 1 && mark()?;
-                input.end(Self::Staged { touched_at, size, finished, names_devices })
+                let facts_matter = version > 1 && mark()?;
+                input.end(Self::Staged { touched_at, size, finished, facts_matter })
             }
             2 => {
                 let count = usize::try_from(input.number()?).ok()?;

@@ -1,7 +1,7 @@
 //! Who made a change, as the feed tells it.
 
 use model::{DeviceId, Flags, KeywordTable};
-use store_api::Ctx;
+use store_api::{Ctx, Requestor};
 
 use crate::records::{FEED_KEYWORDS_MAX, FlagNames};
 
@@ -12,12 +12,15 @@ pub(crate) struct Origin {
     pub(crate) request: u64,
     /// The device, where one said who it is.
     pub(crate) device: Option<DeviceId>,
+    /// Whether it is a subscriber, whom the class of service binds, and no network function or operator.
+    pub(crate) bound: bool,
 }
 
 impl Origin {
     /// The requestor of `ctx`.
     pub(crate) fn of(ctx: &Ctx) -> Self {
-        Self { request: ctx.request_id, device: ctx.requestor.device().cloned() }
+        let bound = matches!(&ctx.requestor, Requestor::User(user) if !user.network);
+        Self { request: ctx.request_id, device: ctx.requestor.device().cloned(), bound }
     }
 }
 

@@ -6,7 +6,12 @@ use store_api::{
 use crate::harness::{Harness, address, kind, message, operator};
 
 fn new(n: u64) -> NewAccount {
-    NewAccount { address: address(n), credentials: Credentials::None, limits: QuotaLimits::default() }
+    NewAccount {
+        address: address(n),
+        credentials: Credentials::None,
+        limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
+    }
 }
 
 #[tokio::test]

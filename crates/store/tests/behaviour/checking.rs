@@ -445,6 +445,7 @@ async fn what_is_asked_for() {
             address: address(n),
             credentials: store_api::Credentials::None,
             limits: store_api::QuotaLimits::default(),
+            service: store_api::ServiceClass::default(),
         };
         h.store.create_account(&operator(), new).await.unwrap();
     }
@@ -521,6 +522,7 @@ async fn no_false_alarms() {
                             address: address.clone(),
                             credentials: store_api::Credentials::None,
                             limits: store_api::QuotaLimits::default(),
+                            service: store_api::ServiceClass::default(),
                         };
                         let _ = h.store.create_account(&operator(), new).await;
                         let _ = h.store.remove_account(&operator(), &address).await;

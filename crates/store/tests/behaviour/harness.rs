@@ -118,6 +118,7 @@ impl Harness {
                     address: address(0),
                     credentials: Credentials::None,
                     limits: QuotaLimits::default(),
+                    service: store_api::ServiceClass::default(),
                 },
             )
             .await

@@ -13,6 +13,7 @@ mod folders;
 mod harness;
 mod large;
 mod metadata;
+mod objects;
 mod references;
 mod restoring;
 mod searching;

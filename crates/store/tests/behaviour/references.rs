@@ -30,6 +30,7 @@ async fn account(h: &Harness, number: u64) -> AccountId {
         address: address(number),
         credentials: Credentials::None,
         limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
     };
     h.store.create_account(&operator(), new).await.unwrap()
 }

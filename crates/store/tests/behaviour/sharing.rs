@@ -129,6 +129,7 @@ async fn account(h: &Harness, address: &CpmAddress) -> AccountId {
         address: address.clone(),
         credentials: Credentials::None,
         limits: QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
     };
     h.store.create_account(&operator(), new).await.unwrap()
 }
