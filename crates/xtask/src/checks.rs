@@ -9,7 +9,7 @@ use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 13] = [
+const DEBIAN_PACKAGES: [(&str, &str); 12] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -21,10 +21,11 @@ const DEBIAN_PACKAGES: [(&str, &str); 13] = [
     ("haproxy", "haproxy"),
     ("openssl", "openssl"),
     ("kamailio", "kamailio"),
-    // It has no program: what the package manager keeps of it.
-    ("/var/lib/dpkg/info/kamailio-presence-modules.list", "kamailio-presence-modules"),
     ("systemd-analyze", "systemd"),
 ];
+
+/// Debian packages without a program of their own, which those above load.
+const DEBIAN_MODULES: [&str; 1] = ["kamailio-presence-modules"];
 
 /// All of continuous integration.
 pub fn check() -> anyhow::Result<()> {
@@ -96,6 +97,7 @@ pub fn deps() -> anyhow::Result<()> {
         .iter()
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| *package)
+        .chain(DEBIAN_MODULES.into_iter().filter(|package| !is_installed(package)))
         .collect();
     if !missing.is_empty() {
         println!("installing {}", missing.join(" "));
@@ -110,7 +112,17 @@ pub fn deps() -> anyhow::Result<()> {
     for (program, package) in DEBIAN_PACKAGES {
         anyhow::ensure!(on_path(program), "{program} is still missing after installing {package}");
     }
+    for package in DEBIAN_MODULES {
+        anyhow::ensure!(is_installed(package), "{package} is still missing after installing it");
+    }
     npm_clients()
+}
+
+/// Whether the package manager has it, with all its files.
+fn is_installed(package: &str) -> bool {
+    let asked =
+        Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    asked.is_ok_and(|answer| answer.stdout == b"installed")
 }
 
 /// npm packages of the lock file, in `target/clients`; nothing to do when they are there.
