@@ -8,6 +8,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod limiter;
+pub(crate) mod oauth;
 pub(crate) mod sasl;
 
 use std::net::IpAddr;
@@ -39,6 +40,8 @@ const REMEMBERED_MAX: u64 = 200_000;
 pub(crate) enum Mechanism {
     /// RFC 4422 appendix A: the client's certificate.
     External,
+    /// RFC 7628: a bearer token.
+    OAuthBearer,
     /// RFC 7677 with channel binding (RFC 5802 §6).
     ScramSha256Plus,
     /// RFC 7677.
@@ -51,13 +54,20 @@ pub(crate) enum Mechanism {
 
 impl Mechanism {
     /// All, the one to prefer first.
-    pub const ALL: [Self; 5] =
-        [Self::External, Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
+    pub const ALL: [Self; 6] = [
+        Self::External,
+        Self::OAuthBearer,
+        Self::ScramSha256Plus,
+        Self::ScramSha256,
+        Self::Plain,
+        Self::Login,
+    ];
 
     /// Its registered name.
     pub fn name(self) -> &'static str {
         match self {
             Self::External => "EXTERNAL",
+            Self::OAuthBearer => "OAUTHBEARER",
             Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
@@ -69,6 +79,7 @@ impl Mechanism {
     pub fn capability(self) -> Capability {
         match self {
             Self::External => Capability::AuthExternal,
+            Self::OAuthBearer => Capability::AuthOAuthBearer,
             Self::ScramSha256Plus => Capability::AuthScramSha256Plus,
             Self::ScramSha256 => Capability::AuthScramSha256,
             Self::Plain => Capability::AuthPlain,
@@ -91,6 +102,8 @@ impl Mechanism {
         match self {
             // A certificate that names a device only logs nobody in.
             Self::External => session.certificate.as_ref().is_some_and(|c| !c.addresses.is_empty()),
+            // RFC 7628 §4: who sees a token has it. Not on loopback either, where passwords may go in clear for trying out.
+            Self::OAuthBearer => session.server.options.tokens.is_some() && out.is_private(),
             Self::ScramSha256Plus => out.tls().is_some(),
             Self::ScramSha256 => true,
             Self::Plain | Self::Login => session.may_send_password(out),
@@ -133,6 +146,12 @@ pub(crate) enum Failure {
     Disabled,
     /// To act for another.
     Authorization,
+    /// The token was good once.
+    Expired,
+    /// The token is none of those taken.
+    Token,
+    /// The token does not allow this.
+    Scope,
 }
 
 /// What all logins share.
@@ -327,6 +346,25 @@ pub(crate) async fn certificate_login(
     }
 }
 
+/// Logs in whom a token names, which its authorization server vouches for.
+///
+/// # Errors
+/// The reply that ends the command.
+pub(crate) async fn token_login(
+    session: &mut Session,
+    out: &mut Output,
+    subject: &vouch::oauth::Subject,
+    authorize_as: Option<&str>,
+    began: Instant,
+) -> Result<Reply, Reply> {
+    let address = subject.address.as_str();
+    check_rate(session, address)?;
+    match find_account(session, address).await? {
+        Some(account) => admit(session, out, &Principal::Subscriber(account), authorize_as, began).await,
+        None => Err(refuse(session, out, address, Failure::Token, began).await),
+    }
+}
+
 /// Refuses to look at a login after too many failures.
 ///
 /// # Errors
@@ -415,6 +453,14 @@ pub(crate) async fn refuse(
         Failure::Disabled => {
             ("disabled", Reply::no_code("AUTHORIZATIONFAILED", "this account is disabled, ask your operator"))
         }
+        Failure::Expired => {
+            ("expired", Reply::no_code("EXPIRED", "the token is not good any more, get a new one"))
+        }
+        Failure::Token => ("token", Reply::no_code("AUTHENTICATIONFAILED", "the token is not taken here")),
+        Failure::Scope => (
+            "authorization",
+            Reply::no_code("AUTHORIZATIONFAILED", "the token does not allow to read messages"),
+        ),
         Failure::Authorization => {
             ("authorization", Reply::no_code("AUTHORIZATIONFAILED", "you may log in as yourself only"))
         }

@@ -23,6 +23,8 @@ pub struct Options {
     pub proxies: Vec<IpNet>,
     /// Who may act for subscribers.
     pub functions: Functions,
+    /// Who checks bearer tokens; none where they are not taken.
+    pub tokens: Option<Arc<vouch::oauth::Tokens>>,
     /// What `/shared/comment` says of the server (RFC 5464 §6.2.1).
     pub comment: Option<String>,
     /// What `/shared/admin` says: how to reach the operator, a URI (RFC 5464 §6.2.1).

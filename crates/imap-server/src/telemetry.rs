@@ -134,7 +134,7 @@ pub(crate) fn describe() {
         counter.increment(0);
     }
     LazyLock::force(&SESSIONS);
-    for reason in ["credentials", "disabled", "authorization", "blocked", "store"] {
+    for reason in ["credentials", "disabled", "authorization", "token", "expired", "blocked", "store"] {
         counter!("mss_imap_login_failures_total", "reason" => reason).increment(0);
     }
     for kind in ErrorKind::ALL.into_iter().filter(|kind| is_fault(*kind)) {

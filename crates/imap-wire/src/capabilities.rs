@@ -34,6 +34,7 @@ capabilities! {
     AppendLimit "APPENDLIMIT" "RFC 7889 §3",
     AuthExternal "AUTH=EXTERNAL" "RFC 4422 appendix A",
     AuthLogin "AUTH=LOGIN" "draft-murchison-sasl-login",
+    AuthOAuthBearer "AUTH=OAUTHBEARER" "RFC 7628",
     AuthPlain "AUTH=PLAIN" "RFC 4616",
     AuthScramSha256 "AUTH=SCRAM-SHA-256" "RFC 7677",
     AuthScramSha256Plus "AUTH=SCRAM-SHA-256-PLUS" "RFC 7677",

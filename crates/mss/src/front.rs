@@ -11,10 +11,11 @@ use reg_event::RegEvent;
 use registration::{Provider, Provisioned, Registrations};
 use store_api::{ChangeFeed, MailStore};
 use tokio::net::TcpListener;
+use vouch::oauth::Tokens;
 
 use crate::commands::function;
 use crate::settings::{Registration, Settings, listen_address, proxies};
-use crate::{reload, tls};
+use crate::{oauth, reload, tls};
 
 /// The IMAP listeners, bound and not served yet.
 pub struct Front {
@@ -24,6 +25,7 @@ pub struct Front {
     tls: Option<imap_server::Tls>,
     functions: Functions,
     registrations: Registrations,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Front {
@@ -35,6 +37,7 @@ impl Front {
         let functions = settings.network_functions.file.as_deref().map(function::load).transpose();
         Ok(Self {
             functions: functions.context("network_functions.file")?.unwrap_or_default(),
+            tokens: oauth::load(&settings.auth.oauth).await?,
             tls: tls::load(&settings.tls)?.inspect(tls::show_expiry),
             registrations: registrations(&settings.registration).await?,
             imap: bind("imap.listen", &settings.imap.listen).await?,
@@ -70,11 +73,15 @@ impl Front {
         }
         let options = imap_server::Options {
             functions: self.functions,
+            tokens: self.tokens.clone(),
             proxies: proxies(&settings.imap)?,
             registrations: self.registrations,
             ..options(settings, self.tls, decoy_key)
         };
         let server = Server::new(store, feed, options);
+        if let Some(tokens) = &self.tokens {
+            tokio::spawn(tokens.clone().keep_fresh());
+        }
         reload::watch(settings, server.clone())?;
         let listeners = [
             (self.imap, Security::Cleartext),

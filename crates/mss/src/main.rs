@@ -9,6 +9,7 @@ mod engine;
 mod front;
 mod logging;
 mod node;
+mod oauth;
 mod process;
 mod push;
 mod reload;

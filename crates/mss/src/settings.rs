@@ -4,6 +4,7 @@
 //! `MSS_<SECTION>__<KEY>` (two underscores between section and key), flags. An unknown key or a value out of its
 //! bounds stops the start with one sentence that names the key.
 
+mod auth;
 mod push;
 mod registration;
 pub mod roles;
@@ -12,6 +13,7 @@ mod strict;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use auth::{Auth, OAuth};
 pub use push::{Encoder, Push};
 pub use registration::Registration;
 pub use roles::{Cluster, Front, RpcTls};
@@ -30,6 +32,8 @@ pub struct Settings {
     pub tls: Tls,
     /// Programs that may act for subscribers.
     pub network_functions: NetworkFunctions,
+    /// Ways to log in that others vouch for.
+    pub auth: Auth,
     /// When changed files are read.
     pub reload: Reload,
     /// Which addresses a login reaches.
@@ -481,6 +485,7 @@ impl Settings {
                 kv_fdb::limits::PREFIX_BYTES_MAX
             );
         }
+        auth::check(&self.auth)?;
         push::check(&self.push)?;
         roles::check(&self.cluster, &self.front, &self.rpc_tls)?;
         if self.front.grace_seconds >= self.limits.drain_seconds_max {
@@ -524,6 +529,8 @@ impl Settings {
             ("cache.body_bytes", self.cache.body_bytes, 1 << 20, 1 << 44),
             ("cache.engine_bytes", self.cache.engine_bytes, 1 << 20, 1 << 44),
             ("reload.seconds", self.reload.seconds, 0, 86_400),
+            ("auth.oauth.refresh_seconds", self.auth.oauth.refresh_seconds, 10, 1_800),
+            ("auth.oauth.leeway_seconds", self.auth.oauth.leeway_seconds, 0, 600),
             ("push.ttl_seconds", self.push.ttl_seconds, 1, 30 * 86_400),
             ("push.workers", self.push.workers as u64, 1, 4_096),
             ("push.answer_seconds_max", self.push.answer_seconds_max, 1, 300),

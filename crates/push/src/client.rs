@@ -3,16 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client as Hyper;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use http_body_util::Full;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::encode::{Encoded, Encoding, pap_verdict};
@@ -68,23 +61,19 @@ pub struct ClientOptions {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The URL is none of http or https.
-    #[error("{0} is not an http or https URL")]
-    Url(Uri),
+    /// The URL or the authorities cannot be used.
+    #[error(transparent)]
+    Service(#[from] outbound::ClientError),
     /// The credentials cannot stand in a header.
     #[error("the credentials hold characters that no header field can have")]
     Credentials,
-    /// The authorities cannot be read.
-    #[error("{0}: {1}")]
-    Authorities(PathBuf, String),
 }
 
-/// A client of the enabler. Connections are kept and shared.
+/// A client of the enabler.
 pub(crate) struct Client {
-    hyper: Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    service: outbound::Client,
     url: Uri,
     authorization: Option<HeaderValue>,
-    wait_max: Duration,
     encoding: Encoding,
 }
 
@@ -92,43 +81,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`] says what is wrong with `options`.
     pub(crate) fn new(options: &ClientOptions) -> Result<Self, ClientError> {
-        let secure = match (options.url.scheme_str(), options.url.host()) {
-            (Some("http"), Some(_)) => false,
-            (Some("https"), Some(_)) => true,
-            _ => return Err(ClientError::Url(options.url.clone())),
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        if secure {
-            let unusable = |text: String| ClientError::Authorities(options.authorities.clone(), text);
-            let found =
-                CertificateDer::pem_file_iter(&options.authorities).map_err(|e| unusable(e.to_string()))?;
-            let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| unusable(e.to_string()))?;
-            // A bundle of a system may hold some that this library does not take.
-            if roots.add_parsable_certificates(found).0 == 0 {
-                return Err(unusable("it holds no certificate of an authority".into()));
-            }
-        }
-        let tls =
-            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-                .with_safe_default_protocol_versions()
-                .map_err(|e| ClientError::Authorities(options.authorities.clone(), e.to_string()))?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(options.answer_wait_max));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let hyper = Hyper::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            // A request that was lost with its connection is tried again by who knows its order among others.
-            .retry_canceled_requests(false)
-            .build(https);
+        let service = outbound::Client::new(&options.url, &options.authorities, options.answer_wait_max)?;
         let authorization = match &options.authorization {
             Authorization::None => None,
             Authorization::Basic(pair) => {
@@ -139,29 +92,20 @@ impl Client {
             Authorization::Bearer(token) => Some(format!("Bearer {}", token.expose_secret())),
         };
         let authorization = authorization
-            .map(|text| {
+            .map(|text| -> Result<_, ClientError> {
                 let mut value = HeaderValue::from_str(&text).map_err(|_| ClientError::Credentials)?;
                 value.set_sensitive(true);
                 Ok(value)
             })
             .transpose()?;
-        Ok(Self {
-            hyper,
-            url: options.url.clone(),
-            authorization,
-            wait_max: options.answer_wait_max,
-            encoding: options.encoding,
-        })
+        Ok(Self { service, url: options.url.clone(), authorization, encoding: options.encoding })
     }
 
     /// Posts a notice and reads the answer.
     pub(crate) async fn post(&self, notice: &Encoded) -> Answer {
-        let unavailable = |told: String| Answer { verdict: Verdict::Unavailable(told), retry_after: None };
-        match tokio::time::timeout(self.wait_max, self.exchange(notice)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(told)) => unavailable(told),
-            Err(_) => unavailable(format!("no answer within {} ms", self.wait_max.as_millis())),
-        }
+        self.exchange(notice)
+            .await
+            .unwrap_or_else(|told| Answer { verdict: Verdict::Unavailable(told), retry_after: None })
     }
 
     async fn exchange(&self, notice: &Encoded) -> Result<Answer, String> {
@@ -176,12 +120,10 @@ impl Client {
             request = request.header(HeaderName::from_static(name), value);
         }
         let request = request.body(Full::new(notice.body.clone())).map_err(|error| error.to_string())?;
-        let answer = self.hyper.request(request).await.map_err(|error| chain(&error))?;
+        let answer = self.service.send(request, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
         let (head, body) = answer.into_parts();
         let retry_after =
             head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let body =
-            Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes);
         let verdict = match judge(head.status) {
             // What says whether the notice was taken is in the body.
             Verdict::Accepted if self.encoding == Encoding::Pap => match body {
@@ -204,18 +146,6 @@ fn judge(status: StatusCode) -> Verdict {
         500 => Verdict::Failed(told),
         _ => Verdict::Unavailable(told),
     }
-}
-
-/// An error with what caused it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

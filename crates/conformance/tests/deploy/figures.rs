@@ -85,7 +85,14 @@ fn exported() -> Exported {
     let mut exported = Exported::new();
     for layout in [Layout::Together, Layout::Apart { fronts: 1 }] {
         // Nobody listens there; the figures of notices are exported all the same.
-        let settings = vec![("MSS_PUSH__URL".to_owned(), "http://127.0.0.1:9/".to_owned())];
+        // What is optional is on; nothing listens there.
+        let settings = [
+            ("MSS_PUSH__URL", "http://127.0.0.1:9/"),
+            ("MSS_AUTH__OAUTH__JWKS", "http://127.0.0.1:9/"),
+            ("MSS_AUTH__OAUTH__ISSUER", "http://127.0.0.1:9/"),
+            ("MSS_AUTH__OAUTH__AUDIENCES", "mss"),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         let server = Server::start(&Options { layout, settings, accounts: 2, ..Options::default() });
         let server = server.expect("a server");
         work(&server);

@@ -10,7 +10,7 @@ use conformance::server::{binary, run};
 use crate::node::{ADDRESS, Node, PASSWORD};
 
 /// Settings whose effect other tests show, and which.
-const SHOWN_ELSEWHERE: [(&str, &str); 36] = [
+const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("tls.certificate", "tls.rs"),
     ("tls.key", "tls.rs"),
     ("tls.client_ca", "doors.rs"),
@@ -24,6 +24,16 @@ const SHOWN_ELSEWHERE: [(&str, &str); 36] = [
     ("registration.sip_transport", "registration"),
     ("registration.sip_listen", "registration"),
     ("registration.sip_uri", "registration"),
+    ("auth.oauth.jwks", "oauth.rs"),
+    ("auth.oauth.issuer", "oauth.rs"),
+    ("auth.oauth.audiences", "oauth.rs"),
+    ("auth.oauth.algorithms", "oauth.rs"),
+    ("auth.oauth.address_claim", "oauth.rs"),
+    ("auth.oauth.scope", "oauth.rs"),
+    ("auth.oauth.configuration_url", "oauth.rs"),
+    ("auth.oauth.leeway_seconds", "vouch: each_claim"),
+    ("auth.oauth.refresh_seconds", "oauth.rs: keys_change_while_clients_are_served"),
+    ("auth.oauth.ca_file", "oauth.rs"),
     ("quota.messages", "quotas_take_effect"),
     ("service.folders", "classes_of_service_take_effect"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
@@ -50,7 +60,7 @@ const SHOWN_ELSEWHERE: [(&str, &str); 36] = [
 ];
 
 /// Values that are refused, of every setting that has such: (key, value).
-const REFUSED: [(&str, &str); 45] = [
+const REFUSED: &[(&str, &str)] = &[
     ("registration.provider", "diameter"),
     ("registration.wait_seconds_max", "6"),
     ("registration.sip_transport", "sctp"),
@@ -73,6 +83,14 @@ const REFUSED: [(&str, &str); 45] = [
     ("imap.proxy_listen", "here"),
     ("imap.proxy_sources", "10.0.0.0/33"),
     ("reload.seconds", "86401"),
+    ("auth.oauth.jwks", "http://as.example.net/keys"),
+    ("auth.oauth.issuer", "https://as.example.net/"),
+    ("auth.oauth.audiences", "mss"),
+    ("auth.oauth.algorithms", "HS256"),
+    ("auth.oauth.address_claim", ""),
+    ("auth.oauth.scope", "two words"),
+    ("auth.oauth.leeway_seconds", "601"),
+    ("auth.oauth.refresh_seconds", "9"),
     ("store.rpc_listen", ":9"),
     ("limits.connections_max", "0"),
     ("limits.connections_per_address_max", "1.5"),
@@ -105,7 +123,7 @@ fn variable(key: &str) -> String {
 #[test]
 fn what_cannot_be_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (key, value) in REFUSED {
+    for (key, value) in REFUSED.iter().copied() {
         let output = Command::new(binary().expect("the binary"))
             .arg("serve")
             .env("MSS_DATA__DIR", folder.path().join("data"))

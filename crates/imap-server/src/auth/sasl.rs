@@ -141,7 +141,7 @@ impl ScramFirst {
 }
 
 /// A `saslname` without its escapes.
-fn saslname(text: &str) -> Option<String> {
+pub(super) fn saslname(text: &str) -> Option<String> {
     let mut name = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('=') {

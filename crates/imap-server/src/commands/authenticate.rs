@@ -1,8 +1,8 @@
 //! `AUTHENTICATE mechanism [initial-response]`: a login by SASL.
 //!
 //! Source: RFC 9051 §6.2.2, RFC 4959 (initial response), RFC 5802 and RFC 7677 (SCRAM), RFC 4616 (PLAIN),
-//! RFC 4422 appendix A (EXTERNAL).
-//! Answers OK `[CAPABILITY …]`; NO `[AUTHENTICATIONFAILED]`, `[AUTHORIZATIONFAILED]`, `[PRIVACYREQUIRED]`,
+//! RFC 4422 appendix A (EXTERNAL), RFC 7628 (OAUTHBEARER).
+//! Answers OK `[CAPABILITY …]`; NO `[AUTHENTICATIONFAILED]`, `[AUTHORIZATIONFAILED]`, `[EXPIRED]`, `[PRIVACYREQUIRED]`,
 //! `[UNAVAILABLE]`, `[LIMIT]`, and NO without a code for a mechanism that is not offered; BAD for what is not base64 or
 //! does not follow the mechanism, and for `*`, by which a client cancels.
 
@@ -12,9 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use imap_wire::command::Authenticate;
 use imap_wire::{Mode, Step};
+use secrecy::ExposeSecret;
 use secrecy::zeroize::Zeroizing;
 use store_api::Credentials;
+use vouch::oauth::Refusal;
 
+use crate::auth::oauth::BearerFirst;
 use crate::auth::sasl::{Bindings, Exchange, Progress, ScramFirst};
 use crate::auth::{self, Failure, Mechanism, Principal};
 use crate::commands::login::privacy_required;
@@ -46,13 +49,21 @@ fn offered(session: &Session, out: &Output, name: &[u8]) -> Result<Mechanism, Re
         Some(Mechanism::External) => {
             Err(Reply::no("this mechanism needs TLS with a client certificate that names an account"))
         }
-        Some(_) => Err(Reply::no("this mechanism needs TLS")),
-        None => {
-            let offered = Mechanism::ALL.into_iter().filter(|m| m.is_offered(session, out));
-            let names: Vec<_> = offered.map(Mechanism::name).collect();
-            Err(Reply::no(format!("this mechanism is not supported; use one of {}", names.join(", "))))
+        Some(Mechanism::OAuthBearer) if session.server.options.tokens.is_none() => {
+            Err(unsupported(session, out))
         }
+        Some(Mechanism::OAuthBearer) => {
+            Err(Reply::no_code("PRIVACYREQUIRED", "tokens are not taken without TLS"))
+        }
+        Some(_) => Err(Reply::no("this mechanism needs TLS")),
+        None => Err(unsupported(session, out)),
     }
+}
+
+fn unsupported(session: &Session, out: &Output) -> Reply {
+    let offered = Mechanism::ALL.into_iter().filter(|m| m.is_offered(session, out));
+    let names: Vec<_> = offered.map(Mechanism::name).collect();
+    Reply::no(format!("this mechanism is not supported; use one of {}", names.join(", ")))
 }
 
 async fn exchange(
@@ -77,6 +88,13 @@ async fn exchange(
         };
         let name = std::str::from_utf8(&name).map_err(|_| broken())?;
         return auth::certificate_login(session, out, name, Instant::now()).await;
+    }
+    if mechanism == Mechanism::OAuthBearer {
+        let first = match initial.take() {
+            Some(first) => first,
+            None => ask(out, input, b"").await?,
+        };
+        return bearer(session, out, input, &first).await;
     }
     let mut principal = None;
     let mut scram = None;
@@ -146,6 +164,46 @@ async fn exchange(
             }
             Progress::Malformed => return Err(broken()),
         }
+    }
+}
+
+/// A login by a token. One that is not taken is answered with why, in JSON, which the client takes note of with a message
+/// that says nothing (RFC 7628 §3.2.3).
+async fn bearer(
+    session: &mut Session,
+    out: &mut Output,
+    input: &mut Input,
+    first: &[u8],
+) -> Result<Reply, Reply> {
+    let began = Instant::now();
+    let said =
+        BearerFirst::parse(first).ok_or_else(|| Reply::bad("the response does not follow the mechanism"))?;
+    let server = session.server.clone();
+    let Some(tokens) = &server.options.tokens else { return Err(unsupported(session, out)) };
+    let name = said.counted_by();
+    auth::check_rate(session, &name)?;
+    let refusal = match tokens.check(said.token.expose_secret()).await {
+        Ok(subject) => {
+            return auth::token_login(session, out, &subject, said.authorize_as.as_deref(), began).await;
+        }
+        Err(Refusal::NoKeys) => {
+            return Err(Reply::no_code("UNAVAILABLE", "tokens cannot be checked now, try again later"));
+        }
+        Err(refusal) => refusal,
+    };
+    tracing::debug!(connection = session.id, refusal = refusal.name(), "a token was refused");
+    let failure = match refusal {
+        Refusal::Expired => Failure::Expired,
+        Refusal::Scope => Failure::Scope,
+        _ => Failure::Token,
+    };
+    let heard = ask(out, input, tokens.challenge(refusal).as_bytes()).await;
+    // Whatever the client makes of it, and if it is gone, it failed.
+    let refused = auth::refuse(session, out, &name, failure, began).await;
+    match heard {
+        Err(ended) if ended.after != After::Continue => Err(ended),
+        Err(cancelled) => Err(cancelled.then(refused.after)),
+        Ok(_) => Err(refused),
     }
 }
 
