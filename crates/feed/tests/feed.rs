@@ -77,6 +77,7 @@ impl Bench {
             flags: Flags::default(),
             keywords: Vec::new(),
             internal_date: None,
+            annotations: Vec::new(),
             body: AppendBody::Inline("x".into()),
         };
         let request = AppendRequest { mailbox: MailboxName::inbox(), messages: vec![message] };

@@ -17,7 +17,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::Idle,
     Capability::Namespace,
     Capability::Acl,
-    Capability::RightsTexk,
+    Capability::RightsTexkn,
     Capability::ListMyRights,
     Capability::Unselect,
     Capability::Children,

@@ -77,7 +77,7 @@ capabilities! {
     QuotaResStorage "QUOTA=RES-STORAGE" "RFC 9208 §3.1",
     QuotaSet "QUOTASET" "RFC 9208 §3.2",
     Replace "REPLACE" "RFC 8508",
-    RightsTexk "RIGHTS=texk" "RFC 4314 §2.2",
+    RightsTexkn "RIGHTS=texkn" "RFC 4314 §2.2",
     SaslIr "SASL-IR" "RFC 4959",
     SaveDate "SAVEDATE" "RFC 8514",
     SearchRes "SEARCHRES" "RFC 5182",

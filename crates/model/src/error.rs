@@ -61,6 +61,8 @@ pub enum ErrorKind {
     NoPermission,
     /// A message the request names is gone.
     Expunged,
+    /// An annotation is of a part that the message does not have.
+    NoSuchPart,
     /// A request is malformed: a programming error of a front end, or a stranger on the RPC port.
     InvalidRequest,
     /// Lost against other changes too many times.
@@ -81,7 +83,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoSuchMailbox,
         Self::MailboxExists,
         Self::Cannot,
@@ -94,6 +96,7 @@ impl ErrorKind {
         Self::AccountDisabled,
         Self::NoPermission,
         Self::Expunged,
+        Self::NoSuchPart,
         Self::InvalidRequest,
         Self::Contended,
         Self::Deadline,
@@ -120,6 +123,7 @@ impl ErrorKind {
             Self::AccountDisabled => ("AUTHORIZATIONFAILED", GrpcCode::PermissionDenied, Never),
             Self::NoPermission => ("NOPERM", GrpcCode::PermissionDenied, Never),
             Self::Expunged => ("EXPUNGEISSUED", GrpcCode::NotFound, Never),
+            Self::NoSuchPart => ("CLIENTBUG", GrpcCode::InvalidArgument, Never),
             Self::InvalidRequest => ("CLIENTBUG", GrpcCode::InvalidArgument, Never),
             Self::Contended => ("INUSE", GrpcCode::Aborted, Backoff),
             Self::Deadline => ("UNAVAILABLE", GrpcCode::DeadlineExceeded, Backoff),
@@ -146,6 +150,7 @@ impl ErrorKind {
             Self::AccountDisabled => "account_disabled",
             Self::NoPermission => "no_permission",
             Self::Expunged => "expunged",
+            Self::NoSuchPart => "no_such_part",
             Self::InvalidRequest => "invalid_request",
             Self::Contended => "contended",
             Self::Deadline => "deadline",

@@ -6,6 +6,7 @@
 
 mod acl;
 mod address;
+mod annotation;
 mod device_id;
 mod entry_name;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod varint;
 
 pub use acl::{Acl, AclAction, AclChange, AclEntry, Identifier, Whom};
 pub use address::{AddressError, CpmAddress, PARTITIONS, Partition};
+pub use annotation::{AnnotationName, AnnotationNameError, AnnotationPattern};
 pub use device_id::{DeviceId, DeviceIdError};
 pub use entry_name::{EntryName, EntryNameError, EntryScope};
 pub use error::{Error, ErrorKind, Result};

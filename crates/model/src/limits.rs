@@ -47,6 +47,21 @@ pub const ENTRY_VALUE_BYTES_MAX: usize = 32 * 1024;
 pub const ENTRIES_BYTES_MAX: usize = 64 * 1024;
 /// Most entries of one scope of a folder. Seen as `NO [METADATA TOOMANY]`.
 pub const ENTRIES_PER_FOLDER_MAX: usize = 200;
+/// Largest value of an annotation of a message, octets. Announced with SELECT as `[ANNOTATIONS n]`, seen as
+/// `NO [ANNOTATE TOOBIG]` (RFC 5257 §4.1, which asks for 1 024 at least).
+pub const ANNOTATION_VALUE_BYTES_MAX: usize = 6 * 1024;
+/// Most annotations that all see of one message, and most that one account has for itself of it. Seen as
+/// `NO [ANNOTATE TOOMANY]`.
+pub const ANNOTATIONS_PER_MESSAGE_MAX: usize = 64;
+/// Octets of those, names included: they stand in one value of the engine. Seen as `NO [ANNOTATE TOOMANY]`.
+pub const ANNOTATIONS_BYTES_MAX: usize = 64 * 1024;
+/// Most accounts beside the owner that may have annotations for themselves of one message: they count towards the
+/// owner's quota. Seen as `NO [ANNOTATE TOOMANY]`.
+pub const ANNOTATORS_PER_MESSAGE_MAX: usize = 16;
+/// Most changes of annotations in one STORE, or with one message of an APPEND. Seen as `BAD`.
+pub const ANNOTATION_CHANGES_MAX: usize = 2 * ANNOTATIONS_PER_MESSAGE_MAX;
+/// Most patterns of entries in one FETCH of annotations. Seen as `BAD`.
+pub const ANNOTATION_PATTERNS_MAX: usize = 64;
 /// Longest password, bytes; bounds the work of a password check.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
@@ -119,6 +134,11 @@ const _: () = assert!(
 );
 const _: () = assert!(IMAP_AUTH_LINE_BYTES_MAX <= IMAP_LINE_BYTES_MAX);
 const _: () = assert!(KEYWORDS_PER_FOLDER_MAX + 8 <= 64);
+// RFC 5257 §4.1: ten annotations of the largest size, whatever their names.
+const _: () = assert!(
+    ANNOTATIONS_PER_MESSAGE_MAX >= 10
+        && 10 * (ENTRY_NAME_BYTES_MAX + ANNOTATION_VALUE_BYTES_MAX + 8) <= ANNOTATIONS_BYTES_MAX
+);
 const _: () = assert!(BODY_CHUNK_BYTES <= BODY_PIECE_BYTES);
 const _: () = assert!(BODY_CHUNK_BYTES < BODY_INLINE_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < u32::MAX as u64);

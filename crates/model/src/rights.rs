@@ -9,11 +9,11 @@ pub struct Rights(u16);
 
 /// Why a text is not a set of rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a right; the rights are l r s w i p k x t e a, and c and d of RFC 2086")]
+#[error("{0:?} is not a right; the rights are l r s w i p k x t e a n, and c and d of RFC 2086")]
 pub struct RightsError(pub char);
 
 /// The letters in the order in which they are written, each with its bit.
-const LETTERS: [(char, Rights); 11] = [
+const LETTERS: [(char, Rights); 12] = [
     ('l', Rights::LOOKUP),
     ('r', Rights::READ),
     ('s', Rights::SEEN),
@@ -25,6 +25,7 @@ const LETTERS: [(char, Rights); 11] = [
     ('t', Rights::DELETE_MESSAGE),
     ('e', Rights::EXPUNGE),
     ('a', Rights::ADMINISTER),
+    ('n', Rights::ANNOTATE),
 ];
 
 impl Rights {
@@ -52,8 +53,10 @@ impl Rights {
     pub const EXPUNGE: Self = Self(1 << 9);
     /// `a`: the access control list itself.
     pub const ADMINISTER: Self = Self(1 << 10);
+    /// `n`: annotations of messages that all see (RFC 5257 §3.4).
+    pub const ANNOTATE: Self = Self(1 << 11);
     /// All: what the owner of a folder has.
-    pub const ALL: Self = Self((1 << 11) - 1);
+    pub const ALL: Self = Self((1 << 12) - 1);
 
     /// Reads rights as SETACL has them. The obsolete `c` stands for `k` and `x`, `d` for `x`, `t` and `e` (RFC 4314
     /// §2.1.1).
@@ -77,7 +80,7 @@ impl Rights {
         Self(bits & Self::ALL.0)
     }
 
-    /// One bit a right, in the order `lrswipkxtea` from the lowest.
+    /// One bit a right, in the order `lrswipkxtean` from the lowest.
     pub const fn bits(self) -> u16 {
         self.0
     }
@@ -137,12 +140,12 @@ mod tests {
 
     #[test]
     fn letters_there_and_back() {
-        assert_eq!(Rights::ALL.to_string(), "lrswipkxtea");
-        assert_eq!(Rights::parse("aetxkpiwsrl"), Ok(Rights::ALL));
+        assert_eq!(Rights::ALL.to_string(), "lrswipkxtean");
+        assert_eq!(Rights::parse("naetxkpiwsrl"), Ok(Rights::ALL));
         assert_eq!(Rights::parse("").map(|r| r.to_string()), Ok(String::new()));
         assert_eq!(Rights::parse("lrcd").map(|r| r.to_string()), Ok("lrkxte".to_owned()));
         assert_eq!(Rights::parse("lrz"), Err(RightsError('z')));
         assert_eq!(Rights::from_bits(u16::MAX), Rights::ALL);
-        assert_eq!((Rights::ALL - Rights::ADMINISTER).to_string(), "lrswipkxte");
+        assert_eq!((Rights::ALL - Rights::ADMINISTER).to_string(), "lrswipkxten");
     }
 }

@@ -12,10 +12,10 @@ use model::{
     ModSeq, Partition, Result, SpecialUse, Uid, UidSet,
 };
 use store_api::{
-    Account, AccountState, AppendRequest, Appended, BodyData, BodyPieces, BodyWriter, CopyOutcome,
-    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
-    MetadataChange, NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest,
-    ServiceClass, SignedReference, StoreFlags, StoreOutcome,
+    Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
+    BodyData, BodyPieces, BodyWriter, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree,
+    Identities, MailStore, Metadata, MetadataChange, NewAccount, Quota, QuotaLimits, Reference, Referenced,
+    ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -242,6 +242,35 @@ impl MailStore for Router {
         uids: &UidSet,
     ) -> Result<Vec<(Uid, Identities)>> {
         ask!(self, ctx, account.partition(), None, identities(account, mailbox, uids))
+    }
+
+    async fn annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        query: &AnnotationQuery,
+    ) -> Result<AnnotationPage> {
+        ask!(self, ctx, account.partition(), None, annotations(account, query))
+    }
+
+    async fn store_annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: StoreAnnotations,
+    ) -> Result<StoreOutcome> {
+        let request = &request;
+        ask!(self, ctx, account.partition(), Once, store_annotations(account, request.clone()))
+    }
+
+    async fn annotation_news(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<Vec<AnnotationNews>> {
+        ask!(self, ctx, account.partition(), None, annotation_news(account, mailbox, since))
     }
 
     async fn infos(

@@ -151,6 +151,7 @@ fn message(text: &str) -> AppendRequest {
         flags: Flags::default(),
         keywords: Vec::new(),
         internal_date: None,
+        annotations: Vec::new(),
         body: AppendBody::Inline(Bytes::from(format!("Subject: {text}\r\n\r\n{text}\r\n"))),
     };
     AppendRequest { mailbox: MailboxName::parse("INBOX").unwrap(), messages: vec![message] }

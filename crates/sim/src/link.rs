@@ -15,10 +15,11 @@ use model::{
     MailboxName, ModSeq, Partition, Result, SpecialUse, Uid, UidSet,
 };
 use store_api::{
-    Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, ChangeFeed, CopyOutcome,
-    CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata,
-    MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest,
-    SearchRequest, ServiceClass, SignedReference, StoreFlags, StoreOutcome, Subscription,
+    Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
+    BodyData, BodyWriter, ChangeFeed, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree,
+    Identities, MailStore, Metadata, MetadataChange, NewAccount, Pulse, Quota, QuotaLimits, Reference,
+    Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
+    StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -150,6 +151,9 @@ calls! {
     Write copy(account.partition(); account: AccountId, request: CopyRequest) -> CopyOutcome;
     Write expunge(account.partition(); account: AccountId, mailbox: MailboxId, within: Option<UidSet>) -> ExpungeOutcome;
     Read identities(account.partition(); account: AccountId, mailbox: MailboxId, uids: &UidSet) -> Vec<(Uid, Identities)>;
+    Read annotations(account.partition(); account: AccountId, query: &AnnotationQuery) -> AnnotationPage;
+    Write store_annotations(account.partition(); account: AccountId, request: StoreAnnotations) -> StoreOutcome;
+    Read annotation_news(account.partition(); account: AccountId, mailbox: MailboxId, since: ModSeq) -> Vec<AnnotationNews>;
     Read infos(account.partition(); account: AccountId, mailbox: MailboxId, bodies: &[BodyId]) -> Vec<Option<Arc<MessageIndex>>>;
     Read body(account.partition(); account: AccountId, mailbox: MailboxId, body: BodyId, range: Option<Range<u64>>) -> BodyData;
     Read metadata(account.partition(); account: AccountId, mailboxes: &[Option<MailboxId>]) -> Vec<Metadata>;

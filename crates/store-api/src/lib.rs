@@ -20,6 +20,7 @@
 //! - Dropping a call's future cancels it: a write then happened whole or not at all.
 
 mod account;
+mod annotations;
 mod feed;
 mod folders;
 mod maintenance;
@@ -46,6 +47,10 @@ use model::{
 pub use account::{
     Account, AccountState, Credentials, FolderRule, NewAccount, ObjectRule, Quota, QuotaLimits, QuotaUsage,
     ScramVerifier, ServiceClass,
+};
+pub use annotations::{
+    Annotation, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, Annotations,
+    StoreAnnotations,
 };
 pub use folders::{FolderEntry, FolderTree};
 pub use maintenance::{
@@ -304,8 +309,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// Appends messages, all or none, with ascending UIDs.
     ///
     /// # Errors
-    /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `Limit` (keywords, messages); `Cannot` for an object that the class of
-    /// service does not take there, with what is wrong.
+    /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `NoSuchPart`, `Limit` (keywords, messages, annotations); `Cannot` for an
+    /// object that the class of service does not take there, with what is wrong.
     async fn append(&self, ctx: &Ctx, account: AccountId, request: AppendRequest) -> Result<Appended>;
 
     /// Appends one message and removes another in one step (RFC 8508).
@@ -323,7 +328,8 @@ pub trait MailStore: Send + Sync + 'static {
     async fn store_flags(&self, ctx: &Ctx, account: AccountId, request: StoreFlags) -> Result<StoreOutcome>;
 
     /// Copies or moves messages within an account, all or none of a page; bodies are shared. UIDs that do not exist are
-    /// skipped. The date, flags and keywords go along.
+    /// skipped. The date, flags and keywords go along, and of the annotations those that all see and the requestor's own,
+    /// where the target takes them.
     ///
     /// # Errors
     /// `NoSuchMailbox` for either folder, `OverQuota`, `Limit`; `Expunged` as [`Missing::Refuse`] says; `Cannot` where
@@ -351,6 +357,45 @@ pub trait MailStore: Send + Sync + 'static {
         mailbox: MailboxId,
         uids: &UidSet,
     ) -> Result<Vec<(Uid, Identities)>>;
+
+    /// The annotations of messages that the requestor may see, as far as one answer holds them: about 1 MB. Reads the
+    /// records of the messages alone, and where they are asked for those of the devices that read or deleted messages, which
+    /// show as entries: [`model::AnnotationName::SEEN_IDENTITY`]. None of a folder that
+    /// is gone.
+    async fn annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        query: &AnnotationQuery,
+    ) -> Result<AnnotationPage>;
+
+    /// Changes annotations. UIDs that do not exist are skipped. A message of which nothing changes keeps its MODSEQ.
+    /// Shared values take the right `n`, the requestor's own the right `r`. What is stored counts towards the quota of
+    /// the folder's owner. Paged inside: each page is atomic, and with an error after the first pages these stay done.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `NoSuchPart`; `OverQuota`; `Limit` when a message had more than
+    /// [`model::limits::ANNOTATIONS_PER_MESSAGE_MAX`], [`model::limits::ANNOTATIONS_BYTES_MAX`] or
+    /// [`model::limits::ANNOTATORS_PER_MESSAGE_MAX`].
+    async fn store_annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: StoreAnnotations,
+    ) -> Result<StoreOutcome>;
+
+    /// Which annotations that the requestor may see were changed by STORE after `since`, oldest first. Fewer may be named
+    /// when the log of changes no longer reaches back that far. Reads the log alone.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn annotation_news(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<Vec<AnnotationNews>>;
 
     /// The facts of messages, found once at append: envelope, structure, sort keys, CPM headers. One answer a body, in
     /// order; none for one that is gone. At most [`model::limits::INFOS_PER_REQUEST_MAX`]. Who does not own the account

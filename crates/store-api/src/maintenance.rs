@@ -11,7 +11,7 @@ use model::{
     UidValidity,
 };
 
-use crate::{AppendBody, Ctx, Identities};
+use crate::{AnnotationChange, AppendBody, Ctx, Identities};
 
 /// The storage tier, as an operator's tools see it. Every call answers `NoPermission` to anyone else.
 #[async_trait]
@@ -238,6 +238,9 @@ finding_kinds! {
     Metadata = "metadata",
     /// Devices that read or deleted messages: a record that cannot be read, or of a message or a folder that is not there.
     Identities = "identities",
+    /// Annotations of messages: a record that cannot be read, of a message or a folder that is not there, or octets of
+    /// them counted wrong.
+    Annotations = "annotations",
     /// A key of references that cannot be read, or of a folder that is not there.
     ReferenceKey = "reference-key",
     /// A note for the sweeper that cannot be read, or of nothing.
@@ -300,6 +303,8 @@ pub struct RestoreMessage {
     pub saved_at: i64,
     /// The devices that read and deleted it.
     pub identities: Identities,
+    /// Its annotations: those that all see, and the owner's own.
+    pub annotations: Vec<AnnotationChange>,
     /// Its octets.
     pub body: AppendBody,
 }

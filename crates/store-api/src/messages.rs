@@ -9,6 +9,8 @@ use model::{
     BodyId, DeviceId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, Uid, UidSet, UidValidity,
 };
 
+use crate::AnnotationChange;
+
 /// Where the octets of a message to append are.
 #[derive(Clone, Debug)]
 pub enum AppendBody {
@@ -27,6 +29,8 @@ pub struct AppendMessage {
     pub keywords: Vec<Keyword>,
     /// INTERNALDATE: seconds since 1970-01-01 UTC, and zone in minutes east; none for now, in UTC.
     pub internal_date: Option<(i64, i16)>,
+    /// Its annotations: at most [`model::limits::ANNOTATION_CHANGES_MAX`].
+    pub annotations: Vec<AnnotationChange>,
     /// Its octets.
     pub body: AppendBody,
 }

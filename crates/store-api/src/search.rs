@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 
 use cpm_mime::MessageIndex;
-use model::{BodyId, Flags, Keyword, MailboxId, ModSeq, UidSet};
+use model::{AnnotationPattern, BodyId, EntryScope, Flags, Keyword, MailboxId, ModSeq, UidSet};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Which date a date key looks at.
@@ -68,6 +68,9 @@ pub enum SearchKey {
     EmailId(BodyId),
     /// THREADID (RFC 8474), as shown.
     ThreadId(String),
+    /// An annotation that the requestor may see, of an entry that the pattern stands for and of this scope, of either
+    /// for none, has the text (RFC 5257 §4.8); with an empty text, it exists.
+    Annotation(AnnotationPattern, Option<EntryScope>, String),
 }
 
 /// A SEARCH of one folder.

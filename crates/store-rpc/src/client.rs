@@ -14,10 +14,11 @@ use model::{
 };
 use moka::sync::Cache;
 use store_api::{
-    Account, AccountState, AppendRequest, Appended, BodyData, BodyWriter, CopyOutcome, CopyRequest,
-    Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing,
-    NewAccount, Quota, QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchRequest,
-    ServiceClass, SignedReference, StoreFlags, StoreOutcome,
+    Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
+    BodyData, BodyWriter, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities,
+    MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, QuotaUsage, Reference,
+    Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
+    StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -517,6 +518,55 @@ impl MailStore for RemoteStore {
         };
         let got = answer(self.client().get_identities(request(ctx, message)).await)?;
         got.messages.into_iter().map(convert::identities).collect()
+    }
+
+    async fn annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        query: &AnnotationQuery,
+    ) -> Result<AnnotationPage> {
+        let message = pb::GetAnnotationsRequest {
+            account: account.0,
+            mailbox: query.mailbox.0,
+            uids: Some(convert::uid_set_pb(&query.uids)),
+            entries: query.entries.iter().map(ToString::to_string).collect(),
+            scope: convert::annotations::scope_pb(query.scope),
+        };
+        convert::annotations::page(answer(self.client().get_annotations(request(ctx, message)).await)?)
+    }
+
+    async fn store_annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        req: StoreAnnotations,
+    ) -> Result<StoreOutcome> {
+        let message = pb::StoreAnnotationsRequest {
+            account: account.0,
+            mailbox: req.mailbox.0,
+            uids: Some(convert::uid_set_pb(&req.uids)),
+            changes: convert::annotations::changes_pb(req.changes),
+            unchanged_since: req.unchanged_since.map(|m| m.0),
+        };
+        let got = written(self.client().store_annotations(request(ctx, message)).await)?;
+        Ok(StoreOutcome {
+            changed: convert::uid_set(&got.changed.unwrap_or_default())?,
+            modified: convert::uid_set(&got.modified.unwrap_or_default())?,
+            modseq: convert::modseq(got.modseq)?,
+            modseq_before: convert::modseq(got.modseq_before)?,
+        })
+    }
+
+    async fn annotation_news(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<Vec<AnnotationNews>> {
+        let message = pb::GetAnnotationNewsRequest { account: account.0, mailbox: mailbox.0, since: since.0 };
+        convert::annotations::news(answer(self.client().get_annotation_news(request(ctx, message)).await)?)
     }
 
     async fn infos(

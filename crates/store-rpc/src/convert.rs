@@ -1,5 +1,6 @@
 //! Between the contract's types and ours. From the wire everything is checked; what passes is valid.
 
+pub(crate) mod annotations;
 mod reference;
 
 use std::sync::Arc;
@@ -369,6 +370,7 @@ pub(crate) fn append_message(wire: pb::AppendMessage) -> Result<AppendMessage> {
         flags: system_flags(wire.flags)?,
         keywords: keywords(&wire.keywords)?,
         internal_date: wire.internal_date.map(|date| (date, zone)),
+        annotations: annotations::changes(wire.annotations)?,
         body,
     })
 }
@@ -380,6 +382,7 @@ pub(crate) fn append_message_pb(message: AppendMessage) -> pb::AppendMessage {
         keywords: keyword_texts(&message.keywords),
         internal_date: message.internal_date.map(|(date, _)| date),
         zone_minutes: message.internal_date.map_or(0, |(_, zone)| i32::from(zone)),
+        annotations: annotations::changes_pb(message.annotations),
         body: Some(match message.body {
             AppendBody::Inline(octets) => Body::Inline(octets),
             AppendBody::Staged(body) => Body::Staged(body.0),
@@ -522,6 +525,9 @@ fn search_key_at(wire: Option<pb::SearchKey>, depth_left: usize, keys_left: &mut
         Key::Modseq(n) => SearchKey::ModSeq(modseq(n)?),
         Key::EmailId(id) => SearchKey::EmailId(BodyId(id)),
         Key::ThreadId(id) => SearchKey::ThreadId(id),
+        Key::Annotation(a) => {
+            SearchKey::Annotation(annotations::pattern(&a.entry)?, annotations::scope(a.scope)?, a.text)
+        }
     })
 }
 
@@ -551,6 +557,11 @@ pub(crate) fn search_key_pb(key: &SearchKey) -> pb::SearchKey {
         SearchKey::ModSeq(n) => Key::Modseq(n.0),
         SearchKey::EmailId(body) => Key::EmailId(body.0),
         SearchKey::ThreadId(id) => Key::ThreadId(id.clone()),
+        SearchKey::Annotation(entry, scope, text) => Key::Annotation(pb::search_key::Annotation {
+            entry: entry.to_string(),
+            scope: annotations::scope_pb(*scope),
+            text: text.clone(),
+        }),
     };
     pb::SearchKey { key: Some(key) }
 }

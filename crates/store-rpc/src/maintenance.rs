@@ -143,6 +143,7 @@ fn message(wire: pb::RestoreMessage) -> Result<RestoreMessage> {
             seen: convert::device(wire.seen_by)?,
             deleted: convert::device(wire.deleted_by)?,
         },
+        annotations: message.annotations,
         body: message.body,
     })
 }
@@ -243,6 +244,7 @@ impl Maintenance for RemoteMaintenance {
                 flags: message.flags,
                 keywords: message.keywords,
                 internal_date: Some(message.internal_date),
+                annotations: message.annotations,
                 body: message.body,
             })),
         });

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use model::{AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
     BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Membership, Missing,
-    NewAccount, NodeId, ReplaceRequest, SearchRequest, StoreFlags,
+    NewAccount, NodeId, ReplaceRequest, SearchRequest, StoreAnnotations, StoreFlags,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -747,6 +747,53 @@ impl StoreService for StoreCalls {
             let found = store.identities(&ctx, AccountId(q.account), MailboxId(q.mailbox), &uids).await?;
             let messages = found.into_iter().map(convert::identities_pb).collect();
             Ok(pb::GetIdentitiesResponse { messages })
+        })
+        .await
+    }
+
+    async fn get_annotations(
+        &self,
+        request: Request<pb::GetAnnotationsRequest>,
+    ) -> Result<Response<pb::GetAnnotationsResponse>, Status> {
+        self.call("GetAnnotations", request, |store, ctx, q| async move {
+            let query = convert::annotations::query(&q)?;
+            let page = store.annotations(&ctx, AccountId(q.account), &query).await?;
+            Ok(convert::annotations::page_pb(page))
+        })
+        .await
+    }
+
+    async fn store_annotations(
+        &self,
+        request: Request<pb::StoreAnnotationsRequest>,
+    ) -> Result<Response<pb::StoreAnnotationsResponse>, Status> {
+        self.call("StoreAnnotations", request, |store, ctx, q| async move {
+            let request = StoreAnnotations {
+                mailbox: MailboxId(q.mailbox),
+                uids: convert::uid_set(&q.uids.unwrap_or_default())?,
+                changes: convert::annotations::changes(q.changes)?,
+                unchanged_since: q.unchanged_since.map(convert::modseq).transpose()?,
+            };
+            let done = store.store_annotations(&ctx, AccountId(q.account), request).await?;
+            Ok(pb::StoreAnnotationsResponse {
+                changed: Some(convert::uid_set_pb(&done.changed)),
+                modified: Some(convert::uid_set_pb(&done.modified)),
+                modseq: done.modseq.0,
+                modseq_before: done.modseq_before.0,
+            })
+        })
+        .await
+    }
+
+    async fn get_annotation_news(
+        &self,
+        request: Request<pb::GetAnnotationNewsRequest>,
+    ) -> Result<Response<pb::GetAnnotationNewsResponse>, Status> {
+        self.call("GetAnnotationNews", request, |store, ctx, q| async move {
+            let (account, mailbox) = (AccountId(q.account), MailboxId(q.mailbox));
+            let since = convert::modseq(q.since)?;
+            let news = store.annotation_news(&ctx, account, mailbox, since).await?;
+            Ok(convert::annotations::news_pb(&news))
         })
         .await
     }

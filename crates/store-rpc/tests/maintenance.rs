@@ -4,11 +4,15 @@ use bytes::Bytes;
 use feed::Feed;
 use futures::StreamExt as _;
 use kv_embedded::EmbeddedEngine;
-use model::{CpmAddress, DeviceId, ErrorKind, Flags, Keyword, MailboxName, ModSeq, Uid, UidValidity};
+use model::{
+    AnnotationName, AnnotationPattern, CpmAddress, DeviceId, EntryScope, ErrorKind, Flags, Keyword,
+    MailboxName, ModSeq, Uid, UidSet, UidValidity,
+};
 use store::Store;
 use store_api::{
-    AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, Identities, MailStore, Maintenance, NewAccount,
-    QuotaLimits, Requestor, RestoreFolder, RestoreMessage, RestoreProgress,
+    AnnotationChange, AnnotationQuery, AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, Identities,
+    MailStore, Maintenance, NewAccount, QuotaLimits, Requestor, RestoreFolder, RestoreMessage,
+    RestoreProgress,
 };
 use store_rpc::{Endpoint, Gate, RemoteMaintenance, Services, ServicesOptions, connect};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +72,11 @@ async fn maintenance() {
         internal_date: (1_600_000_000, 60),
         saved_at: 1_600_000_001,
         identities: Identities { seen: DeviceId::parse(b"phone").ok(), deleted: None },
+        annotations: vec![AnnotationChange {
+            name: AnnotationName::parse(b"/comment").expect("a name"),
+            scope: EntryScope::Private,
+            value: Some(Bytes::from_static(b"kept")),
+        }],
         body: AppendBody::Inline(Bytes::from_static(b"Subject: x\r\n\r\nx")),
     };
     let next = remote.restore_messages(&operator, id, restore, vec![restored(3), restored(9)]).await;
@@ -79,6 +88,17 @@ async fn maintenance() {
     );
     let tree = local.folders(&owner, id).await.expect("folders");
     let mailbox = tree.find(&name("old")).expect("the folder").id;
+    let entries = vec![AnnotationPattern::parse(b"/%").expect("a pattern")];
+    let query = AnnotationQuery { mailbox, uids: UidSet::range(uid(1), uid(9)), entries, scope: None };
+    let page = local.annotations(&owner, id, &query).await.expect("annotations");
+    let kept = |(uid, entries): &(Uid, store_api::Annotations)| {
+        (uid.get(), entries.values().filter_map(|values| values.private.clone()).collect::<Vec<_>>())
+    };
+    let kept: Vec<_> = page.messages.iter().map(kept).collect();
+    assert_eq!(
+        (kept, page.next),
+        ([3, 9].map(|uid| (uid, vec![Bytes::from_static(b"kept")])).to_vec(), None)
+    );
     let old = local.folder(&owner, id, mailbox).await.expect("the folder");
     let known = local.identities(&owner, id, mailbox, &old.uids()).await.expect("devices");
     assert_eq!(known, [3, 9].map(|n| (uid(n), restored(n).identities)));

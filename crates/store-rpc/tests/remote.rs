@@ -9,13 +9,15 @@ use feed::Feed;
 use futures::StreamExt as _;
 use kv_embedded::EmbeddedEngine;
 use model::{
-    AccountId, BodyId, CpmAddress, ErrorKind, Flags, Keyword, MailboxId, MailboxName, ModSeq, Uid, UidSet,
+    AccountId, AnnotationName, AnnotationPattern, BodyId, CpmAddress, EntryScope, ErrorKind, Flags, Keyword,
+    MailboxId, MailboxName, ModSeq, Uid, UidSet,
 };
 use store::Store;
 use store_api::{
-    AccountState, AppendBody, AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials,
-    Ctx, DateField, FlagAction, FlagChange, HeaderField, MailStore, Missing, NewAccount, QuotaLimits,
-    ReplaceRequest, Requestor, ScramVerifier, SearchKey, SearchRequest, StoreFlags,
+    AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
+    AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials, Ctx, DateField, FlagAction,
+    FlagChange, HeaderField, MailStore, Missing, NewAccount, QuotaLimits, ReplaceRequest, Requestor,
+    ScramVerifier, SearchKey, SearchRequest, StoreAnnotations, StoreFlags,
 };
 use store_rpc::{
     ClientCaches, ClientOptions, Endpoint, Gate, RemoteStore, Services, ServicesOptions, connect, listen,
@@ -106,6 +108,7 @@ fn message(n: u32) -> AppendMessage {
         flags: if n.is_multiple_of(2) { Flags::SEEN } else { Flags::default() },
         keywords: vec![Keyword::parse("$Forwarded").expect("a keyword")],
         internal_date: Some((1_700_000_000 + i64::from(n), 60)),
+        annotations: Vec::new(),
         body: AppendBody::Inline(Bytes::from(text)),
     }
 }
@@ -559,4 +562,51 @@ async fn references() {
     tier.remote.reset_reference_keys(&owner(id), id, None).await.expect("reset");
     let none = tier.remote.reset_reference_keys(&owner(id), id, Some(MailboxId(99))).await.expect_err("none");
     assert_eq!(none.kind(), ErrorKind::NoSuchMailbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn annotations() {
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let (ctx, inbox) = (owner(id), mailbox(&tier, id, "INBOX").await);
+    let name_of = |text: &str| AnnotationName::parse(text.as_bytes()).expect("a name");
+    let change = |scope, value: Option<&'static [u8]>| AnnotationChange {
+        name: name_of("/comment"),
+        scope,
+        value: value.map(Bytes::from_static),
+    };
+    let annotated =
+        AppendMessage { annotations: vec![change(EntryScope::Shared, Some(b"ours"))], ..message(1) };
+    let request = AppendRequest { mailbox: name("INBOX"), messages: vec![annotated, message(2)] };
+    let before = tier.remote.append(&ctx, id, request).await.expect("appended").modseq;
+    let both = vec![change(EntryScope::Private, Some(b"mi\0ne")), change(EntryScope::Shared, None)];
+    let store = |changes, unchanged_since| StoreAnnotations {
+        mailbox: inbox,
+        uids: UidSet::range(uid(1), uid(2)),
+        changes,
+        unchanged_since,
+    };
+    let did = tier.remote.store_annotations(&ctx, id, store(both, None)).await.expect("stored");
+    assert_eq!((did.changed.len(), did.modseq, did.modseq_before), (2, before.next(), before));
+    let late = store(vec![change(EntryScope::Shared, Some(b"late"))], Some(before));
+    let did = tier.remote.store_annotations(&ctx, id, late).await.expect("stored");
+    assert_eq!((did.changed.len(), did.modified.len()), (0, 2));
+    let entries = vec![AnnotationPattern::parse(b"*").expect("a pattern")];
+    let uids = UidSet::range(uid(2), uid(9));
+    let query = AnnotationQuery { mailbox: inbox, uids, entries: entries.clone(), scope: None };
+    let AnnotationPage { messages, next: None } =
+        tier.remote.annotations(&ctx, id, &query).await.expect("a page")
+    else {
+        panic!("there is more")
+    };
+    let [(found, of)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(*found, uid(2));
+    let value = &of[&name_of("/comment")];
+    assert_eq!((value.private.as_deref(), value.shared.as_deref()), (Some(&b"mi\0ne"[..]), None));
+    let news = tier.remote.annotation_news(&ctx, id, inbox, before).await.expect("news");
+    let both = UidSet::range(uid(1), uid(2));
+    assert_eq!(news, [AnnotationNews { uids: both.clone(), entries: vec![name_of("/comment")] }]);
+    let key = SearchKey::Annotation(entries[0].clone(), Some(EntryScope::Private), "mi".to_owned());
+    let request = SearchRequest { mailbox: inbox, key, within: None };
+    assert_eq!(tier.remote.search(&ctx, id, &request).await.expect("found"), both);
 }

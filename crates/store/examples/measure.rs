@@ -47,6 +47,7 @@ fn message(n: u64) -> AppendMessage {
         flags: Flags::default(),
         keywords: Vec::new(),
         internal_date: None,
+        annotations: Vec::new(),
         body: AppendBody::Inline(body(n)),
     }
 }

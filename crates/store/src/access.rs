@@ -301,6 +301,18 @@ pub(crate) fn strip(message: &mut AppendMessage, rights: Rights) {
     }
 }
 
+/// The right that annotations of messages to append take, beside that to append: it is refused, not passed over (RFC 5257
+/// §3.4). Private ones take `r`, since nobody could see them without.
+pub(crate) fn annotating<'m>(messages: impl Iterator<Item = &'m AppendMessage>) -> Rights {
+    messages.flat_map(|message| &message.annotations).fold(Rights::NONE, |needed, change| {
+        needed
+            | match change.scope {
+                model::EntryScope::Private => Rights::READ,
+                model::EntryScope::Shared => Rights::ANNOTATE,
+            }
+    })
+}
+
 /// Leaves of a change of flags what these rights allow, and returns the flags that must stay as they are. A STORE of
 /// which only a part is allowed does that part, since clients take a NO badly (RFC 4314 §4).
 ///

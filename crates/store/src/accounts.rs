@@ -12,7 +12,7 @@ use crate::failure::{Failure, bug, corrupt, no_such_account};
 use crate::keyspace::{Keyspace, PendingKind};
 use crate::mutations::folders::STANDING;
 use crate::records::{
-    AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, Pending, StateRecord,
+    AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, Pending, StateRecord,
 };
 use crate::retry::{Retry, reading};
 use crate::shared::Shared;
@@ -78,7 +78,8 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
                 let folder = FolderRecord { name, special_use: None, noselect: false, acl: Acl::default() };
                 trx.set_bytes(keys.folder(id, mailbox), folder.encode().into());
                 let state = new_state(&mut ledger, now);
-                let state = StateRecord { log_from: state.highest_modseq, folder: state, identities: false };
+                let marks = FolderMarks { log_from: state.highest_modseq, ..FolderMarks::default() };
+                let state = StateRecord { folder: state, marks };
                 trx.set_bytes(keys.state(id, mailbox), state.encode().into());
             }
             trx.set_bytes(ledger_key, ledger.encode().into());

@@ -9,23 +9,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cpm_mime::MessageIndex;
-use model::{AccountId, BodyId, FolderSnapshot, MailboxId, ModSeq};
+use model::{AccountId, BodyId, FolderSnapshot, MailboxId};
 use moka::sync::Cache;
 use store_api::FolderTree;
 
 use crate::Options;
 use crate::keyspace::IndexedHeader;
 use crate::limits::CACHED_BODY_BYTES_MAX;
+use crate::records::FolderMarks;
 use crate::search::HeaderPack;
 
 /// A folder, with the stored state it is true for.
 pub(crate) struct CachedFolder {
     /// The stored state, as it stands under its key.
     pub(crate) raw: Bytes,
-    /// The log has every change after this one.
-    pub(crate) log_from: ModSeq,
-    /// Some message has identities of devices.
-    pub(crate) identities: bool,
+    /// What only the store's own work asks of it.
+    pub(crate) marks: FolderMarks,
     /// The folder.
     pub(crate) snapshot: Arc<FolderSnapshot>,
 }

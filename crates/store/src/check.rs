@@ -14,6 +14,7 @@
 //! conflict, as every change does, and so stands in one order with them.
 
 mod account;
+mod annotations;
 mod bodies;
 mod feed;
 mod folder;

@@ -6,8 +6,8 @@ use model::AccountId;
 
 use crate::keyspace::Keyspace;
 use crate::records::{
-    AccountRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord, IdentityBlock, Ledger, LogBatch,
-    MetadataRecord, Pending, ReferenceKey, StateRecord,
+    AccountRecord, AnnotationRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord, IdentityBlock,
+    Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -25,6 +25,7 @@ pub fn stored_values(input: &[u8]) {
         }
     }
     check(input, AccountRecord::decode, AccountRecord::encode);
+    check(input, AnnotationRecord::decode, AnnotationRecord::encode);
     check(input, DeadLetter::decode, DeadLetter::encode);
     check(input, DeviceRecord::decode, DeviceRecord::encode);
     check(input, FeedEntry::decode, FeedEntry::encode);
@@ -55,6 +56,7 @@ pub fn stored_keys(input: &[u8]) {
     let _ = keys.tree_key_of(input);
     let _ = keys.block_of(input);
     let _ = keys.identities_of(input);
+    let _ = keys.annotations_of(input);
     let _ = keys.log_modseq_of(input);
     let _ = keys.header_value_of(input);
 }

@@ -30,6 +30,7 @@
 //! | 10 Header | header, value in lower case, body | empty | 0 B | append | first search of a large folder |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
+//! | 13 Annotations | mailbox, UID, annotator | [`AnnotationRecord`] v1 | ≤ 66 kB | STORE, append, copy, expunge | fetch, search, sort |
 //! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
 //! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
@@ -75,6 +76,9 @@
 //! It stands apart from the rows, since most folders have none: a mark in `State` says whether there may be any, and
 //! without it nothing is read.
 //!
+//! `Annotations` has what all see of a message in one value, and what an account has for itself of it in another. Most
+//! messages have none: `State` says how many octets the folder has of them, and for 0 nothing is read.
+//!
 //! `ReferenceKey` stands apart from the folder's record, which every tree load reads: a key goes nowhere but into a
 //! hash, and few folders have one. It is neither exported nor restored: who imports an account signs anew.
 //!
@@ -94,12 +98,15 @@
 //! [`LogBatch`]: crate::records::LogBatch
 //! [`MetadataRecord`]: crate::records::MetadataRecord
 //! [`IdentityBlock`]: crate::records::IdentityBlock
+//! [`AnnotationRecord`]: crate::records::AnnotationRecord
 //! [`ReferenceKey`]: crate::records::ReferenceKey
 
 use bytes::Bytes;
 use kv::{Versionstamp, prefix_end};
+use model::limits::BLOCK_UIDS;
 use model::{
     AccountId, BlockNo, BodyId, CpmAddress, DeviceId, EntryScope, MailboxId, MailboxName, ModSeq, Partition,
+    Uid,
 };
 use store_api::NodeId;
 
@@ -158,6 +165,8 @@ pub enum Subspace {
     Metadata = 11,
     /// Devices that read and deleted messages.
     Identities = 12,
+    /// Annotations of messages.
+    Annotations = 13,
     /// Keys that sign references to messages, by folder.
     ReferenceKey = 14,
     /// Accounts that have given this one a right on a folder.
@@ -256,6 +265,24 @@ impl IndexedHeader {
         (Self::ConversationId, "Conversation-ID"),
         (Self::ContributionId, "Contribution-ID"),
     ];
+}
+
+/// Whose annotations a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Annotator {
+    /// Those that all see.
+    All,
+    /// Those that this account has for itself. Its number is never 0.
+    One(AccountId),
+}
+
+impl Annotator {
+    fn number(self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::One(account) => account.0,
+        }
+    }
 }
 
 /// Builds the keys of one installation.
@@ -682,6 +709,55 @@ impl Keyspace {
         Some((MailboxId(self.id_of(key)?), self.block_of(key)?))
     }
 
+    /// Annotations of a message.
+    pub fn annotations(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        uid: Uid,
+        annotator: Annotator,
+    ) -> Bytes {
+        let message = self.sub(account, Subspace::Annotations).u64(mailbox.0).u32(uid.get());
+        message.u64(annotator.number()).done()
+    }
+
+    /// All annotations of the messages from `first` to `last`.
+    pub fn annotations_between(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        first: Uid,
+        last: Uid,
+    ) -> KeyRange {
+        let of = |uid: Uid| self.sub(account, Subspace::Annotations).u64(mailbox.0).u32(uid.get()).done();
+        KeyRange { begin: of(first), end: prefix_end(&of(last)) }
+    }
+
+    /// All annotations of the messages of a block.
+    pub fn annotations_of_block(&self, account: AccountId, mailbox: MailboxId, block: BlockNo) -> KeyRange {
+        let folder = || self.sub(account, Subspace::Annotations).u64(mailbox.0);
+        let first = block.0.saturating_mul(BLOCK_UIDS);
+        let begin = folder().u32(first).done();
+        KeyRange { begin, end: prefix_end(&folder().u32(first.saturating_add(BLOCK_UIDS - 1)).done()) }
+    }
+
+    /// All annotations of the messages of a folder.
+    pub fn annotations_of_folder(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Annotations).u64(mailbox.0).done())
+    }
+
+    /// The folder, the message and the annotator in a key of annotations.
+    pub fn annotations_of(&self, key: &[u8]) -> Option<(MailboxId, Uid, Annotator)> {
+        let at = self.prefix.len() + 18;
+        let (uid, annotator) = key.get(at..)?.split_at_checked(4)?;
+        let uid = Uid::new(u32::from_be_bytes(uid.try_into().ok()?))?;
+        let annotator = match u64::from_be_bytes(annotator.try_into().ok()?) {
+            0 => Annotator::All,
+            number => Annotator::One(AccountId(number)),
+        };
+        Some((MailboxId(self.id_of(key)?), uid, annotator))
+    }
+
     /// Changes of a folder whose last is `modseq`.
     pub fn log(&self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> Bytes {
         self.sub(account, Subspace::Log).u64(mailbox.0).u64(modseq.0).done()
@@ -793,6 +869,7 @@ const _: () = assert!(
         + 16
         < kv::limits::VALUE_BYTES_MAX
 );
+const _: () = assert!(model::limits::ANNOTATIONS_BYTES_MAX + 64 < kv::limits::VALUE_BYTES_MAX);
 const _: () = assert!(model::limits::ENTRIES_BYTES_MAX + 64 < kv::limits::VALUE_BYTES_MAX);
 const _: () = assert!(model::limits::BODY_CHUNK_BYTES + 10 < kv::limits::VALUE_BYTES_MAX);
 
@@ -844,6 +921,10 @@ mod tests {
                 keys.metadata(ACCOUNT, Some(MailboxId(3)), EntryScope::Private),
                 "701012300000000000420b000000000000000301",
             ),
+            (
+                keys.annotations(ACCOUNT, MailboxId(3), Uid::new(9).unwrap(), Annotator::One(AccountId(7))),
+                "701012300000000000420d0000000000000003000000090000000000000007",
+            ),
             (keys.reference_key(ACCOUNT, MailboxId(3)), "701012300000000000420e0000000000000003"),
         ] {
             let octets: Vec<u8> = (0..expected.len())
@@ -869,6 +950,15 @@ mod tests {
         assert_eq!(keys.block_of(&keys.block(ACCOUNT, MailboxId(1), BlockNo(6))), Some(BlockNo(6)));
         let identities = keys.identities(ACCOUNT, MailboxId(4), BlockNo(6));
         assert_eq!(keys.identities_of(&identities), Some((MailboxId(4), BlockNo(6))));
+        let uid = |uid| Uid::new(uid).unwrap();
+        for annotator in [Annotator::All, Annotator::One(AccountId(u64::MAX))] {
+            let key = keys.annotations(ACCOUNT, MailboxId(4), uid(6), annotator);
+            assert_eq!(keys.annotations_of(&key), Some((MailboxId(4), uid(6), annotator)));
+            let one = keys.annotations_between(ACCOUNT, MailboxId(4), uid(6), uid(6));
+            assert!(one.begin <= key && key < one.end);
+            let others = keys.annotations_between(ACCOUNT, MailboxId(4), uid(7), uid(9));
+            assert!(key < others.begin);
+        }
         assert_eq!(keys.log_modseq_of(&keys.log(ACCOUNT, MailboxId(1), ModSeq(6))), Some(ModSeq(6)));
         assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
         let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));

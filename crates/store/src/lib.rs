@@ -14,6 +14,7 @@
 
 mod access;
 mod accounts;
+mod annotations;
 mod bodies;
 mod cache;
 mod check;

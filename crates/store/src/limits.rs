@@ -8,6 +8,17 @@ pub const PAGE_MESSAGES_MAX: usize = 10_000;
 /// Blocks of rows that one operation changes in one transaction, for messages that stand far apart: each is written
 /// whole, about 2.5 kB and at most 8.
 pub const PAGE_BLOCKS_MAX: usize = 1_000;
+/// Messages of which one transaction changes annotations, octets of annotations that it reads, and octets that it writes
+/// of them: the operation ends its page there.
+pub const PAGE_ANNOTATED_MAX: usize = 1_000;
+/// See [`PAGE_ANNOTATED_MAX`].
+pub const PAGE_ANNOTATION_BYTES_MAX: usize = 2 << 20;
+/// Octets of annotations read at a time.
+pub const ANNOTATION_READ_BYTES: usize = 256 * 1024;
+/// Octets of annotations in one answer, of which the last message may go beyond.
+pub const ANNOTATION_ANSWER_BYTES: usize = 1 << 20;
+/// Records of which devices read or deleted messages that one answer reads beside annotations.
+pub const ANNOTATION_BLOCKS_MAX: usize = 64;
 /// Operations of one account that may share a transaction.
 pub const BATCH_OPERATIONS_MAX: usize = 256;
 /// Octets of the operations that share a transaction; a single larger one has a transaction of its own.
@@ -77,6 +88,12 @@ pub const HEADER_LATE_MAX: usize = 1_000;
 
 const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
 // A UID that stands alone takes at most six octets of a packed set.
+const _: () = assert!(
+    PAGE_ANNOTATED_MAX * 6
+        + model::limits::ANNOTATION_CHANGES_MAX * (model::limits::ENTRY_NAME_BYTES_MAX + 2)
+        + 64
+        <= PAGE_MESSAGES_MAX * 6
+);
 const _: () = assert!(LOG_VALUE_BYTES_MAX + PAGE_MESSAGES_MAX * 6 + 64 < kv::limits::VALUE_BYTES_MAX);
 // The longest item: both sets of UIDs, all keywords, a device.
 const _: () = assert!(

@@ -1,6 +1,7 @@
 //! What operations do within a batch, one file each.
 
 pub(crate) mod acl;
+pub(crate) mod annotate;
 pub(crate) mod append;
 pub(crate) mod copy;
 pub(crate) mod expunge;

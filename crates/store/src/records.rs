@@ -5,6 +5,7 @@
 //! old one stays and fills in what it meant.
 
 mod account;
+mod annotations;
 mod codec;
 mod feed;
 mod folder;
@@ -18,13 +19,14 @@ mod reference_key;
 mod state;
 
 pub use account::AccountRecord;
+pub use annotations::AnnotationRecord;
 pub use feed::{FEED_KEYWORDS_MAX, FEED_RANGES_MAX, FeedEntry, FeedItem, FeedUids, FlagNames};
 pub use folder::FolderRecord;
 pub use identities::IdentityBlock;
 pub use ledger::{BATCHES_REMEMBERED, Ledger};
-pub use log::{ChangeKind, LogBatch, LogEntry};
+pub use log::{Annotated, ChangeKind, LogBatch, LogEntry};
 pub use metadata::MetadataRecord;
 pub use pending::{Pending, Restoring};
 pub use push::{DeadLetter, DeviceRecord};
 pub use reference_key::{REFERENCE_KEY_BYTES, ReferenceKey};
-pub use state::StateRecord;
+pub use state::{FolderMarks, StateRecord};

@@ -158,12 +158,7 @@ fn keep(
 ) -> Arc<CachedFolder> {
     // A copy, since what an engine gives may be part of a larger buffer.
     let raw = Bytes::copy_from_slice(raw);
-    let folder = Arc::new(CachedFolder {
-        raw,
-        log_from: record.log_from,
-        identities: record.identities,
-        snapshot: Arc::new(snapshot),
-    });
+    let folder = Arc::new(CachedFolder { raw, marks: record.marks, snapshot: Arc::new(snapshot) });
     shared.caches.put_folder(account, folder.clone());
     folder
 }
@@ -234,12 +229,7 @@ async fn read_in_parts(
                 return Ok(Some(keep(shared, account, &raw, &record, snapshot)));
             }
             // Parts of several versions: what changed since the first is read again, as of this one.
-            let mixed = CachedFolder {
-                raw: raw_of_first,
-                log_from: record.log_from,
-                identities: record.identities,
-                snapshot: Arc::new(snapshot),
-            };
+            let mixed = CachedFolder { raw: raw_of_first, marks: record.marks, snapshot: Arc::new(snapshot) };
             let now = StateRecord::decode(&raw).ok_or_else(|| corrupt("state", &state_key))?;
             let refreshed = refresh(shared, trx.as_mut(), account, &mixed, &now).await?;
             Ok(refreshed.map(|snapshot| keep(shared, account, &raw, &now, snapshot)))
@@ -269,7 +259,7 @@ async fn refresh(
     record: &StateRecord,
 ) -> Result<Option<FolderSnapshot>, Failure> {
     let since = cached.snapshot.state.highest_modseq;
-    if since > record.folder.highest_modseq || since < record.log_from {
+    if since > record.folder.highest_modseq || since < record.marks.log_from {
         return Ok(None);
     }
     let mailbox = cached.snapshot.mailbox;
@@ -429,7 +419,7 @@ async fn vanished(
     if since >= snapshot.state.expunge_modseq {
         return Ok(UidSet::new());
     }
-    if since >= folder.log_from
+    if since >= folder.marks.log_from
         && let Some(entries) = log_since(shared, trx, account, snapshot.mailbox, since).await?
     {
         let ranges = entries.iter().flat_map(|entry| entry.removed.ranges());

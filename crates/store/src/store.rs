@@ -12,8 +12,9 @@ use cpm_mime::{Limits, MessageIndex};
 use futures::TryStreamExt;
 use kv::{Engine, ReadMode};
 use model::limits::{
-    APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX,
-    METADATA_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
+    ANNOTATION_CHANGES_MAX, ANNOTATION_PATTERNS_MAX, ANNOTATION_VALUE_BYTES_MAX, APPEND_BYTES_MAX,
+    BODY_INLINE_BYTES_MAX, ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX, METADATA_PER_REQUEST_MAX,
+    MULTIAPPEND_MESSAGES_MAX,
 };
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags, FolderSnapshot,
@@ -21,11 +22,11 @@ use model::{
     UidSet,
 };
 use store_api::{
-    Account, AccountState, AppendBody, AppendMessage, AppendRequest, Appended, BodyData, BodyWriter,
-    CheckEvent, CheckRequest, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
-    FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
-    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference,
-    StoreFlags, StoreOutcome,
+    Account, AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
+    AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, CheckEvent, CheckRequest, CopyMode,
+    CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding, FolderTree, Identities, MailStore,
+    Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest,
+    Requestor, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -35,6 +36,7 @@ use crate::failure::{Failure, corrupt, deadline, invalid, no_such_mailbox};
 use crate::keyspace::SCHEMA_VERSION;
 use crate::limits::INLINE_BYTES_MAX;
 use crate::mutations::acl::SetAcl;
+use crate::mutations::annotate::Annotate;
 use crate::mutations::append::{Append, NewBody, NewMessage};
 use crate::mutations::copy::{Copy, CopyPage, RenameInbox};
 use crate::mutations::expunge::{Expunge, Which};
@@ -50,9 +52,10 @@ use crate::snapshot::{read_folder, read_vanished};
 use crate::stage::StagedWriter;
 use crate::telemetry::Operation;
 use crate::tree::read_tree;
+use crate::work::annotations::Carried;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
-use crate::{Options, Swept, access, accounts, bodies, identities, references, search, sweep};
+use crate::{Options, Swept, access, accounts, annotations, bodies, identities, references, search, sweep};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
 const PARSE_APART_BYTES: usize = 128 * 1024;
@@ -206,11 +209,27 @@ impl Store {
         let (source, target) = (At::Id(request.source), At::Name(request.target.clone()));
         let rights = self.rights_at(ctx, account, &target).await?;
         let dropped = Flags(!access::changeable(rights).0);
+        let annotator = annotations::annotator(ctx, account);
+        let carried = match &done {
+            // INBOX is renamed: its messages only get another place.
+            Some(_) => Carried::All,
+            None => Carried::Of {
+                shared: rights.has(Rights::ANNOTATE),
+                private: rights.has(Rights::READ).then_some(annotator),
+            },
+        };
+        let carrying = match carried {
+            Carried::Of { shared: true, .. } => Rights::ANNOTATE,
+            _ => Rights::NONE,
+        };
         let taken = match request.mode {
             CopyMode::Copy => Rights::READ,
             CopyMode::Move => Rights::READ | access::REMOVAL,
         };
-        let needs = [Need::new(source, taken), Need::new(target, Rights::INSERT | access::of_flags(rights))];
+        let needs = [
+            Need::new(source, taken),
+            Need::new(target, Rights::INSERT | access::of_flags(rights) | carrying),
+        ];
         loop {
             if let Some(whole) = done.take_if(|page| page.rest.is_empty()) {
                 return Ok(whole.outcome);
@@ -219,7 +238,7 @@ impl Store {
                 request.uids = std::mem::take(&mut page.rest);
             }
             let (first, by) = (done.is_none(), Origin::of(ctx));
-            let page = Copy { request: request.clone(), first, dropped, by };
+            let page = Copy { request: request.clone(), first, dropped, carried, by };
             match (self.change_as(ctx, account, needs.clone(), page).await, &mut done) {
                 (Ok(page), None) => done = Some(page),
                 (Ok(page), Some(done)) => {
@@ -330,8 +349,36 @@ fn parse(message: AppendMessage) -> Result<NewMessage> {
         }
         AppendBody::Staged(body) => NewBody::Staged(body),
     };
-    let AppendMessage { flags, keywords, internal_date, .. } = message;
-    Ok(NewMessage { flags, keywords, internal_date, body })
+    let AppendMessage { flags, keywords, internal_date, annotations, .. } = message;
+    Ok(NewMessage { flags, keywords, internal_date, annotations, body })
+}
+
+/// Answers `InvalidRequest` for changes of annotations that nobody may make.
+fn check_annotations(changes: &[AnnotationChange]) -> Result<()> {
+    let too_large = |value: &Bytes| value.len() > ANNOTATION_VALUE_BYTES_MAX;
+    let wrong = changes.len() > ANNOTATION_CHANGES_MAX
+        || changes
+            .iter()
+            .any(|change| !change.name.is_settable() || change.value.as_ref().is_some_and(too_large));
+    if wrong {
+        return Err(invalid(
+            "an annotation is of an entry that clients do not set, its value is too large, or there are too many",
+        ));
+    }
+    Ok(())
+}
+
+/// What one STORE did in several pages.
+fn joined(before: Option<StoreOutcome>, page: StoreOutcome) -> StoreOutcome {
+    match before {
+        None => page,
+        Some(before) => StoreOutcome {
+            changed: before.changed.union(&page.changed),
+            modified: before.modified.union(&page.modified),
+            modseq: page.modseq,
+            modseq_before: before.modseq_before,
+        },
+    }
 }
 
 async fn read_states(
@@ -727,10 +774,16 @@ impl MailStore for Store {
             let target = At::Name(request.mailbox.clone());
             let rights = self.rights_at(ctx, account, &target).await?;
             let mut request = request;
-            request.messages.iter_mut().for_each(|message| access::strip(message, rights));
-            let needs = [Need::new(target, Rights::INSERT | access::of_flags(rights))];
+            for message in &mut request.messages {
+                check_annotations(&message.annotations)?;
+                access::strip(message, rights);
+            }
+            let annotated = access::annotating(request.messages.iter());
+            let needs = [Need::new(target, Rights::INSERT | access::of_flags(rights) | annotated)];
+            let annotator = annotations::annotator(ctx, account);
             let messages = self.prepare(request.messages).await?;
-            let append = Append { target: request.mailbox, messages, replaced: None, by: Origin::of(ctx) };
+            let (target, by) = (request.mailbox, Origin::of(ctx));
+            let append = Append { target, messages, replaced: None, annotator, by };
             self.change_as(ctx, account, needs, append).await
         })
     }
@@ -740,14 +793,18 @@ impl MailStore for Store {
             let target = At::Name(request.target.clone());
             let rights = self.rights_at(ctx, account, &target).await?;
             let mut request = request;
+            check_annotations(&request.message.annotations)?;
             access::strip(&mut request.message, rights);
+            let annotated = access::annotating([&request.message].into_iter());
             let needs = [
                 Need::new(At::Id(request.source), access::REMOVAL),
-                Need::new(target, Rights::INSERT | access::of_flags(rights)),
+                Need::new(target, Rights::INSERT | access::of_flags(rights) | annotated),
             ];
+            let annotator = annotations::annotator(ctx, account);
             let messages = self.prepare(vec![request.message]).await?;
             let replaced = Some((request.source, request.uid));
-            let append = Append { target: request.target, messages, replaced, by: Origin::of(ctx) };
+            let (target, by) = (request.target, Origin::of(ctx));
+            let append = Append { target, messages, replaced, annotator, by };
             self.change_as(ctx, account, needs, append).await
         })
     }
@@ -763,15 +820,7 @@ impl MailStore for Store {
             loop {
                 let page = ChangeFlags { request: request.clone(), kept, by: Origin::of(ctx) };
                 let page = self.change_as(ctx, account, needs.clone(), page).await?;
-                outcome = Some(match outcome {
-                    None => page.outcome,
-                    Some(before) => StoreOutcome {
-                        changed: before.changed.union(&page.outcome.changed),
-                        modified: before.modified.union(&page.outcome.modified),
-                        modseq: page.outcome.modseq,
-                        modseq_before: before.modseq_before,
-                    },
-                });
+                outcome = Some(joined(outcome, page.outcome));
                 if page.rest.is_empty() {
                     return Ok(outcome.unwrap_or_default());
                 }
@@ -832,6 +881,60 @@ impl MailStore for Store {
                 return Err(invalid("a request asks for the devices of at most 1000 messages"));
             }
             self.within(ctx, identities::identities(&self.shared, account, mailbox, uids)).await
+        })
+    }
+
+    async fn annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        query: &AnnotationQuery,
+    ) -> Result<AnnotationPage> {
+        measured!(self, ctx, Annotations, {
+            self.allow(ctx, account, query.mailbox, Rights::READ).await?;
+            if query.entries.len() > ANNOTATION_PATTERNS_MAX {
+                return Err(invalid("a request asks for the annotations of at most 64 patterns"));
+            }
+            self.within(ctx, annotations::annotations(&self.shared, ctx, account, query)).await
+        })
+    }
+
+    async fn store_annotations(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: StoreAnnotations,
+    ) -> Result<StoreOutcome> {
+        measured!(self, ctx, StoreAnnotations, {
+            check_annotations(&request.changes)?;
+            // RFC 5257 §3.4.
+            let shared = request.changes.iter().any(|change| change.scope == EntryScope::Shared);
+            let needed = if shared { Rights::READ | Rights::ANNOTATE } else { Rights::READ };
+            let needs = [Need::new(At::Id(request.mailbox), needed)];
+            let annotator = annotations::annotator(ctx, account);
+            let (mut request, mut outcome) = (request, None);
+            loop {
+                let page = Annotate { request: request.clone(), annotator, by: Origin::of(ctx) };
+                let page = self.change_as(ctx, account, needs.clone(), page).await?;
+                outcome = Some(joined(outcome, page.outcome));
+                if page.rest.is_empty() {
+                    return Ok(outcome.unwrap_or_default());
+                }
+                request.uids = page.rest;
+            }
+        })
+    }
+
+    async fn annotation_news(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        mailbox: MailboxId,
+        since: ModSeq,
+    ) -> Result<Vec<AnnotationNews>> {
+        measured!(self, ctx, AnnotationNews, {
+            self.allow(ctx, account, mailbox, Rights::READ).await?;
+            self.within(ctx, annotations::news(&self.shared, ctx, account, mailbox, since)).await
         })
     }
 

@@ -5,6 +5,7 @@
 //!
 //! An operation first reads and checks, then changes; so one that fails leaves no trace in the batch it is part of.
 
+pub(crate) mod annotations;
 pub(crate) mod folder;
 pub(crate) mod identities;
 pub(crate) mod origin;
@@ -30,7 +31,10 @@ use crate::limits::{
     BLOCKS_READ_SINGLY_MAX, FEED_VALUE_BYTES_MAX, HEAD_BYTES, LOG_TRIM_INTERVAL, LOG_VALUE_BYTES_MAX,
     WHOLE_IN_PLACE_MAX,
 };
-use crate::records::{ChangeKind, FeedEntry, FeedItem, FolderRecord, Ledger, LogBatch, Pending, StateRecord};
+use crate::records::{
+    Annotated, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, LogBatch, Pending,
+    StateRecord,
+};
 use crate::shared::Shared;
 use crate::snapshot::{current, load_folder, read_blocks, read_whole};
 use crate::tree::{TreeBuilder, load_tree};
@@ -184,13 +188,13 @@ impl<'t> Work<'t> {
             Some(cached) => FolderWork::new(
                 mailbox,
                 cached.snapshot.state.clone(),
-                (cached.log_from, cached.identities),
+                cached.marks,
                 Some(cached.snapshot.clone()),
             ),
             None => {
                 let record = StateRecord::decode(raw)
                     .ok_or_else(|| corrupt("state", &self.shared.keys.state(self.account, mailbox)))?;
-                FolderWork::new(mailbox, record.folder, (record.log_from, record.identities), None)
+                FolderWork::new(mailbox, record.folder, record.marks, None)
             }
         };
         self.folders.insert(mailbox, folder);
@@ -401,8 +405,8 @@ impl<'t> Work<'t> {
         let mailbox = MailboxId(self.take_id());
         let state = new_state(&mut self.ledger, self.now);
         let empty = Arc::new(FolderSnapshot::new(mailbox, state.clone(), Vec::new()));
-        let log_from = state.highest_modseq;
-        let mut folder = FolderWork::new(mailbox, state, (log_from, false), Some(empty));
+        let marks = FolderMarks { log_from: state.highest_modseq, ..FolderMarks::default() };
+        let mut folder = FolderWork::new(mailbox, state, marks, Some(empty));
         folder.dirty = true;
         self.folders.insert(mailbox, folder);
         mailbox
@@ -411,17 +415,17 @@ impl<'t> Work<'t> {
     /// Takes in a folder whose rows were written before under a number of its own; its entry in the tree is the
     /// caller's.
     pub(crate) fn adopt_folder(&mut self, mailbox: MailboxId, record: StateRecord) {
-        let StateRecord { folder: state, log_from, identities } = record;
+        let StateRecord { folder: state, marks } = record;
         let given = state.uid_validity.get();
         self.ledger.last_uid_validity = self.ledger.last_uid_validity.max(given);
         self.use_up(Tally {
             messages: state.messages as i64,
-            bytes: state.bytes as i64,
+            bytes: (state.bytes + marks.annotation_bytes) as i64,
             unseen: 0,
             deleted: state.deleted as i64,
             deleted_bytes: state.deleted_bytes as i64,
         });
-        let mut folder = FolderWork::new(mailbox, state, (log_from, identities), None);
+        let mut folder = FolderWork::new(mailbox, state, marks, None);
         folder.dirty = true;
         self.folders.insert(mailbox, folder);
     }
@@ -438,10 +442,11 @@ impl<'t> Work<'t> {
         folder.deleted = true;
         folder.dirty = false;
         let state = folder.state.clone();
+        let annotation_bytes = folder.annotations.bytes();
         // Rows that this batch wrote before stand in blocks that the sweeper will find.
         let gone = Tally {
             messages: -(state.messages as i64),
-            bytes: -(state.bytes as i64),
+            bytes: -((state.bytes + annotation_bytes) as i64),
             unseen: 0,
             deleted: -(state.deleted as i64),
             deleted_bytes: -(state.deleted_bytes as i64),
@@ -559,6 +564,7 @@ impl<'t> Work<'t> {
             let mut last = ModSeq(0);
             while let Some(entry) = entries.next_if(|_| bytes < LOG_VALUE_BYTES_MAX) {
                 bytes += 24 + 6 * (entry.changed.ranges().len() + entry.removed.ranges().len());
+                bytes += entry.annotated.as_ref().map_or(0, Annotated::size);
                 last = entry.modseq;
                 batch.entries.push(entry);
             }
@@ -573,21 +579,20 @@ impl<'t> Work<'t> {
                 self.trx.set_bytes(key, block.encode().into());
             }
         }
-        let record = StateRecord {
-            folder: folder.state,
-            log_from: folder.log_from,
-            identities: folder.identities.any(),
-        };
+        for (uid, annotator, record) in folder.annotations.changed() {
+            let key = self.shared.keys.annotations(self.account, mailbox, uid, annotator);
+            if record.entries.is_empty() {
+                self.trx.clear(&key);
+            } else {
+                self.trx.set_bytes(key, record.encode().into());
+            }
+        }
+        let record = StateRecord { marks: folder.marks(), folder: folder.state };
         let raw = Bytes::from(record.encode());
         self.trx.set_bytes(self.shared.keys.state(self.account, mailbox), raw.clone());
         if let Some(base) = base {
             let snapshot = Arc::new(base.with_changes(record.folder, changed));
-            learned.folders.push(Arc::new(CachedFolder {
-                raw,
-                log_from: record.log_from,
-                identities: record.identities,
-                snapshot,
-            }));
+            learned.folders.push(Arc::new(CachedFolder { raw, marks: record.marks, snapshot }));
         }
     }
 

@@ -78,6 +78,7 @@ async fn write(store: &Store) {
         flags: Flags::SEEN,
         keywords: vec![Keyword::parse("$Forwarded").unwrap()],
         internal_date: Some((1_600_000_000, -300)),
+        annotations: Vec::new(),
         body: AppendBody::Inline(text.to_owned().into()),
     };
     let text =

@@ -251,6 +251,7 @@ impl World {
             flags: Flags(flags),
             keywords: Vec::new(),
             internal_date: None,
+            annotations: Vec::new(),
             body: AppendBody::Inline(octets(request, n).into()),
         };
         let ctx = ctx(request);

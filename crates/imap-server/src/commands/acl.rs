@@ -16,7 +16,7 @@ use crate::reply::Reply;
 use crate::session::Session;
 
 /// Every right by itself: none depends on another.
-const ALONE: [&str; 11] = ["l", "r", "s", "w", "i", "p", "k", "x", "t", "e", "a"];
+const ALONE: [&str; 12] = ["l", "r", "s", "w", "i", "p", "k", "x", "t", "e", "a", "n"];
 
 /// Any of these lets somebody ask for their rights (RFC 4314 §4). The store shows a folder to none but those.
 pub(crate) async fn my_rights(

@@ -78,6 +78,7 @@ impl Bench {
                 flags: model::Flags(0),
                 keywords: Vec::new(),
                 internal_date: None,
+                annotations: Vec::new(),
                 body: AppendBody::Inline(message(*number).into()),
             });
             let request = AppendRequest {

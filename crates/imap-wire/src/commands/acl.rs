@@ -52,7 +52,7 @@ pub(crate) fn set(c: &mut Cursor<'_>) -> Parse<Command> {
         rest => (AclAction::Set, rest),
     };
     let rights = std::str::from_utf8(letters).ok().and_then(|letters| Rights::parse(letters).ok());
-    let rights = rights.ok_or_else(|| Fail::syntax("the rights are letters of lrswipkxtea, c and d"))?;
+    let rights = rights.ok_or_else(|| Fail::syntax("the rights are letters of lrswipkxtean, c and d"))?;
     Ok(Command::SetAcl(SetAcl { mailbox, identifier, action, rights }))
 }
 
@@ -107,9 +107,9 @@ mod tests {
     fn refused() {
         refuse("SETACL INBOX", "identifier");
         refuse("SETACL INBOX anyone", "rights");
-        refuse("SETACL INBOX anyone lrz", "lrswipkxtea");
-        refuse("SETACL INBOX anyone LR", "lrswipkxtea");
-        refuse("SETACL INBOX anyone +-l", "lrswipkxtea");
+        refuse("SETACL INBOX anyone lrz", "lrswipkxtean");
+        refuse("SETACL INBOX anyone LR", "lrswipkxtean");
+        refuse("SETACL INBOX anyone +-l", "lrswipkxtean");
         refuse("DELETEACL INBOX", "identifier");
         refuse("GETACL", "mailbox name");
         refuse("MYRIGHTS", "mailbox name");

@@ -322,6 +322,7 @@ async fn append(store: &Store, account: AccountId, n: u64) {
         flags: Flags::default(),
         keywords: Vec::new(),
         internal_date: None,
+        annotations: Vec::new(),
         body: AppendBody::Inline(text(n).into()),
     };
     let request = AppendRequest { mailbox: MailboxName::inbox(), messages: vec![message] };

@@ -4,9 +4,14 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use model::{DeviceId, EntryName, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid};
+use model::{
+    AnnotationName, DeviceId, EntryName, EntryScope, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid,
+};
 use serde::{Deserialize, Serialize};
-use store_api::{Credentials, Identities, Metadata, MetadataChange, ScramVerifier};
+use store_api::{
+    Annotation, AnnotationChange, Annotations, Credentials, Identities, Metadata, MetadataChange,
+    ScramVerifier,
+};
 
 /// `account.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,6 +102,9 @@ pub struct MessageLine {
     /// The device that deleted it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_by: Option<String>,
+    /// Its annotations: those that all see, and the owner's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<AnnotationLine>,
     /// The body's number, from which EMAILID is made. Not kept by an import.
     pub body: String,
     /// Octets.
@@ -112,6 +120,19 @@ pub struct MetadataLine {
     pub entry: String,
     /// Its value, base64.
     pub value: String,
+}
+
+/// An annotation of a message (RFC 5257); values in base64.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AnnotationLine {
+    /// Its entry.
+    pub entry: String,
+    /// What the owner alone sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<String>,
+    /// What all see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
 }
 
 /// What is kept of a password; octets in base64.
@@ -197,6 +218,35 @@ impl MetadataLine {
     }
 }
 
+impl AnnotationLine {
+    /// All annotations of a message that clients set; which devices read and deleted it stands beside them.
+    pub fn all(annotations: &Annotations) -> Vec<Self> {
+        let value = |value: &Option<Bytes>| value.as_ref().map(|value| BASE64_STANDARD.encode(value));
+        let of_clients = annotations.iter().filter(|(name, _)| !name.is_of_server());
+        let line = |(name, values): (&AnnotationName, &Annotation)| Self {
+            entry: name.as_str().to_owned(),
+            private: value(&values.private),
+            shared: value(&values.shared),
+        };
+        of_clients.map(line).collect()
+    }
+
+    /// What sets the entry.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn changes(&self) -> anyhow::Result<Vec<AnnotationChange>> {
+        let name = AnnotationName::parse(self.entry.as_bytes())?;
+        let values = [(EntryScope::Private, &self.private), (EntryScope::Shared, &self.shared)];
+        let set = values.into_iter().filter_map(|(scope, value)| Some((scope, value.as_ref()?)));
+        set.map(|(scope, value)| {
+            let value = BASE64_STANDARD.decode(value).context("a value is not base64")?;
+            Ok(AnnotationChange { name: name.clone(), scope, value: Some(value.into()) })
+        })
+        .collect()
+    }
+}
+
 impl MessageLine {
     /// The line of a row.
     pub fn of(
@@ -217,6 +267,7 @@ impl MessageLine {
             flags: system.map(|(_, name)| (*name).to_owned()).chain(named.map(ToString::to_string)).collect(),
             seen_by: identities.and_then(|of| name(&of.seen)),
             deleted_by: identities.and_then(|of| name(&of.deleted)),
+            annotations: Vec::new(),
             body: row.body.to_string(),
             size: u64::from(row.size),
             sha256: hexadecimal(sha256),
@@ -239,6 +290,15 @@ impl MessageLine {
         let device =
             |name: &Option<String>| name.as_ref().map(|name| DeviceId::parse(name.as_bytes())).transpose();
         Ok(Identities { seen: device(&self.seen_by)?, deleted: device(&self.deleted_by)? })
+    }
+
+    /// What sets its annotations.
+    ///
+    /// # Errors
+    /// When one is none.
+    pub fn annotations(&self) -> anyhow::Result<Vec<AnnotationChange>> {
+        let each = self.annotations.iter().map(AnnotationLine::changes);
+        Ok(each.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// System flags and keywords.

@@ -208,9 +208,20 @@ impl Restoring<'_> {
         );
         let ((uid, modseq), (flags, keywords)) = (line.numbers()?, line.flags()?);
         let internal_date = (line.internal_date, line.zone_minutes);
-        let (saved_at, identities) = (line.saved_at, line.identities()?);
-        let message =
-            RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, identities, body };
+        let (saved_at, identities, annotations) = (line.saved_at, line.identities()?, line.annotations()?);
+        let beside = annotations.iter().map(|change| change.value.as_ref().map_or(0, Bytes::len));
+        let inline = inline + beside.sum::<usize>();
+        let message = RestoreMessage {
+            uid,
+            modseq,
+            flags,
+            keywords,
+            internal_date,
+            saved_at,
+            identities,
+            annotations,
+            body,
+        };
         Ok((message, inline))
     }
 }

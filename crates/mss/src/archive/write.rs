@@ -10,13 +10,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use model::limits::INFOS_PER_REQUEST_MAX;
-use model::{Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid, UidSet};
+use model::{
+    AnnotationPattern, Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid, UidSet,
+};
 use sha2::{Digest as _, Sha256};
 use store_api::{
-    Account, AccountState, BodyData, FolderEntry, FolderRule, FolderTree, MailStore, ObjectRule,
+    Account, AccountState, AnnotationQuery, Annotations, BodyData, FolderEntry, FolderRule, FolderTree,
+    MailStore, ObjectRule,
 };
 
-use super::manifest::{Credential, FolderLine, Head, MessageLine, MetadataLine};
+use super::manifest::{AnnotationLine, Credential, FolderLine, Head, MessageLine, MetadataLine};
 use super::{BODIES_AHEAD, FORMAT, ROUNDS_MAX, VERSION};
 use crate::tier::{ctx, told};
 
@@ -275,6 +278,27 @@ async fn octets(sink: &mut Sink, name: &str, row: &MessageRow, body: BodyData) -
     Ok(hash.finalize().to_vec())
 }
 
+/// The annotations of messages that all see, and the owner's own. Those of others go by their accounts' numbers, which
+/// mean nothing elsewhere.
+async fn annotations(
+    store: &Arc<dyn MailStore>,
+    account: &Account,
+    entry: &FolderEntry,
+    uids: UidSet,
+) -> anyhow::Result<BTreeMap<Uid, Annotations>> {
+    let entries = vec![AnnotationPattern::parse(b"*")?];
+    let mut query = AnnotationQuery { mailbox: entry.id, uids, entries, scope: None };
+    let mut all = BTreeMap::new();
+    loop {
+        let page = store.annotations(&ctx(), account.id, &query).await.map_err(told)?;
+        all.extend(page.messages);
+        match page.next {
+            Some(next) => query.uids = query.uids.intersection(&UidSet::range(next, Uid::MAX)),
+            None => return Ok(all),
+        }
+    }
+}
+
 /// Writes the lines of a folder's messages, and gives its own.
 async fn folder(
     store: &Arc<dyn MailStore>,
@@ -297,6 +321,7 @@ async fn folder(
         let page: Vec<&MessageRow> = rows.by_ref().take(INFOS_PER_REQUEST_MAX).collect();
         let uids: UidSet = page.iter().map(|row| row.uid).collect();
         let identities = store.identities(&ctx(), account.id, entry.id, &uids).await.map_err(told)?;
+        let annotations = annotations(store, account, entry, uids).await?;
         for row in page {
             loop {
                 hashes.read_exact(&mut record)?;
@@ -306,7 +331,8 @@ async fn folder(
             }
             let known = identities.binary_search_by_key(&row.uid, |(uid, _)| *uid);
             let known = known.ok().map(|at| &identities[at].1);
-            let line = MessageLine::of(row, &snapshot.state.keywords, known, &record[4..]);
+            let mut line = MessageLine::of(row, &snapshot.state.keywords, known, &record[4..]);
+            line.annotations = annotations.get(&row.uid).map(AnnotationLine::all).unwrap_or_default();
             serde_json::to_writer(&mut spool, &line)?;
             spool.write_all(b"\n")?;
         }

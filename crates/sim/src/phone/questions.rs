@@ -184,7 +184,8 @@ async fn ask(
         5 => link.folders(&ctx, account).await.err(),
         6 => {
             let body = AppendBody::Inline("Subject: intruder\r\n\r\n".into());
-            let message = AppendMessage { flags: Flags(0), keywords: Vec::new(), internal_date: None, body };
+            let (flags, keywords, annotations) = (Flags(0), Vec::new(), Vec::new());
+            let message = AppendMessage { flags, keywords, internal_date: None, annotations, body };
             let mailbox = name(FOLDERS[0])?;
             link.append(&ctx, account, AppendRequest { mailbox, messages: vec![message] }).await.err()
         }

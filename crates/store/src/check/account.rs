@@ -8,7 +8,8 @@ use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
 use super::{
-    Check, bodies, folder, identities, metadata, read_all, references, remedied, strays, transaction, wake,
+    Check, annotations, bodies, folder, identities, metadata, read_all, references, remedied, strays,
+    transaction, wake,
 };
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
@@ -36,10 +37,12 @@ pub(super) async fn check(
     for mailbox in &outline.folders {
         folder::check(check, account, *mailbox, &mut counts).await?;
     }
+    annotations::check(check, account, &outline).await?;
     usage(check, account).await?;
     bodies::headers(check, account).await?;
     metadata::check(check, account).await?;
     identities::check(check, account).await?;
+
     let mut suspects = BTreeSet::new();
     let mut first = true;
     loop {
@@ -341,8 +344,8 @@ async fn compare_usage(
     let mut used = QuotaUsage::default();
     let pairs = read_all(trx, keys.subspace(account, Subspace::State), check.mode()).await?;
     let states: Vec<StateRecord> = pairs.iter().filter_map(|pair| StateRecord::decode(&pair.value)).collect();
-    for StateRecord { folder, .. } in &states {
-        used.bytes += folder.bytes;
+    for StateRecord { folder, marks } in &states {
+        used.bytes += folder.bytes + marks.annotation_bytes;
         used.messages += folder.messages;
         used.deleted_bytes += folder.deleted_bytes;
         used.deleted_messages += folder.deleted;

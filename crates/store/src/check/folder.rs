@@ -13,7 +13,7 @@ use store_api::{Finding, FindingKind};
 use super::references::Counts;
 use super::{Check, remedied, transaction, wake};
 use crate::failure::Failure;
-use crate::records::{Ledger, LogBatch, LogEntry, StateRecord};
+use crate::records::{FolderMarks, Ledger, LogBatch, LogEntry, StateRecord};
 use crate::retry::reading;
 use crate::snapshot::after;
 
@@ -160,7 +160,7 @@ async fn rows(
                 counts.add(row.body);
                 let known = |index: usize| state.folder.keywords.get(index).is_some();
                 nameless += u64::from(!row.flags.keyword_indexes().all(known));
-                if row.modseq > state.log_from && row.modseq <= look.start {
+                if row.modseq > state.marks.log_from && row.modseq <= look.start {
                     look.rows.push((row.uid, row.modseq));
                 }
             }
@@ -212,7 +212,7 @@ async fn log(
         });
         let Some(state) = raw.as_deref().and_then(StateRecord::decode) else { return Ok(()) };
         // What was trimmed since the last page is no gap.
-        log_from = log_from.max(state.log_from);
+        log_from = log_from.max(state.marks.log_from);
         last = last.max(log_from);
         let mut past_start = false;
         for pair in &page.pairs {
@@ -305,7 +305,7 @@ async fn is_unexplained(
     let state = values[0].as_deref().and_then(StateRecord::decode);
     let block = values[1].as_deref().and_then(Block::decode);
     let (Some(state), Some(block)) = (state, block) else { return Ok(None) };
-    let Some(row) = block.row(uid).filter(|row| row.modseq > state.log_from) else { return Ok(None) };
+    let Some(row) = block.row(uid).filter(|row| row.modseq > state.marks.log_from) else { return Ok(None) };
     let begin = keys.log(account, mailbox, row.modseq);
     let mut request = RangeRequest::new(begin, keys.logs(account, mailbox).end);
     let mut named = false;
@@ -413,7 +413,7 @@ async fn compare(
     };
     let mut last_removal = look.last_removal;
     if record.folder.highest_modseq != *start && !look.begin_log_anew {
-        if record.log_from > *start {
+        if record.marks.log_from > *start {
             return Ok((Settled::Anew, false));
         }
         let (entries, blocks, partly) = changed_since(check, account, mailbox, *start, trx).await?;
@@ -472,9 +472,9 @@ async fn compare(
         let text = format!("the last removal is {last_removal}, noted is {}", state.expunge_modseq);
         wrong(FindingKind::FolderMarks, text);
     }
-    if record.log_from > state.highest_modseq {
+    if record.marks.log_from > state.highest_modseq {
         let text =
-            format!("the log begins at {}, HIGHESTMODSEQ is {}", record.log_from, state.highest_modseq);
+            format!("the log begins at {}, HIGHESTMODSEQ is {}", record.marks.log_from, state.highest_modseq);
         wrong(FindingKind::FolderMarks, text);
     }
     if !repair || !repairable {
@@ -482,10 +482,9 @@ async fn compare(
     }
 
     // Clients and caches must learn the folder anew: it gets a MODSEQ above all, and no log before it.
-    let identities = record.identities;
-    let mut folder = record.folder;
+    let (mut folder, marks) = (record.folder, record.marks);
     folder.highest_modseq =
-        folder.highest_modseq.max(found.modseq_max).max(folder.expunge_modseq).max(record.log_from).next();
+        folder.highest_modseq.max(found.modseq_max).max(folder.expunge_modseq).max(marks.log_from).next();
     folder.expunge_modseq = folder.highest_modseq;
     folder.uid_next = folder.uid_next.max(u64::from(found.uid_max) + 1);
     if look.unreadable.is_empty() {
@@ -493,7 +492,8 @@ async fn compare(
         (folder.bytes, folder.deleted_bytes) = (found.bytes, found.deleted_bytes);
     }
     let highest = folder.highest_modseq;
-    let record = StateRecord { folder, log_from: highest, identities };
+    let marks = FolderMarks { log_from: highest, ..marks };
+    let record = StateRecord { folder, marks };
     trx.set_bytes(heads[1].clone(), record.encode().into());
     // As much as one transaction may; nobody reads what is left.
     let (begin, end) = (keys.logs(account, mailbox).begin, keys.log_after(account, mailbox, highest).begin);

@@ -7,7 +7,7 @@ use store_api::{Finding, FindingKind};
 use super::{Check, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::{PendingKind, Subspace};
-use crate::records::{IdentityBlock, StateRecord};
+use crate::records::{FolderMarks, IdentityBlock, StateRecord};
 use crate::snapshot::after;
 
 /// Records looked at in one transaction.
@@ -98,12 +98,13 @@ async fn records(
             }
         }
         if let Some(state) = StateRecord::decode(raw)
-            && !state.identities
+            && !state.marks.identities
             && !block.is_empty()
         {
             tell("devices of its messages are there, but its state does not say so");
             if check.repair() {
-                let state = StateRecord { identities: true, ..state };
+                let marks = FolderMarks { identities: true, ..state.marks };
+                let state = StateRecord { marks, ..state };
                 trx.set_bytes(keys.state(account, mailbox), state.encode().into());
                 wrote = true;
             }

@@ -322,7 +322,7 @@ async fn settle(
     let mut budget = BLOCKS_SETTLED_MAX;
     for (mailbox, state) in &states {
         let seen = match pointers.seen.get(mailbox) {
-            Some(seen) if *seen >= state.log_from || *seen == state.folder.highest_modseq => *seen,
+            Some(seen) if *seen >= state.marks.log_from || *seen == state.folder.highest_modseq => *seen,
             _ => return Ok((Verdict::Anew(*mailbox), false)),
         };
         if seen == state.folder.highest_modseq {

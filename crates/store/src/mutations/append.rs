@@ -12,8 +12,9 @@ use model::{
     AccountId, BodyId, DeviceId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid,
     UidSet, varint,
 };
-use store_api::{Appended, Identities};
+use store_api::{AnnotationChange, Appended, Identities};
 
+use super::annotate::check_parts_of;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid};
 use crate::keyspace::{IndexedHeader, PendingKind};
@@ -21,6 +22,7 @@ use crate::records::{ChangeKind, Pending};
 use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
+use crate::work::annotations::{Copied, first_records, size_of};
 use crate::work::folder::{FolderWork, Tally, entry};
 use crate::work::origin::Origin;
 
@@ -29,6 +31,7 @@ pub(crate) struct NewMessage {
     pub(crate) flags: Flags,
     pub(crate) keywords: Vec<Keyword>,
     pub(crate) internal_date: Option<(i64, i16)>,
+    pub(crate) annotations: Vec<AnnotationChange>,
     pub(crate) body: NewBody,
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct Append {
     pub(crate) messages: Vec<NewMessage>,
     /// The message to remove in the same step.
     pub(crate) replaced: Option<(MailboxId, Uid)>,
+    /// Whose the private annotations are.
+    pub(crate) annotator: AccountId,
     pub(crate) by: Origin,
 }
 
@@ -80,7 +85,7 @@ pub(crate) fn facts_matter(index: &MessageIndex) -> bool {
 }
 
 impl Append {
-    /// What is known of each message, after the staged ones were looked at.
+    /// What is known of each message, after the staged ones were looked at, and whether it has the parts that are annotated.
     async fn coming(&self, work: &mut Work<'_>) -> Result<Vec<Coming>, Failure> {
         let staged = self.messages.iter().filter_map(|message| match &message.body {
             NewBody::Inline { .. } => None,
@@ -98,17 +103,25 @@ impl Append {
         let mut coming = Vec::with_capacity(self.messages.len());
         for message in &self.messages {
             let (size, index) = match &message.body {
-                NewBody::Inline { octets, index } => (octets.len() as u64, Some(index.clone())),
+                NewBody::Inline { octets, index } => {
+                    check_parts_of(&message.annotations, index)?;
+                    (octets.len() as u64, Some(index.clone()))
+                }
                 NewBody::Staged(body) => {
                     let (key, raw) = notes.next().ok_or_else(|| bug("a staged body was not looked at"))?;
                     let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
+                    let parts = message.annotations.iter().any(|change| change.name.part().is_some());
                     match Pending::decode(&raw).ok_or_else(|| corrupt("pending", key))? {
-                        Pending::Staged { size, finished: true, facts_matter: false, .. } => (size, None),
-                        Pending::Staged { size, finished: true, facts_matter: true, .. } => {
+                        Pending::Staged { size, finished: true, facts_matter: false, .. } if !parts => {
+                            (size, None)
+                        }
+                        Pending::Staged { size, finished: true, .. } => {
                             let key = work.shared.keys.info(work.account, *body);
                             let raw = work.trx.get(&key, ReadMode::Snapshot).await?;
                             let index = raw.and_then(|raw| MessageIndex::decode(raw).ok());
-                            (size, Some(index.ok_or_else(|| corrupt("info", &key))?))
+                            let index = index.ok_or_else(|| corrupt("info", &key))?;
+                            check_parts_of(&message.annotations, &index)?;
+                            (size, Some(index))
                         }
                         _ => return Err(invalid("the staged body is not finished").into()),
                     }
@@ -126,9 +139,16 @@ impl Mutation for Append {
     type Outcome = Appended;
 
     fn cost(&self) -> Cost {
-        let bytes = self.messages.iter().map(|message| match &message.body {
-            NewBody::Inline { octets, index } => octets.len() + index.encode().len() + 256,
-            NewBody::Staged(_) => 256,
+        let bytes = self.messages.iter().map(|message| {
+            let annotations = message
+                .annotations
+                .iter()
+                .map(|change| change.name.as_str().len() + change.value.as_ref().map_or(0, Bytes::len) + 8);
+            annotations.sum::<usize>()
+                + match &message.body {
+                    NewBody::Inline { octets, index } => octets.len() + index.encode().len() + 256,
+                    NewBody::Staged(_) => 256,
+                }
         });
         Cost { bytes: bytes.sum(), messages: self.messages.len(), blocks: 0 }
     }
@@ -162,6 +182,7 @@ impl Mutation for Append {
             coming.iter().map(|it| it.index.as_ref().map(named_devices).unwrap_or_default()).collect();
         if let Some((mailbox, uid)) = self.replaced {
             work.load_identities(mailbox, [uid]).await?;
+            work.load_annotations(mailbox, &[uid]).await?;
         }
         if devices.iter().any(|devices| !devices.is_empty()) {
             let first = work.folder(target)?.state.uid_next;
@@ -174,8 +195,15 @@ impl Mutation for Append {
         }
         let flags =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
+        let annotations: Vec<Copied> = self
+            .messages
+            .iter()
+            .map(|message| first_records(&message.annotations, self.annotator))
+            .collect::<Result<_, _>>()?;
+        let annotation_bytes: usize = annotations.iter().map(size_of).sum();
         let (count, bytes) = (coming.len() as u64, coming.iter().map(|it| u64::from(it.size)).sum::<u64>());
         let (freed_count, freed) = replaced.map_or((0, 0), |(_, row)| (1, u64::from(row.size)));
+        let bytes = bytes + annotation_bytes as u64;
         work.check_quota(bytes.saturating_sub(freed), count - freed_count.min(count))?;
         check_room(work.folder(target)?, count, count)?;
 
@@ -184,8 +212,8 @@ impl Mutation for Append {
         let mut tally = Tally::default();
         let modseq = work.folder(target)?.next_modseq();
         let mut uid_next = work.folder(target)?.state.uid_next;
-        let all = self.messages.iter().zip(&coming).zip(devices).zip(flags);
-        for (((message, Coming { size, .. }), devices), flags) in all {
+        let all = self.messages.iter().zip(&coming).zip(devices).zip(flags).zip(annotations);
+        for ((((message, Coming { size, .. }), devices), flags), annotations) in all {
             let body = match &message.body {
                 NewBody::Inline { octets, index } => {
                     let body = BodyId(work.take_id());
@@ -207,6 +235,9 @@ impl Mutation for Append {
             if !devices.is_empty() {
                 work.folder(target)?.identities.set(uid, devices);
             }
+            if !annotations.is_empty() {
+                work.folder(target)?.annotations.give(uid, annotations);
+            }
         }
         let uids: UidSet = rows.iter().map(|row| row.uid).collect();
         let folder = work.folder(target)?;
@@ -220,6 +251,7 @@ impl Mutation for Append {
             let folder = work.folder(source)?;
             folder.remove_rows(&[row.uid]);
             folder.identities.set(row.uid, Identities::default());
+            folder.annotations.forget(&[row.uid]);
             if source == target {
                 removed_here = gone;
             } else {
@@ -229,9 +261,11 @@ impl Mutation for Append {
             let mut lost = Tally::default();
             lost.count(&row, -1);
             work.tally(source, lost)?;
+            work.count_annotations(source)?;
             work.release([row.body]);
         }
         work.tally(target, tally)?;
+        work.count_annotations(target)?;
         let folder = work.folder(target)?;
         folder.note(entry(modseq, kind, uids.clone(), removed_here, &self.by));
         Ok(Appended { mailbox: target, uid_validity: folder.state.uid_validity, uids, modseq })

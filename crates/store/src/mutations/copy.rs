@@ -14,6 +14,7 @@ use crate::records::ChangeKind;
 use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
+use crate::work::annotations::{Carried, Copied, size_of};
 use crate::work::folder::{Tally, entry};
 use crate::work::origin::Origin;
 use crate::work::page::{self, PageRoom};
@@ -26,6 +27,8 @@ pub(crate) struct Copy {
     pub(crate) first: bool,
     /// Flags that who copies may not set in the target: the copies come without.
     pub(crate) dropped: Flags,
+    /// The annotations that go along.
+    pub(crate) carried: Carried,
     pub(crate) by: Origin,
 }
 
@@ -79,6 +82,14 @@ impl Mutation for Copy {
             }
             self.first || page_end.is_none()
         });
+        let named: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+        let loaded = work.load_annotations(source, &named).await?;
+        page_end = named.get(loaded).copied().or(page_end);
+        rows.truncate(loaded);
+        let annotations = &work.folder(source)?.annotations;
+        let annotations: Vec<Copied> =
+            rows.iter().map(|row| annotations.copied(row.uid, self.carried)).collect();
+        let annotation_bytes: usize = annotations.iter().map(size_of).sum();
         let flags = self.map_flags(work, target, &rows).await?;
 
         work.load_identities(source, rows.iter().map(|row| row.uid)).await?;
@@ -102,7 +113,7 @@ impl Mutation for Copy {
         let (flags, keywords) =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
         if !moving {
-            work.check_quota(all_bytes, all_count)?;
+            work.check_quota(all_bytes + annotation_bytes as u64, all_count)?;
         }
         let more = if moving && source == target { 0 } else { all_count };
         check_room(work.folder(target)?, more, all_count)?;
@@ -132,6 +143,9 @@ impl Mutation for Copy {
             for (copy, identities) in new.iter().zip(identities).filter(|(_, it)| !it.is_empty()) {
                 folder.identities.set(copy.uid, identities);
             }
+            for (copy, annotations) in new.iter().zip(annotations) {
+                folder.annotations.give(copy.uid, annotations);
+            }
             work.tally(target, tally)?;
             let changed: UidSet = new.iter().map(|row| row.uid).collect();
             let kind = if moving { ChangeKind::Move } else { ChangeKind::Copy };
@@ -141,6 +155,7 @@ impl Mutation for Copy {
                 let folder = work.folder(source)?;
                 folder.remove_rows(&gone);
                 folder.identities.forget(&gone);
+                folder.annotations.forget(&gone);
                 if source == target {
                     removed_here = gone_set;
                 } else {
@@ -156,6 +171,8 @@ impl Mutation for Copy {
                 }
             }
             work.folder(target)?.note(entry(modseq, kind, changed, removed_here, &self.by));
+            work.count_annotations(source)?;
+            work.count_annotations(target)?;
         }
         let source_modseq = modseq_in_source.unwrap_or(work.folder(source)?.state.highest_modseq);
         let rest = match page_end {
@@ -197,8 +214,8 @@ impl Mutation for RenameInbox {
             target: self.to.clone(),
             missing: Missing::Skip,
         };
-        let dropped = Flags::default();
-        Copy { request, first: true, dropped, by: self.by.clone() }.run(work).await
+        let (dropped, carried) = (Flags::default(), Carried::All);
+        Copy { request, first: true, dropped, carried, by: self.by.clone() }.run(work).await
     }
 }
 

@@ -72,14 +72,20 @@ impl Mutation for Expunge {
         if rows.is_empty() {
             return Ok(nothing);
         }
+        let named: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+        let loaded = work.load_annotations(self.mailbox, &named).await?;
+        more |= loaded < rows.len();
+        rows.truncate(loaded);
         work.load_identities(self.mailbox, rows.iter().map(|row| row.uid)).await?;
         let folder = work.folder(self.mailbox)?;
         let modseq = folder.next_modseq();
         let (gone, uids, tally) = removal(&rows);
         folder.remove_rows(&gone);
         folder.identities.forget(&gone);
+        folder.annotations.forget(&gone);
         folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), &self.by));
         work.tally(self.mailbox, tally)?;
+        work.count_annotations(self.mailbox)?;
         work.release(rows.iter().map(|row| row.body));
         Ok(ExpungePage { uids, modseq, more })
     }

@@ -12,16 +12,17 @@ use model::{
     Acl, Block, BlockNo, BodyId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
     MessageRow, ModSeq, Uid,
 };
-use store_api::{FolderEntry, FolderTree, Identities, RestoreFolder, RestoreProgress};
+use store_api::{AnnotationChange, FolderEntry, FolderTree, Identities, RestoreFolder, RestoreProgress};
 
 use super::append::{NewBody, write_body};
 use super::folders::{inherited, missing_levels, new_entry};
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid, no_such_mailbox};
 use crate::keyspace::PendingKind;
-use crate::records::{ChangeKind, FolderRecord, IdentityBlock, Pending, Restoring, StateRecord};
+use crate::records::{ChangeKind, FolderMarks, FolderRecord, IdentityBlock, Pending, Restoring, StateRecord};
 use crate::snapshot::after;
 use crate::work::Work;
+use crate::work::annotations::{Copied, first_records, size_of};
 use crate::work::folder::Tally;
 use crate::work::origin::Origin;
 
@@ -95,7 +96,10 @@ impl Mutation for BeginRestore {
                 noselect: false,
                 acl: Acl::default(),
             },
-            state: StateRecord { folder, log_from: highest_modseq, identities: false },
+            state: StateRecord {
+                folder,
+                marks: FolderMarks { log_from: highest_modseq, ..FolderMarks::default() },
+            },
         };
         put_note(work, restore, restoring);
         Ok(RestoreProgress::Open { restore, next_uid: 1 })
@@ -111,6 +115,7 @@ pub(crate) struct Restored {
     pub(crate) internal_date: (i64, i16),
     pub(crate) saved_at: i64,
     pub(crate) identities: Identities,
+    pub(crate) annotations: Vec<AnnotationChange>,
     pub(crate) body: NewBody,
 }
 
@@ -192,6 +197,10 @@ impl Mutation for RestorePage {
             }
             flags.push(all);
         }
+        let annotations: Vec<Copied> = messages
+            .iter()
+            .map(|message| first_records(&message.annotations, account))
+            .collect::<Result<_, _>>()?;
         let mut blocks = Vec::with_capacity(numbers.len());
         for ((number, key), value) in numbers.iter().zip(&keys).zip(stored) {
             let block = match value {
@@ -241,9 +250,16 @@ impl Mutation for RestorePage {
                 identities[at].2.set(message.uid, message.identities.clone());
             }
         }
-        restoring.state.identities |= !identities.is_empty();
+        restoring.state.marks.identities |= !identities.is_empty();
         for (_, key, block) in identities {
             work.trx.set_bytes(key, block.encode().into());
+        }
+        for (message, records) in messages.iter().zip(annotations) {
+            restoring.state.marks.annotation_bytes += size_of(&records) as u64;
+            for (annotator, record) in records {
+                let key = work.shared.keys.annotations(account, self.restore, message.uid, annotator);
+                work.trx.set_bytes(key, record.encode().into());
+            }
         }
         let state = &mut restoring.state.folder;
         state.messages += tally.messages as u64;

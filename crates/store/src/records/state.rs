@@ -7,10 +7,22 @@ use model::{FolderState, Keyword, KeywordTable, ModSeq, UidValidity};
 
 use super::codec::{Reader, Writer};
 
-/// Version 2 adds a byte of marks. A folder without any is written as version 1, which is all of it.
-const VERSION: u8 = 2;
+/// Version 2 adds a byte of marks, version 3 a number after it. A folder is written as the first that says all of it:
+/// without any marks as version 1, without annotations as version 2.
+const VERSION: u8 = 3;
 /// The mark of a folder with identities.
 const HAS_IDENTITIES: u8 = 1;
+
+/// What only the store's own work asks of a folder's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FolderMarks {
+    /// The log has every change after this one.
+    pub log_from: ModSeq,
+    /// Some message has, or had, identities of devices beside its row.
+    pub identities: bool,
+    /// Octets of all annotations of its messages, as the quota counts them; 0 without any.
+    pub annotation_bytes: u64,
+}
 
 /// A folder's state, with what readers of the folder do not see. Its key exists as long as the folder can be
 /// selected.
@@ -18,28 +30,34 @@ const HAS_IDENTITIES: u8 = 1;
 pub struct StateRecord {
     /// What readers see.
     pub folder: FolderState,
-    /// The log has every change after this one.
-    pub log_from: ModSeq,
-    /// Some message has, or had, identities of devices beside its row.
-    pub identities: bool,
+    /// What they do not see.
+    pub marks: FolderMarks,
 }
 
 impl StateRecord {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         let folder = &self.folder;
-        let mut out =
-            Writer::new(if self.identities { VERSION } else { 1 }, 64 + folder.keywords.slots().len() * 16);
+        let FolderMarks { log_from, identities, annotation_bytes } = self.marks;
+        let version = match (identities, annotation_bytes) {
+            (false, 0) => 1,
+            (true, 0) => 2,
+            _ => VERSION,
+        };
+        let mut out = Writer::new(version, 64 + folder.keywords.slots().len() * 16);
         out.number(u64::from(folder.uid_validity.get())).number(folder.uid_next);
-        out.number(folder.highest_modseq.0).number(folder.expunge_modseq.0).number(self.log_from.0);
+        out.number(folder.highest_modseq.0).number(folder.expunge_modseq.0).number(log_from.0);
         out.number(folder.messages).number(folder.unseen).number(folder.deleted);
         out.number(folder.bytes).number(folder.deleted_bytes).number(folder.recent_uid);
         out.u8(folder.keywords.slots().len() as u8);
         for slot in folder.keywords.slots() {
             out.counted(slot.as_ref().map_or(b"", |keyword| keyword.as_str().as_bytes()));
         }
-        if self.identities {
-            out.u8(HAS_IDENTITIES);
+        if version > 1 {
+            out.u8(if identities { HAS_IDENTITIES } else { 0 });
+        }
+        if version > 2 {
+            out.number(annotation_bytes);
         }
         out.done()
     }
@@ -82,8 +100,52 @@ impl StateRecord {
         };
         let identities = match version {
             1 => false,
-            _ => (input.u8()? == HAS_IDENTITIES).then_some(true)?,
+            2 => (input.u8()? == HAS_IDENTITIES).then_some(true)?,
+            _ => match input.u8()? {
+                0 => false,
+                HAS_IDENTITIES => true,
+                _ => return None,
+            },
         };
-        input.end(Self { folder, log_from, identities })
+        let annotation_bytes = match version {
+            3 => Some(input.number()?).filter(|bytes| *bytes > 0)?,
+            _ => 0,
+        };
+        input.end(Self { folder, marks: FolderMarks { log_from, identities, annotation_bytes } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_take_the_version_that_they_need() {
+        let folder = FolderState {
+            uid_validity: UidValidity::new(7).unwrap(),
+            uid_next: 3,
+            highest_modseq: ModSeq(9),
+            expunge_modseq: ModSeq(0),
+            messages: 2,
+            unseen: 1,
+            deleted: 0,
+            bytes: 20,
+            deleted_bytes: 0,
+            recent_uid: 1,
+            keywords: Arc::default(),
+        };
+        for (identities, annotation_bytes, version, end) in [
+            (false, 0, 1, &b"\x01\x00"[..]),
+            (true, 0, 2, b"\x00\x01"),
+            (false, 5, 3, b"\x00\x00\x05"),
+            (true, 5, 3, b"\x00\x01\x05"),
+        ] {
+            let marks = FolderMarks { log_from: ModSeq(1), identities, annotation_bytes };
+            let record = StateRecord { folder: folder.clone(), marks };
+            let stored = record.encode();
+            assert_eq!((stored[0], stored.ends_with(end)), (version, true), "{stored:?}");
+            assert_eq!(StateRecord::decode(&stored), Some(record));
+            assert_eq!(StateRecord::decode(&stored[..stored.len() - 1]), None);
+        }
     }
 }

@@ -2,11 +2,14 @@
 
 use cpm_mime::search::{Needle, field_contains, index_contains};
 use model::limits::{SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX, SEARCH_TEXT_BYTES_MAX};
-use model::{AccountId, BodyId, Error, ErrorKind, Flags, FolderSnapshot, ModSeq, UidSet};
+use model::{
+    AccountId, AnnotationPattern, BodyId, EntryScope, Error, ErrorKind, Flags, FolderSnapshot, ModSeq, UidSet,
+};
 use store_api::{Ctx, DateField, HeaderField, SearchKey, thread_id};
 
 use super::Known;
 use super::headers::{self, value_of};
+use crate::annotations;
 use crate::failure::Failure;
 use crate::identities::{IdentityHeader, messages_with};
 use crate::keyspace::IndexedHeader;
@@ -47,6 +50,7 @@ enum Node {
     ReceivedFrom(i64),
     Fact(IndexedHeader, Needle),
     Identity(IdentityHeader, Needle),
+    Annotation(AnnotationPattern, Option<EntryScope>, Needle),
     Header(String, Needle),
     Text(usize),
     ModSeq(ModSeq),
@@ -92,9 +96,10 @@ pub(super) fn check(key: &SearchKey) -> Result<(), Failure> {
             SearchKey::Header(HeaderField::Named(name), text) => {
                 name.len() <= SEARCH_TEXT_BYTES_MAX && text.len() <= SEARCH_TEXT_BYTES_MAX
             }
-            SearchKey::Body(text) | SearchKey::Text(text) | SearchKey::ThreadId(text) => {
-                text.len() <= SEARCH_TEXT_BYTES_MAX
-            }
+            SearchKey::Body(text)
+            | SearchKey::Text(text)
+            | SearchKey::ThreadId(text)
+            | SearchKey::Annotation(_, _, text) => text.len() <= SEARCH_TEXT_BYTES_MAX,
             _ => true,
         }
     }
@@ -129,10 +134,18 @@ impl Plan {
             }
         }
         let mut beside = Vec::new();
-        identities_of(&mut root, &mut beside);
+        beside_of(&mut root, &mut beside);
         for node in beside {
-            let Node::Identity(header, needle) = &*node else { continue };
-            let uids = messages_with(shared, account, folder, *header, needle).await?;
+            let uids = match &*node {
+                Node::Identity(header, needle) => {
+                    messages_with(shared, account, folder, *header, needle).await?
+                }
+                Node::Annotation(pattern, scope, needle) => {
+                    let of = (pattern, *scope);
+                    annotations::messages_with(shared, ctx, account, folder, of, needle).await?
+                }
+                _ => continue,
+            };
             *node = Node::Uids(uids);
         }
         Ok(Self { root, texts })
@@ -180,6 +193,9 @@ impl Plan {
             SearchKey::ModSeq(modseq) => Node::ModSeq(*modseq),
             SearchKey::EmailId(body) => Node::Body(*body),
             SearchKey::ThreadId(id) => Node::Thread(id.clone()),
+            SearchKey::Annotation(pattern, scope, value) => {
+                Node::Annotation(pattern.clone(), *scope, Needle::new(value))
+            }
         }
     }
 
@@ -243,7 +259,7 @@ impl Node {
                 Ok(value_of(*header, info).is_some_and(|value| is_in(needle, value)))
             }
             // Looked up before the first message is.
-            Self::Identity(..) => Ok(false),
+            Self::Identity(..) | Self::Annotation(..) => Ok(false),
             Self::Header(name, needle) => {
                 if let Some(block) = known.header {
                     return Ok(field_contains(block, name, needle));
@@ -292,15 +308,15 @@ fn facts_of<'n>(node: &'n mut Node, facts: &mut Vec<&'n mut Node>) {
     }
 }
 
-fn identities_of<'n>(node: &'n mut Node, identities: &mut Vec<&'n mut Node>) {
+fn beside_of<'n>(node: &'n mut Node, beside: &mut Vec<&'n mut Node>) {
     match node {
         Node::All(parts) | Node::Any(parts) => {
             for part in parts {
-                identities_of(part, identities);
+                beside_of(part, beside);
             }
         }
-        Node::Not(part) => identities_of(part, identities),
-        Node::Identity(..) => identities.push(node),
+        Node::Not(part) => beside_of(part, beside),
+        Node::Identity(..) | Node::Annotation(..) => beside.push(node),
         _ => {}
     }
 }

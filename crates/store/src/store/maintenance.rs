@@ -8,7 +8,7 @@ use store_api::{
     RestoreProgress,
 };
 
-use super::{Store, operator};
+use super::{Store, check_annotations, operator};
 use crate::failure::invalid;
 use crate::mutations::append::NewMessage;
 use crate::mutations::restore::{BeginRestore, FinishRestore, RestorePage, Restored};
@@ -48,16 +48,28 @@ impl Maintenance for Store {
         let mut marks = Vec::with_capacity(messages.len());
         let mut bodies = Vec::with_capacity(messages.len());
         for message in messages {
-            let RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, identities, body } =
-                message;
+            let RestoreMessage { uid, modseq, flags, keywords, internal_date, saved_at, .. } = message;
+            let RestoreMessage { identities, annotations, body, .. } = message;
             marks.push((uid, modseq, saved_at, internal_date, identities));
-            bodies.push(AppendMessage { flags, keywords, internal_date: Some(internal_date), body });
+            check_annotations(&annotations)?;
+            let internal_date = Some(internal_date);
+            bodies.push(AppendMessage { flags, keywords, internal_date, annotations, body });
         }
         let parsed = self.prepare(bodies).await?;
         let restored = marks.into_iter().zip(parsed).map(
             |((uid, modseq, saved_at, internal_date, identities), parsed)| {
-                let NewMessage { flags, keywords, body, .. } = parsed;
-                Restored { uid, modseq, flags, keywords, internal_date, saved_at, identities, body }
+                let NewMessage { flags, keywords, annotations, body, .. } = parsed;
+                Restored {
+                    uid,
+                    modseq,
+                    flags,
+                    keywords,
+                    internal_date,
+                    saved_at,
+                    identities,
+                    annotations,
+                    body,
+                }
             },
         );
         let page = RestorePage { restore, messages: restored.collect() };

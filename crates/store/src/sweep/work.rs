@@ -247,6 +247,8 @@ impl<'s> Work<'s> {
             trx.clear(&pair.key);
             if let Some(number) = keys.block_of(&pair.key) {
                 trx.clear(&keys.identities(self.account, mailbox, number));
+                let annotations = keys.annotations_of_block(self.account, mailbox, number);
+                trx.clear_range(&annotations.begin, &annotations.end);
             }
         }
         Ok((Left::More(None), cleared))
@@ -288,7 +290,7 @@ impl<'s> Work<'s> {
         let oldest = self.shared.now() - self.shared.options.log_days as i64 * 86_400;
         let floor = state.folder.highest_modseq.0.saturating_sub(self.shared.options.log_changes_max);
         let page = pages.into_iter().next().unwrap_or_default();
-        let (mut log_from, mut more) = (state.log_from, page.more);
+        let (mut log_from, mut more) = (state.marks.log_from, page.more);
         for pair in &page.pairs {
             let batch = LogBatch::decode(&pair.value).ok_or_else(|| corrupt("log", &pair.key))?;
             let last = batch.entries.last().map_or(ModSeq(0), |entry| entry.modseq);
@@ -298,7 +300,7 @@ impl<'s> Work<'s> {
             }
             log_from = log_from.max(last);
         }
-        Ok((log_from > state.log_from).then_some((log_from, more)))
+        Ok((log_from > state.marks.log_from).then_some((log_from, more)))
     }
 }
 

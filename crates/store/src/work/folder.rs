@@ -8,7 +8,8 @@ use model::{
     Uid, UidSet,
 };
 
-use crate::records::{ChangeKind, FeedItem, FeedUids, FlagNames, LogEntry};
+use crate::records::{Annotated, ChangeKind, FeedItem, FeedUids, FlagNames, FolderMarks, LogEntry};
+use crate::work::annotations::FolderAnnotations;
 use crate::work::identities::FolderIdentities;
 use crate::work::origin::Origin;
 
@@ -71,6 +72,8 @@ pub(crate) struct FolderWork {
     pub(crate) log_from: ModSeq,
     /// Which devices read and deleted its messages.
     pub(crate) identities: FolderIdentities,
+    /// The annotations of its messages.
+    pub(crate) annotations: FolderAnnotations,
     /// Whether the state is to be written.
     pub(crate) dirty: bool,
     /// Deleted by this transaction.
@@ -87,19 +90,29 @@ impl FolderWork {
     pub(crate) fn new(
         mailbox: MailboxId,
         state: FolderState,
-        (log_from, identities): (ModSeq, bool),
+        marks: FolderMarks,
         base: Option<Arc<FolderSnapshot>>,
     ) -> Self {
         Self {
             mailbox,
             state,
-            log_from,
-            identities: FolderIdentities::of(identities),
+            log_from: marks.log_from,
+            identities: FolderIdentities::of(marks.identities),
+            annotations: FolderAnnotations::of(marks.annotation_bytes),
             dirty: false,
             deleted: false,
             base,
             blocks: BTreeMap::new(),
             entries: Vec::new(),
+        }
+    }
+
+    /// What its state will say beside what readers see.
+    pub(crate) fn marks(&self) -> FolderMarks {
+        FolderMarks {
+            log_from: self.log_from,
+            identities: self.identities.any(),
+            annotation_bytes: self.annotations.bytes(),
         }
     }
 
@@ -319,11 +332,17 @@ pub(crate) fn entry(
     removed: UidSet,
     by: &Origin,
 ) -> Noted {
-    let entry = LogEntry { modseq, kind, changed, removed, request: by.request };
+    let entry = LogEntry { modseq, kind, changed, removed, request: by.request, annotated: None };
     Noted { entry, device: by.device.clone(), flags: Default::default() }
 }
 
 impl Noted {
+    /// Says which annotations were changed.
+    pub(crate) fn with_annotated(mut self, annotated: Annotated) -> Self {
+        self.entry.annotated = Some(annotated);
+        self
+    }
+
     /// Says which flags were given to and taken from at least one message.
     pub(crate) fn with_flags(self, added: FlagNames, removed: FlagNames) -> Self {
         Self { flags: (added, removed), ..self }

@@ -19,6 +19,7 @@ async fn what_was_appended_is_there() {
                     flags: Flags::SEEN.union(Flags::READ_REPORT_SENT),
                     keywords: keywords(&["$Forwarded", "other"]),
                     internal_date: Some((1_600_000_000, -330)),
+                    annotations: Vec::new(),
                     body: octets.clone().into(),
                 },
                 message("second"),

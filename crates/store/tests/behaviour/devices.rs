@@ -5,7 +5,8 @@ use kv::{RangeRequest, ReadMode, TransactionOptions};
 use model::{BlockNo, DeviceId, Flags, ModSeq, Uid, UidSet};
 use store::keyspace::{Keyspace, Subspace};
 use store::records::{
-    ChangeKind, FEED_RANGES_MAX, FeedEntry, FeedItem, FeedUids, FlagNames, IdentityBlock, StateRecord,
+    ChangeKind, FEED_RANGES_MAX, FeedEntry, FeedItem, FeedUids, FlagNames, FolderMarks, IdentityBlock,
+    StateRecord,
 };
 use store_api::{
     AppendBody, AppendMessage, AppendRequest, CheckRequest, CopyMode, CopyRequest, Ctx, FindingKind,
@@ -254,7 +255,9 @@ async fn the_check_looks_at_identities() {
     trx.set(&keys.identities(h.account, model::MailboxId(999), BlockNo(0)), &record.encode());
     let state_key = keys.state(h.account, inbox);
     let raw = trx.get(&state_key, ReadMode::Snapshot).await.unwrap().unwrap();
-    let state = StateRecord { identities: false, ..StateRecord::decode(&raw).unwrap() };
+    let state = StateRecord::decode(&raw).unwrap();
+    let marks = FolderMarks { identities: false, ..state.marks };
+    let state = StateRecord { marks, ..state };
     trx.set(&state_key, &state.encode());
     trx.commit().await.unwrap();
     let found = h.store.check().await.unwrap();

@@ -79,6 +79,7 @@ pub fn message(octets: impl Into<Bytes>) -> AppendMessage {
         flags: Flags::default(),
         keywords: Vec::new(),
         internal_date: None,
+        annotations: Vec::new(),
         body: AppendBody::Inline(octets.into()),
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it is surprised")]
 
 mod accounts;
+mod annotating;
 mod appending;
 mod checking;
 mod copying;

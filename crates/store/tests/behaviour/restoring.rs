@@ -1,12 +1,13 @@
 //! Restoring exported folders: numbers and dates stay, nothing is doubled, nobody sees half a folder.
 
 use bytes::Bytes;
-use model::{DeviceId, ErrorKind, Flags, MailboxId, ModSeq, Uid, UidValidity};
+use model::{DeviceId, EntryScope, ErrorKind, Flags, MailboxId, ModSeq, Uid, UidValidity};
 use store_api::{
     AppendBody, Identities, MailStore, Maintenance, RESTORE_SECONDS_MAX, RestoreFolder, RestoreMessage,
     RestoreProgress,
 };
 
+use crate::annotating::{note, shown};
 use crate::harness::{Harness, keywords, kind, message, name, operator, uids};
 
 fn folder(text: &str) -> RestoreFolder {
@@ -34,6 +35,11 @@ fn restored(uid: u32) -> RestoreMessage {
             deleted: DeviceId::parse(format!("tablet-{uid}").as_bytes())
                 .ok()
                 .filter(|_| uid.is_multiple_of(5)),
+        },
+        annotations: if uid == 6 {
+            vec![note("/comment", EntryScope::Private, Some("of 6"))]
+        } else {
+            Vec::new()
         },
         body: AppendBody::Inline(Bytes::from(format!("IMDN-Message-ID: r{uid}\r\n\r\n{uid}"))),
     }
@@ -90,7 +96,9 @@ async fn as_it_was() {
         assert_eq!(found, restored(uid).identities, "{uid}");
     }
     let usage = h.store.quota(&h.ctx(), h.account).await.unwrap().usage;
-    assert_eq!((usage.messages, usage.bytes), (now.state.messages, now.state.bytes));
+    let annotated = "/comment".len() as u64 + "of 6".len() as u64 + 8;
+    assert_eq!((usage.messages, usage.bytes), (now.state.messages, now.state.bytes + annotated));
+    assert_eq!(shown(&h, "INBOX", "/comment").await, ["6 /comment \"of 6\" -"]);
     // Who synchronised up to a MODSEQ hears what came after, and every UID that is gone.
     let id = now.mailbox;
     let gone = h.store.vanished(&h.ctx(), h.account, id, ModSeq(4_000)).await.unwrap();

@@ -38,6 +38,7 @@ async fn four() -> Harness {
     let h = Harness::new().await;
     let dated = |octets: &str, at: i64, zone| AppendMessage {
         internal_date: Some((at, zone)),
+        annotations: Vec::new(),
         ..message(octets.replace('\n', "\r\n"))
     };
     let first = dated(
@@ -69,6 +70,7 @@ async fn four() -> Harness {
     let staged = AppendMessage {
         body: AppendBody::Staged(body),
         internal_date: Some((20 * 86_400, 0)),
+        annotations: Vec::new(),
         ..message("")
     };
     h.try_append("INBOX", vec![staged]).await.unwrap();

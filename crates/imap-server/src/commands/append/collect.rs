@@ -84,7 +84,8 @@ pub(crate) async fn collect(
                 };
                 let (flags, keywords) = parse_flags(&start.flags)?;
                 let internal_date = start.date.map(|date| (date.unix_seconds, date.zone_minutes));
-                messages.push(AppendMessage { flags, keywords, internal_date, body });
+                let annotations = Vec::new();
+                messages.push(AppendMessage { flags, keywords, internal_date, annotations, body });
             }
             Step::AppendEnd => return Ok(messages),
             Step::Bad(error) => return Err(error.into()),

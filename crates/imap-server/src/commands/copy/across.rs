@@ -103,6 +103,7 @@ async fn read(
             flags: row.flags.system_only(),
             keywords: row.flags.keyword_indexes().filter_map(|index| keywords.get(index).cloned()).collect(),
             internal_date: Some((row.internal_date, row.zone_minutes)),
+            annotations: Vec::new(),
             body,
         });
         copied.insert(row.uid);

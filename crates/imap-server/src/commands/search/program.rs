@@ -77,6 +77,7 @@ impl Traits {
             | SearchKey::On(DateField::Sent, _)
             | SearchKey::Since(DateField::Sent, _) => self.content = true,
             SearchKey::All
+            | SearchKey::Annotation(..)
             | SearchKey::Uids(_)
             | SearchKey::Flags(_)
             | SearchKey::Keyword(_)
