@@ -4,7 +4,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `account.json` | `Head`: address, quota, folders with their marks, subscriptions, metadata. Written last: an export without it was interrupted |
+//! | `account.json` | `Head`: address, quota, folders with their marks, subscriptions, metadata, devices made known for PUSH. Written last: an export without it was interrupted |
 //! | `folders/N/messages.jsonl` | one `MessageLine` a message, ascending by UID; N as `account.json` says |
 //! | `folders/N/UID.eml` | the message as it is stored, octet for octet (RFC 5322) |
 //!

@@ -55,7 +55,11 @@ impl Push {
     }
 }
 
-fn options(settings: &Settings) -> anyhow::Result<Options> {
+/// How notices are sent, as the settings say.
+///
+/// # Errors
+/// One sentence that names the setting to look at.
+pub fn options(settings: &Settings) -> anyhow::Result<Options> {
     let push = &settings.push;
     let encoding = match push.encoder {
         Encoder::Json => Encoding::Json,

@@ -35,6 +35,7 @@ mod limits;
 mod notice;
 mod options;
 mod partition;
+mod resend;
 mod resolve;
 mod telemetry;
 
@@ -55,6 +56,7 @@ pub use client::{Authorization, ClientError, ClientOptions, Verdict};
 pub use encode::{Encoded, Encoding, Style, encode};
 pub use notice::{Event, FolderPlace, Notice, NoticeKind, Object, Place, Target};
 pub use options::Options;
+pub use resend::Resender;
 
 use circuit::Circuit;
 use client::Client;

@@ -27,6 +27,7 @@ mod maintenance;
 mod members;
 mod messages;
 mod metadata;
+mod notices;
 mod reference;
 mod requestor;
 mod search;
@@ -64,6 +65,7 @@ pub use messages::{
     StoreFlags, StoreOutcome,
 };
 pub use metadata::{Metadata, MetadataChange};
+pub use notices::{DeadLetter, LETTERS_PAGE_MAX, LetterId, PushDevice};
 pub use reference::{Reference, ReferenceAccess, Referenced, SignedReference};
 pub use requestor::{Requestor, User};
 pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};

@@ -1,5 +1,5 @@
-//! What an operator asks of the tier beside provisioning: whether all that is stored adds up, and the restoring of
-//! folders that were exported elsewhere.
+//! What an operator asks of the tier beside provisioning: whether all that is stored adds up, the restoring of folders
+//! that were exported elsewhere, and what is kept for notices to the PUSH enabler.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,11 +7,11 @@ use std::pin::Pin;
 use async_trait::async_trait;
 use futures::Stream;
 use model::{
-    AccountId, BodyId, CpmAddress, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, SpecialUse, Uid,
-    UidValidity,
+    AccountId, BodyId, CpmAddress, DeviceId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result,
+    SpecialUse, Uid, UidValidity,
 };
 
-use crate::{AnnotationChange, AppendBody, Ctx, Identities};
+use crate::{AnnotationChange, AppendBody, Ctx, DeadLetter, Identities, LetterId, PushDevice};
 
 /// The storage tier, as an operator's tools see it. Every call answers `NoPermission` to anyone else.
 #[async_trait]
@@ -62,6 +62,29 @@ pub trait Maintenance: Send + Sync + 'static {
     /// `NoSuchMailbox` when nothing is being restored under `restore`; `MailboxExists` when a folder of that name got
     /// messages meanwhile; `Limit`.
     async fn finish_folder(&self, ctx: &Ctx, account: AccountId, restore: MailboxId) -> Result<()>;
+
+    /// The devices of an account that the operator has made known, by identity.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`.
+    async fn push_devices(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<PushDevice>>;
+
+    /// Makes a device of an account known, or changes what is known of it.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`; `Limit` above [`model::limits::DEVICES_PER_ACCOUNT_MAX`]; `InvalidRequest` for an address that
+    /// is too long.
+    async fn set_push_device(&self, ctx: &Ctx, account: AccountId, device: PushDevice) -> Result<()>;
+
+    /// Forgets a device of an account. Whether it was known.
+    async fn remove_push_device(&self, ctx: &Ctx, account: AccountId, device: &DeviceId) -> Result<bool>;
+
+    /// Notices to the PUSH enabler that were given up, after the one named, at most [`crate::LETTERS_PAGE_MAX`]; none
+    /// when there are no more.
+    async fn dead_letters(&self, ctx: &Ctx, after: Option<LetterId>) -> Result<Vec<DeadLetter>>;
+
+    /// Forgets a notice that was given up. Whether it was there.
+    async fn discard_dead_letter(&self, ctx: &Ctx, letter: LetterId) -> Result<bool>;
 }
 
 /// How long a restore may rest unfinished, seconds; then what it wrote is swept.
@@ -241,6 +264,8 @@ finding_kinds! {
     /// Annotations of messages: a record that cannot be read, of a message or a folder that is not there, or octets of
     /// them counted wrong.
     Annotations = "annotations",
+    /// A device made known, or a notice given up, that cannot be read.
+    Notices = "notices",
     /// A key of references that cannot be read, or of a folder that is not there.
     ReferenceKey = "reference-key",
     /// A note for the sweeper that cannot be read, or of nothing.

@@ -21,6 +21,7 @@ mod feed;
 mod gate;
 mod maintenance;
 mod metadata;
+mod notices;
 mod server;
 mod transport;
 

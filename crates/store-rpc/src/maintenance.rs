@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{Stream, StreamExt as _};
-use model::{AccountId, BodyId, Error, ErrorKind, MailboxId, Result, limits};
+use model::{AccountId, BodyId, DeviceId, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
-    CHECK_ACCOUNTS_MAX, CheckEvent, CheckEvents, CheckProgress, CheckRequest, Ctx, Finding, FindingKind,
-    Identities, Maintenance, Remedy, RestoreFolder, RestoreMessage, RestoreProgress,
+    CHECK_ACCOUNTS_MAX, CheckEvent, CheckEvents, CheckProgress, CheckRequest, Ctx, DeadLetter, Finding,
+    FindingKind, Identities, LetterId, Maintenance, PushDevice, Remedy, RestoreFolder, RestoreMessage,
+    RestoreProgress,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -16,6 +17,7 @@ use tonic::{Request, Response, Status};
 use crate::convert::{self, MESSAGE_BYTES_MAX};
 use crate::error::{Call, from_status, invalid, to_status};
 use crate::metadata::{self, request};
+use crate::notices;
 use crate::pb;
 use crate::pb::maintenance_client::MaintenanceClient;
 use crate::pb::maintenance_server::{Maintenance as MaintenanceService, MaintenanceServer};
@@ -122,6 +124,65 @@ impl MaintenanceService for Calls {
         self.call(asked, |maintenance, ctx, q| async move {
             maintenance.finish_folder(&ctx, AccountId(q.account), MailboxId(q.restore)).await?;
             Ok(pb::FinishFolderResponse {})
+        })
+        .await
+    }
+
+    async fn push_devices(
+        &self,
+        asked: Request<pb::PushDevicesRequest>,
+    ) -> Result<Response<pb::PushDevicesResponse>, Status> {
+        self.call(asked, |maintenance, ctx, q| async move {
+            let devices = maintenance.push_devices(&ctx, AccountId(q.account)).await?;
+            Ok(pb::PushDevicesResponse { devices: devices.into_iter().map(notices::device_pb).collect() })
+        })
+        .await
+    }
+
+    async fn set_push_device(
+        &self,
+        asked: Request<pb::SetPushDeviceRequest>,
+    ) -> Result<Response<pb::SetPushDeviceResponse>, Status> {
+        self.call(asked, |maintenance, ctx, q| async move {
+            let device = notices::device(q.device)?;
+            maintenance.set_push_device(&ctx, AccountId(q.account), device).await?;
+            Ok(pb::SetPushDeviceResponse {})
+        })
+        .await
+    }
+
+    async fn remove_push_device(
+        &self,
+        asked: Request<pb::RemovePushDeviceRequest>,
+    ) -> Result<Response<pb::RemovePushDeviceResponse>, Status> {
+        self.call(asked, |maintenance, ctx, q| async move {
+            let device = notices::identity(&q.device)?;
+            let removed = maintenance.remove_push_device(&ctx, AccountId(q.account), &device).await?;
+            Ok(pb::RemovePushDeviceResponse { removed })
+        })
+        .await
+    }
+
+    async fn dead_letters(
+        &self,
+        asked: Request<pb::DeadLettersRequest>,
+    ) -> Result<Response<pb::DeadLettersResponse>, Status> {
+        self.call(asked, |maintenance, ctx, q| async move {
+            let after = q.after.map(notices::letter_id).transpose()?;
+            let letters = maintenance.dead_letters(&ctx, after).await?;
+            Ok(pb::DeadLettersResponse { letters: letters.into_iter().map(notices::letter_pb).collect() })
+        })
+        .await
+    }
+
+    async fn discard_dead_letter(
+        &self,
+        asked: Request<pb::DiscardDeadLetterRequest>,
+    ) -> Result<Response<pb::DiscardDeadLetterResponse>, Status> {
+        self.call(asked, |maintenance, ctx, q| async move {
+            let letter = q.letter.ok_or_else(|| invalid("no dead letter is named"))?;
+            let discarded = maintenance.discard_dead_letter(&ctx, notices::letter_id(letter)?).await?;
+            Ok(pb::DiscardDeadLetterResponse { discarded })
         })
         .await
     }
@@ -259,6 +320,34 @@ impl Maintenance for RemoteMaintenance {
     async fn finish_folder(&self, ctx: &Ctx, account: AccountId, restore: MailboxId) -> Result<()> {
         let message = pb::FinishFolderRequest { account: account.0, restore: restore.0 };
         answer(self.client.clone().finish_folder(request(ctx, message)).await).map(drop)
+    }
+
+    async fn push_devices(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<PushDevice>> {
+        let message = pb::PushDevicesRequest { account: account.0 };
+        let got = answer(self.client.clone().push_devices(request(ctx, message)).await)?;
+        got.devices.into_iter().map(|device| notices::device(Some(device))).collect()
+    }
+
+    async fn set_push_device(&self, ctx: &Ctx, account: AccountId, device: PushDevice) -> Result<()> {
+        let message =
+            pb::SetPushDeviceRequest { account: account.0, device: Some(notices::device_pb(device)) };
+        answer(self.client.clone().set_push_device(request(ctx, message)).await).map(drop)
+    }
+
+    async fn remove_push_device(&self, ctx: &Ctx, account: AccountId, device: &DeviceId) -> Result<bool> {
+        let message = pb::RemovePushDeviceRequest { account: account.0, device: device.to_string() };
+        Ok(answer(self.client.clone().remove_push_device(request(ctx, message)).await)?.removed)
+    }
+
+    async fn dead_letters(&self, ctx: &Ctx, after: Option<LetterId>) -> Result<Vec<DeadLetter>> {
+        let message = pb::DeadLettersRequest { after: after.map(notices::letter_id_pb) };
+        let got = answer(self.client.clone().dead_letters(request(ctx, message)).await)?;
+        got.letters.into_iter().map(notices::letter).collect()
+    }
+
+    async fn discard_dead_letter(&self, ctx: &Ctx, letter: LetterId) -> Result<bool> {
+        let message = pb::DiscardDeadLetterRequest { letter: Some(notices::letter_id_pb(letter)) };
+        Ok(answer(self.client.clone().discard_dead_letter(request(ctx, message)).await)?.discarded)
     }
 }
 

@@ -5,14 +5,14 @@ use feed::Feed;
 use futures::StreamExt as _;
 use kv_embedded::EmbeddedEngine;
 use model::{
-    AnnotationName, AnnotationPattern, CpmAddress, DeviceId, EntryScope, ErrorKind, Flags, Keyword,
-    MailboxName, ModSeq, Uid, UidSet, UidValidity,
+    AccountId, AnnotationName, AnnotationPattern, CpmAddress, DeviceId, EntryScope, ErrorKind, Flags,
+    Keyword, MailboxName, ModSeq, Uid, UidSet, UidValidity,
 };
 use store::Store;
 use store_api::{
     AnnotationChange, AnnotationQuery, AppendBody, CheckEvent, CheckRequest, Credentials, Ctx, Identities,
-    MailStore, Maintenance, NewAccount, QuotaLimits, Requestor, RestoreFolder, RestoreMessage,
-    RestoreProgress,
+    LetterId, MailStore, Maintenance, NewAccount, PushDevice, QuotaLimits, Requestor, RestoreFolder,
+    RestoreMessage, RestoreProgress,
 };
 use store_rpc::{Endpoint, Gate, RemoteMaintenance, Services, ServicesOptions, connect};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,21 @@ async fn maintenance() {
     assert_eq!(old.row(uid(9)).map(|row| (row.modseq, row.zone_minutes)), Some((ModSeq(27), 60)));
     let error = remote.restore_folder(&owner, id, folder).await.expect_err("not the operator");
     assert_eq!(error.kind(), ErrorKind::NoPermission);
+
+    let phone = DeviceId::parse(b"phone").expect("an identity");
+    let device =
+        PushDevice { device: phone.clone(), push_address: "sip:a@push.example".into(), added_at: -3 };
+    remote.set_push_device(&operator, id, device.clone()).await.expect("known");
+    assert_eq!(remote.push_devices(&operator, id).await.expect("devices"), std::slice::from_ref(&device));
+    let error = remote.set_push_device(&owner, id, device.clone()).await.expect_err("not the operator");
+    assert_eq!(error.kind(), ErrorKind::NoPermission);
+    let error = remote.set_push_device(&operator, AccountId(id.0 + 1), device).await.expect_err("nobody's");
+    assert_eq!(error.kind(), ErrorKind::NoSuchAccount);
+    assert!(remote.remove_push_device(&operator, id, &phone).await.expect("forgotten"));
+    assert!(!remote.remove_push_device(&operator, id, &phone).await.expect("nothing to forget"));
+    assert_eq!(remote.dead_letters(&operator, None).await.expect("letters"), []);
+    let nothing = LetterId { partition: id.partition(), number: 7 };
+    assert!(!remote.discard_dead_letter(&operator, nothing).await.expect("nothing to discard"));
 
     let request = CheckRequest { repair: true, octets: true, rate: 1_000_000, ..CheckRequest::default() };
     let told: Vec<_> = remote.inspect(&operator, request).await.expect("events").collect().await;

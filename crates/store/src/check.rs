@@ -21,6 +21,7 @@ mod folder;
 mod identities;
 mod links;
 mod metadata;
+mod notices;
 mod references;
 mod strays;
 
@@ -205,6 +206,7 @@ impl Check {
         strays::accounts(self).await?;
         strays::works(self).await?;
         feed::check(self).await?;
+        notices::dead_letters(self).await?;
         self.tell_progress().await
     }
 

@@ -25,6 +25,7 @@ mod identities;
 pub mod keyspace;
 mod limits;
 mod mutations;
+mod notices;
 mod options;
 pub mod records;
 mod references;

@@ -24,7 +24,7 @@ const PASSWORD: &str = "Zwiebelfisch";
 struct Bench {
     enabler: Enabler,
     server: Process,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -47,7 +47,7 @@ impl Bench {
         let arguments = vec!["--data".into(), data.into_os_string()];
         let log = folder.path().join("log");
         let server = Process::start("serve", arguments, listeners, settings, log).expect("a server");
-        Self { enabler, server, _folder: folder }
+        Self { enabler, server, folder }
     }
 
     fn login(&self, device: &str) -> Client {
@@ -89,6 +89,13 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// `mss …` beside the running server.
+fn tool(bench: &Bench, arguments: &[&str]) -> Result<String, String> {
+    let data = bench.folder.path().join("data").display().to_string();
+    let arguments = [arguments, &["--data", &data]].concat();
+    run(&arguments, b"").map_err(|error| error.to_string())
 }
 
 fn account(data: &Path, arguments: &[&str]) -> String {
@@ -335,4 +342,75 @@ fn who_the_enabler_is_must_be_certified() {
     bench.wait_metric("mss_push_failed_total", "unavailable", |failed| failed >= 2.0);
     assert!(bench.enabler.taken().is_empty());
     assert!(bench.server.log().contains("certificate"), "{}", bench.server.log());
+}
+
+/// Where devices are known, each is told but the one that made the change; the only one is told nothing.
+#[test]
+fn none_hears_of_what_it_did_itself() {
+    let bench = Bench::start(&[]);
+    tool(&bench, &["account", "device", "add", ADDRESS, "phone"]).expect("a device");
+    append(&mut bench.login("phone"), "alone");
+    bench.wait_metric("mss_push_suppressed_total", "", |suppressed| suppressed > 0.5);
+    let reached = ["--push-address", "sip:tablet@push.example"];
+    let add = [&["account", "device", "add", ADDRESS, "tablet"][..], &reached].concat();
+    tool(&bench, &add).expect("a device");
+    let listed = tool(&bench, &["account", "device", "list", ADDRESS]).expect("a list");
+    assert_eq!(listed, format!("phone\t{ADDRESS}\ntablet\tsip:tablet@push.example\n"));
+    append(&mut bench.login("phone"), "of the phone");
+    bench.enabler.wait("a notice", |taken| taken.len() == 1);
+    append(&mut bench.login("tablet"), "of the tablet");
+    bench.enabler.wait("a notice", |taken| taken.len() == 2);
+    // A network function, or a device that does not say who it is.
+    append(&mut bench.login(""), "of another");
+    let taken = bench.enabler.wait("a notice", |taken| taken.len() == 3);
+    assert_eq!(ids(&taken), ["of the phone", "of the tablet", "of another"]);
+    let recipients = |at: usize| {
+        let message = taken[at].message();
+        let all = message["recipients"].as_array().expect("recipients");
+        all.iter().map(|one| format!("{} {}", one["device"], one["uri"])).collect::<Vec<_>>()
+    };
+    let (phone, tablet) =
+        (format!("\"phone\" \"{ADDRESS}\""), "\"tablet\" \"sip:tablet@push.example\"".to_owned());
+    assert_eq!(recipients(0), [tablet.clone()]);
+    assert_eq!(recipients(1), [phone.clone()]);
+    assert_eq!(recipients(2), [phone, tablet]);
+    assert!(tool(&bench, &["account", "device", "remove", ADDRESS, "watch"]).is_err());
+    assert!(tool(&bench, &["account", "device", "add", "tel:+19", "watch"]).is_err());
+    // Devices go with the account.
+    let export = bench.folder.path().join("export").display().to_string();
+    tool(&bench, &["account", "export", ADDRESS, "--to", &export]).expect("exported");
+    tool(&bench, &["account", "import", &export, "--as", "tel:+15550000009"]).expect("imported");
+    let there = tool(&bench, &["account", "device", "list", "tel:+15550000009"]).expect("a list");
+    assert_eq!(there, "phone\ttel:+15550000009\ntablet\tsip:tablet@push.example\n");
+    tool(&bench, &["account", "device", "remove", ADDRESS, "phone"]).expect("removed");
+    assert!(!tool(&bench, &["account", "device", "list", ADDRESS]).expect("a list").contains("phone"));
+}
+
+/// What was given up is kept, and goes out when the operator says so.
+#[test]
+fn dead_letters_are_kept_and_sent_again() {
+    let mut bench = Bench::start(&[]);
+    bench.enabler.come_back(Mood::Answers(400));
+    append(&mut bench.login("phone"), "refused");
+    bench.wait_metric("mss_push_dead_total", "refused", |dead| dead > 0.5);
+    let listed = tool(&bench, &["push", "dead-letters", "list"]).expect("a list");
+    assert!(listed.lines().count() == 1 && listed.starts_with(ADDRESS), "{listed}");
+    assert!(listed.contains("400"), "{listed}");
+    let url = bench.enabler.url();
+    let retry = ["push", "dead-letters", "retry", "--url", &url];
+    let told = tool(&bench, &retry).expect_err("it refuses still");
+    assert!(told.contains("1 notices were not taken"), "{told}");
+    bench.enabler.go_down();
+    let told = tool(&bench, &retry).expect_err("nobody is there");
+    assert!(told.contains("try again later"), "{told}");
+    bench.enabler.come_back(Mood::Takes("ok"));
+    assert_eq!(tool(&bench, &retry).expect("taken"), "1 taken, 0 left\n");
+    assert_eq!(ids(&bench.enabler.taken()), ["refused"]);
+    assert_eq!(tool(&bench, &["push", "dead-letters", "list"]).expect("a list"), "");
+    assert_eq!(tool(&bench, &retry).expect("nothing is left"), "0 taken, 0 left\n");
+    bench.enabler.come_back(Mood::Answers(400));
+    append(&mut bench.login("phone"), "unwanted");
+    bench.wait_metric("mss_push_dead_total", "refused", |dead| dead > 1.5);
+    tool(&bench, &["push", "dead-letters", "discard"]).expect("forgotten");
+    assert_eq!(tool(&bench, &["push", "dead-letters", "list"]).expect("a list"), "");
 }

@@ -9,7 +9,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use store_api::{
-    Annotation, AnnotationChange, Annotations, Credentials, Identities, Metadata, MetadataChange,
+    Annotation, AnnotationChange, Annotations, Credentials, Identities, Metadata, MetadataChange, PushDevice,
     ScramVerifier,
 };
 
@@ -50,6 +50,39 @@ pub struct Head {
     /// Metadata of the account itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<MetadataLine>,
+    /// Devices made known for notices to the PUSH enabler.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceLine>,
+}
+
+/// A device in `account.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeviceLine {
+    /// Its identity.
+    pub device: String,
+    /// Where the enabler reaches it; empty for the account's address.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub push_address: String,
+    /// When it was made known, seconds since 1970-01-01 UTC.
+    pub added_at: i64,
+}
+
+impl DeviceLine {
+    /// Of a device.
+    pub fn of(device: PushDevice) -> Self {
+        let PushDevice { device, push_address, added_at } = device;
+        Self { device: device.to_string(), push_address, added_at }
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// When the identity is none.
+    pub fn device(&self) -> anyhow::Result<PushDevice> {
+        let device = DeviceId::parse(self.device.as_bytes());
+        let device = device.with_context(|| format!("account.json: device {}", self.device))?;
+        Ok(PushDevice { device, push_address: self.push_address.clone(), added_at: self.added_at })
+    }
 }
 
 /// A folder in `account.json`.

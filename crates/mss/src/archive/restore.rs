@@ -91,6 +91,9 @@ pub async fn import(tier: &Tier, source: &Source, address: Option<CpmAddress>) -
         tier.store.subscribe(&ctx(), account, &name, true).await.map_err(told)?;
     }
     metadata(tier, account, None, &head.metadata).await?;
+    for line in &head.devices {
+        tier.maintenance.set_push_device(&ctx(), account, line.device()?).await.map_err(told)?;
+    }
     Ok(imported)
 }
 

@@ -19,9 +19,9 @@ use store_api::{
     MailStore, ObjectRule,
 };
 
-use super::manifest::{AnnotationLine, Credential, FolderLine, Head, MessageLine, MetadataLine};
+use super::manifest::{AnnotationLine, Credential, DeviceLine, FolderLine, Head, MessageLine, MetadataLine};
 use super::{BODIES_AHEAD, FORMAT, ROUNDS_MAX, VERSION};
-use crate::tier::{ctx, told};
+use crate::tier::{Tier, ctx, told};
 
 /// Octets of a record of the hashes kept aside: UID, SHA-256.
 const HASH_BYTES: usize = 36;
@@ -130,11 +130,12 @@ struct Written {
 /// # Errors
 /// What the store or the disk fails with; what was written is then no export.
 pub async fn export(
-    store: &Arc<dyn MailStore>,
+    tier: &Tier,
     account: &Account,
     sink: &mut Sink,
     options: Options,
 ) -> anyhow::Result<Head> {
+    let store = &tier.store;
     let mut folders: BTreeMap<MailboxId, Written> = BTreeMap::new();
     let mut numbers = 1..;
     let (mut tree, mut of_one_moment) = (store.folders(&ctx(), account.id).await.map_err(told)?, false);
@@ -176,6 +177,7 @@ pub async fn export(
         });
     }
     let metadata = store.metadata(&ctx(), account.id, &[None]).await.map_err(told)?;
+    let devices = tier.maintenance.push_devices(&ctx(), account.id).await.map_err(told)?;
     let head = Head {
         format: FORMAT.to_owned(),
         version: VERSION,
@@ -192,6 +194,7 @@ pub async fn export(
         folders: lines,
         subscriptions: subscriptions(&tree),
         metadata: metadata.first().map(MetadataLine::all).unwrap_or_default(),
+        devices: devices.into_iter().map(DeviceLine::of).collect(),
     };
     let text = serde_json::to_vec_pretty(&head)?;
     sink.file("account.json", text.len() as u64, async |out| Ok(out.write_all(&text)?)).await?;

@@ -1,5 +1,7 @@
 //! `mss account`: provisioning, against a running server or a stopped one.
 
+mod device;
+
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -102,6 +104,12 @@ enum Action {
         #[arg(value_parser = CpmAddress::parse)]
         address: CpmAddress,
     },
+    /// The devices of an account, for notices to the PUSH enabler.
+    ///
+    /// Where devices are known, notices of the account go to each of them but the one that made the change, and to nobody
+    /// else: make all of them known, or none. Where none is, they go to the account's address.
+    #[command(subcommand)]
+    Device(device::Action),
     /// Print every address, one a line, in order.
     List,
     /// Print what is known of an account.
@@ -271,6 +279,7 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
             );
             store.link_accounts(&ctx(), &addresses).await.map_err(told)?;
         }
+        Action::Device(action) => device::act(tier, action).await?,
         Action::Unlink { address } => store.unlink_account(&ctx(), &address).await.map_err(told)?,
         Action::List => {
             let mut after = None;
@@ -349,7 +358,7 @@ async fn export(
 ) -> anyhow::Result<()> {
     let account = find(&tier.store, address).await?;
     let mut sink = archive::Sink::create(to)?;
-    let head = archive::export(&tier.store, &account, &mut sink, options).await?;
+    let head = archive::export(tier, &account, &mut sink, options).await?;
     let messages: u64 = head.folders.iter().map(|folder| folder.messages).sum();
     println!("{} folders, {messages} messages written to {}", head.folders.len(), to.display());
     if !head.of_one_moment {

@@ -1,8 +1,12 @@
 //! `mss push`: notices to the PUSH enabler, in a process of their own.
 
+mod letters;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Subcommand;
+use store_rpc::Endpoint;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +18,7 @@ use crate::node::{Node, Purpose};
 use crate::process::{self, Signals};
 use crate::push::Push;
 use crate::settings::{EngineName, Overrides, Settings, listen_text};
+use crate::tier::Tier;
 
 /// Tell the operator's PUSH enabler of changes, so that it wakes the devices that did not make them.
 ///
@@ -22,17 +27,34 @@ use crate::settings::{EngineName, Overrides, Settings, listen_text};
 /// `ready admin=ADDR`. SIGTERM and SIGINT end it: notices under way are finished within limits.drain_seconds_max.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     engine: EngineFlags,
     /// Where notices are posted: an http or https URL
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// Listener of /metrics, /healthz and /readyz; empty for none [default: 127.0.0.1:9143]
     #[arg(long, value_name = "ADDR", value_parser = listen_text)]
     admin: Option<String>,
     /// TOML file of settings
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Look at notices that were given up, send them again, or forget them.
+    ///
+    /// With --data (the default) the directory is opened, or, when a server runs on it, that server is asked through
+    /// the socket in the directory.
+    DeadLetters {
+        #[command(subcommand)]
+        action: letters::Action,
+        /// Storage node to ask instead: http://HOST:PORT or unix:/PATH
+        #[arg(long, global = true, value_name = "URL", conflicts_with_all = ["data", "engine", "cluster_file"])]
+        store: Option<Endpoint>,
+    },
 }
 
 /// Runs until told to stop.
@@ -43,6 +65,15 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
         .set("push.url", arguments.url)
         .set("admin.listen", arguments.admin);
     let settings = Settings::load(arguments.config.as_deref(), flags)?;
+    if let Some(Action::DeadLetters { action, store }) = arguments.action {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(async {
+            let tier = Tier::open(&settings, store, false).await?;
+            let outcome = letters::act(&tier, &settings, action).await;
+            tier.close().await?;
+            outcome
+        });
+    }
     anyhow::ensure!(
         !settings.push.url.is_empty(),
         "push.url is empty, but must say where notices are posted"

@@ -8,8 +8,8 @@ use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
 use super::{
-    Check, annotations, bodies, folder, identities, metadata, read_all, references, remedied, strays,
-    transaction, wake,
+    Check, annotations, bodies, folder, identities, metadata, notices, read_all, references, remedied,
+    strays, transaction, wake,
 };
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
@@ -42,7 +42,7 @@ pub(super) async fn check(
     bodies::headers(check, account).await?;
     metadata::check(check, account).await?;
     identities::check(check, account).await?;
-
+    notices::devices(check, account).await?;
     let mut suspects = BTreeSet::new();
     let mut first = true;
     loop {

@@ -2,16 +2,17 @@
 
 use async_trait::async_trait;
 use model::limits::MULTIAPPEND_MESSAGES_MAX;
-use model::{AccountId, MailboxId, Result};
+use model::{AccountId, DeviceId, MailboxId, Result};
 use store_api::{
-    AppendMessage, CheckEvents, CheckRequest, Ctx, Maintenance, RestoreFolder, RestoreMessage,
-    RestoreProgress,
+    AppendMessage, CheckEvents, CheckRequest, Ctx, DeadLetter, LetterId, Maintenance, PushDevice,
+    RestoreFolder, RestoreMessage, RestoreProgress,
 };
 
 use super::{Store, check_annotations, operator};
 use crate::failure::invalid;
 use crate::mutations::append::NewMessage;
 use crate::mutations::restore::{BeginRestore, FinishRestore, RestorePage, Restored};
+use crate::notices;
 use crate::work::origin::Origin;
 
 #[async_trait]
@@ -79,5 +80,30 @@ impl Maintenance for Store {
     async fn finish_folder(&self, ctx: &Ctx, account: AccountId, restore: MailboxId) -> Result<()> {
         operator(ctx)?;
         self.change(ctx, account, FinishRestore { restore, by: Origin::of(ctx) }).await
+    }
+
+    async fn push_devices(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<PushDevice>> {
+        operator(ctx)?;
+        self.within(ctx, notices::devices(&self.shared, account)).await
+    }
+
+    async fn set_push_device(&self, ctx: &Ctx, account: AccountId, device: PushDevice) -> Result<()> {
+        operator(ctx)?;
+        self.within(ctx, notices::set_device(&self.shared, account, &device)).await
+    }
+
+    async fn remove_push_device(&self, ctx: &Ctx, account: AccountId, device: &DeviceId) -> Result<bool> {
+        operator(ctx)?;
+        self.within(ctx, notices::remove_device(&self.shared, account, device)).await
+    }
+
+    async fn dead_letters(&self, ctx: &Ctx, after: Option<LetterId>) -> Result<Vec<DeadLetter>> {
+        operator(ctx)?;
+        self.within(ctx, notices::dead_letters(&self.shared, after)).await
+    }
+
+    async fn discard_dead_letter(&self, ctx: &Ctx, letter: LetterId) -> Result<bool> {
+        operator(ctx)?;
+        self.within(ctx, notices::discard_dead_letter(&self.shared, letter)).await
     }
 }

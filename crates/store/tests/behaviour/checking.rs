@@ -8,10 +8,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kv::{RangeRequest, ReadMode, Transaction};
 use kv_embedded::{EmbeddedEngine, Sync};
-use model::{AccountId, Block, BlockNo, BodyId, Flags, MailboxId, MessageRow, ModSeq, Partition, Uid};
+use model::{
+    AccountId, Block, BlockNo, BodyId, DeviceId, Flags, MailboxId, MessageRow, ModSeq, Partition, Uid,
+};
 use store::Options;
 use store::keyspace::{IndexedHeader, Keyspace, PendingKind, Subspace};
-use store::records::{FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord};
+use store::records::{
+    DeviceRecord, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord,
+};
 use store_api::{
     CheckEvent, CheckProgress, CheckRequest, CopyMode, Finding, FindingKind, MailStore, Maintenance, Remedy,
 };
@@ -413,6 +417,21 @@ async fn reference_keys() {
     .await;
     check(&[FindingKind::ReferenceKey], Remedy::Repaired, async |trx, keys, account, places| {
         trx.set(&keys.reference_key(account, places.deep), b"nonsense");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn notices() {
+    let phone = DeviceId::parse(b"phone").expect("an identity");
+    check(&[FindingKind::Notices], Remedy::Repaired, async |trx, keys, account, _| {
+        trx.set(&keys.device(account, &phone), b"nonsense");
+        let known = DeviceRecord { push_address: String::new(), added_at: 1 };
+        trx.set(&keys.device(account, &DeviceId::parse(b"tablet").expect("an identity")), &known.encode());
+    })
+    .await;
+    check(&[FindingKind::Notices], Remedy::Repaired, async |trx, keys, account, _| {
+        trx.set(&keys.dead_letter(account.partition(), 7), b"nonsense");
     })
     .await;
 }
