@@ -110,13 +110,19 @@ fn composition() {
             let admin = command.iter().skip_while(|word| *word != "--admin").nth(1).expect("--admin");
             assert!(admin.ends_with(&format!(":{port}")), "{target} against {admin}");
         }
+        for host in items(job, "/dns_sd_configs/0/names").iter().filter_map(Value::as_str) {
+            let command = words(&services[host]["command"]);
+            let admin = command.iter().skip_while(|word| *word != "--admin").nth(1).expect("--admin");
+            let port = &job["dns_sd_configs"][0]["port"];
+            assert!(admin.ends_with(&format!(":{port}")), "{host} against {admin}");
+        }
     }
 }
 
 #[test]
 fn manifests() {
     let mut seen = 0;
-    for file in ["kubernetes/base/store.yaml", "kubernetes/base/imap.yaml"] {
+    for file in ["kubernetes/base/store.yaml", "kubernetes/base/imap.yaml", "kubernetes/base/push.yaml"] {
         for document in yaml(file) {
             for container in items(&document, "/spec/template/spec/containers") {
                 check(file, &words(&container["args"]));
@@ -127,7 +133,7 @@ fn manifests() {
             }
         }
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
 }
 
 /// The files of settings that manifests carry are read by the binary, and each key is one it knows.

@@ -47,7 +47,7 @@ fn overlays_build_on_what_is_there() {
 fn pods_are_careful() {
     let all = all();
     let workloads = workloads(&all);
-    assert_eq!(workloads.len(), 2);
+    assert_eq!(workloads.len(), 3);
     for workload in workloads {
         let name = at(workload, "/metadata/name");
         let pod = &workload["spec"]["template"]["spec"];
