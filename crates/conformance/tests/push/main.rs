@@ -4,6 +4,7 @@
 //! others are told.
 
 mod enabler;
+mod together;
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
