@@ -34,7 +34,7 @@ pub enum Command {
     /// A profile may state what A shall reach; the table says whether it was met. That is never an error.
     #[command(after_help = "A server is a TOML file (name ending in .toml) or\n  \
         HOST:PORT[,name=TEXT][,users=PATTERN][,count=N][,password=TEXT][,tls=none|implicit|starttls]\n           \
-        [,pid=auto|none|match:TEXT|12+34][,data=DIR][,quickack]\n\n\
+        [,pid=auto|none|match:TEXT|12+34][,data=DIR][,quickack][,push=HOST:PORT]\n\n\
         Example:\n  loadtest compare --a 127.0.0.1:1143,name=mss,users='tel:+1555{n:07}',count=64,password=secret \\\n      \
         --b 127.0.0.1:2143,name=dovecot,users='user{n}',count=64,password=secret --profile append-64")]
     Compare(CompareArgs),

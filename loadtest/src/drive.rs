@@ -8,6 +8,7 @@ mod idle;
 mod login;
 mod notify;
 mod pipelined;
+mod push;
 mod sequential;
 mod session;
 mod timer;
@@ -23,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::task::LocalSet;
 
 use crate::connection::{Capabilities, Fault};
+use crate::enabler::Enabler;
 use crate::pace::{Pace, Window};
 use crate::plan::Plan;
 use crate::processes::{Memory, ProcessSet, own_cpu_seconds};
@@ -71,6 +73,8 @@ struct Shared {
     /// Told once by each connection.
     ready: mpsc::UnboundedSender<Result<(), Fault>>,
     logins: Semaphore,
+    /// Where notices come, when that is what is measured.
+    enabler: Option<Enabler>,
     /// Operations still to start, when their number is fixed.
     left: Option<AtomicU64>,
     /// Operations done, for the progress line.
@@ -115,6 +119,14 @@ pub async fn drive(
         memory_before = Some(processes.memory());
     }
 
+    let mut enabler = None;
+    if plan.tasks.iter().any(|task| task.work.action == Action::Push) {
+        anyhow::ensure!(
+            !plan.target.push.is_empty(),
+            "this profile plays the PUSH enabler: say push=HOST:PORT in the target, where the server's push.url points"
+        );
+        enabler = Some(Enabler::start(&plan.target.push).await?);
+    }
     let (window_sender, window) = watch::channel(None);
     let (ready, mut readiness) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
@@ -123,6 +135,7 @@ pub async fn drive(
         window,
         ready,
         logins: Semaphore::new(LOGINS_AT_ONCE),
+        enabler,
         left: load.operations.map(AtomicU64::new),
         done: AtomicU64::new(0),
     });
@@ -329,6 +342,7 @@ async fn connection(shared: &Shared, index: u32, record: &RefCell<Record>) -> Re
         Action::Login => login::run(shared, index, record).await,
         Action::Notify => notify::run(shared, index, record).await,
         Action::Idle => idle::run(shared, index, record).await,
+        Action::Push => push::run(shared, index, record).await,
         Action::Append | Action::Command => {
             let opened = async {
                 let _turn = shared.turn().await;

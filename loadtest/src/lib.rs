@@ -17,6 +17,7 @@ pub mod compare;
 pub mod connection;
 pub mod dovecot;
 pub mod drive;
+pub mod enabler;
 pub mod eviction;
 pub mod message;
 pub mod pace;

@@ -155,7 +155,10 @@ impl Plan {
     /// Have operations parts that are not measured?
     pub fn has_gaps(&self) -> bool {
         self.profile.load.pause_ms > 0
-            || self.tasks.iter().any(|task| task.work.has_gaps() || task.work.action == Action::Notify)
+            || self
+                .tasks
+                .iter()
+                .any(|task| task.work.has_gaps() || matches!(task.work.action, Action::Notify | Action::Push))
     }
 }
 

@@ -57,6 +57,8 @@ shipped![
     "urlauth-make",
     "urlauth-fetch",
     "notify-status",
+    "push-latency",
+    "push-64",
 ];
 
 /// Most connections of one run.
@@ -184,6 +186,8 @@ pub enum Action {
     /// Two connections on one folder: one idles, the other appends. With a `command`, such as NOTIFY, the first sends
     /// that with no folder selected, and hears of the message by STATUS.
     Notify,
+    /// APPEND, and then the notice of it that the server posts to this program as its PUSH enabler.
+    Push,
     /// The connection logs in, selects its folder, starts IDLE and stays: memory is what is measured.
     Idle,
 }
@@ -237,6 +241,9 @@ impl Work {
             }
             Action::Notify => {
                 vec![format!("{}: OK to EXISTS", self.name), format!("{}: sent to EXISTS", self.name)]
+            }
+            Action::Push => {
+                vec![format!("{}: OK to enabler", self.name), format!("{}: sent to enabler", self.name)]
             }
             _ => vec![self.name.clone()],
         }
@@ -329,8 +336,8 @@ impl Profile {
             bail!("there is no work");
         }
         let alone = |action| self.work.iter().any(|w| w.action == action) && self.work.len() > 1;
-        if alone(Action::Notify) || alone(Action::Idle) || alone(Action::Login) {
-            bail!("notify, idle and login cannot be mixed with other work");
+        if [Action::Notify, Action::Idle, Action::Login, Action::Push].into_iter().any(alone) {
+            bail!("notify, push, idle and login cannot be mixed with other work");
         }
         for work in &self.work {
             if work.action != Action::Notify && (work.action == Action::Command) == work.command.is_empty() {
@@ -349,7 +356,7 @@ impl Profile {
             {
                 bail!("work {:?} cannot be pipelined: depth must be 1", work.name);
             }
-            if matches!(work.action, Action::Append | Action::Notify) && !self.folder.grows {
+            if matches!(work.action, Action::Append | Action::Notify | Action::Push) && !self.folder.grows {
                 bail!("work {:?} adds messages: folder.grows must be true", work.name);
             }
         }

@@ -65,6 +65,9 @@ pub struct Target {
     /// Acknowledge at once what the server sends (Linux TCP_QUICKACK): for servers that leave Nagle's algorithm on.
     #[serde(default)]
     pub quickack: bool,
+    /// `host:port` at which this program plays the server's PUSH enabler, for profiles about notices.
+    #[serde(default)]
+    pub push: String,
 }
 
 fn default_users() -> UserPattern {
@@ -114,6 +117,7 @@ impl Target {
             pid: ProcessSource::default(),
             data: None,
             quickack: false,
+            push: String::new(),
         };
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, "true"));
@@ -125,8 +129,9 @@ impl Target {
                 "password" => value.clone_into(&mut target.password),
                 "pid" => target.pid = value.parse()?,
                 "data" => target.data = Some(value.into()),
+                "push" => value.clone_into(&mut target.push),
                 "quickack" => target.quickack = value.parse().context("quickack is true or false")?,
-                _ => bail!("{key:?} is no key; known: name tls users count password pid data quickack"),
+                _ => bail!("{key:?} is no key; known: name tls users count password pid data quickack push"),
             }
         }
         Ok(target)
