@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use cpm_mime::MessageIndex;
 use model::limits::INFOS_PER_REQUEST_MAX;
-use model::{AccountId, DeviceId, ErrorKind, Flags, FolderSnapshot, MailboxId, ModSeq, Result, UidSet};
-use store::records::{ChangeKind, FeedEntry, FeedItem, FeedUids};
+use model::{
+    AccountId, DeviceId, ErrorKind, Flags, FolderSnapshot, Keyword, MailboxId, ModSeq, Result, UidSet,
+};
+use store::records::{ChangeKind, FeedEntry, FeedItem, FeedUids, FlagNames};
 use store_api::{Ctx, FolderTree, MailStore, Requestor};
 
 use crate::database::Addressee;
@@ -17,6 +19,9 @@ use crate::notice::{Event, FolderPlace, Notice, NoticeKind, Object, Place, Targe
 const TOLD: Flags = Flags(
     Flags::SEEN.0 | Flags::DELETED.0 | Flags::ANSWERED.0 | Flags::FLAGGED.0 | Flags::READ_REPORT_SENT.0,
 );
+
+/// The keywords whose changes are told: what disposition notifications said of a message.
+const TOLD_KEYWORDS: [&str; 3] = ["$Delivered", "$Displayed", "$DeliveryFailed"];
 
 /// Notices of one account, and what was left out of them.
 #[derive(Debug, Default)]
@@ -103,14 +108,13 @@ pub(crate) fn concerns_anybody(entry: &FeedEntry) -> bool {
 
 /// Whether a change is one that devices are told of.
 fn concerns(item: &FeedItem) -> bool {
-    let told = |flags: Flags| flags.0 & TOLD.0 != 0;
+    let told = |flags: &FlagNames| !names(flags.system, &flags.keywords).is_empty();
     match item.kind {
         ChangeKind::Flags => {
             let unknown = item.flags_added.is_empty() && item.flags_removed.is_empty();
             // Entries of an earlier release do not say which flags.
             let unknown = unknown && item.changed == FeedUids::Many;
-            item.mailbox.is_some()
-                && (unknown || told(item.flags_added.system) || told(item.flags_removed.system))
+            item.mailbox.is_some() && (unknown || told(&item.flags_added) || told(&item.flags_removed))
         }
         ChangeKind::Append
         | ChangeKind::Expunge
@@ -273,9 +277,9 @@ impl Resolver<'_> {
                 let sender = info.first_from().map(|name| name.mailbox.to_owned());
                 events.push(Event::Changed(Box::new(Object {
                     place,
-                    flags: names(row.flags),
-                    added: names(item.flags_added.system),
-                    removed: names(item.flags_removed.system),
+                    flags: names(row.flags, keywords_of(row.flags, snapshot)),
+                    added: names(item.flags_added.system, &item.flags_added.keywords),
+                    removed: names(item.flags_removed.system, &item.flags_removed.keywords),
                     voicemail: is_voicemail(context.as_deref()),
                     size: row.size.into(),
                     internal_date: row.internal_date,
@@ -296,9 +300,17 @@ impl Resolver<'_> {
     }
 }
 
-fn names(flags: Flags) -> Vec<&'static str> {
+/// The names of the flags and keywords that are told.
+fn names<'k>(flags: Flags, keywords: impl IntoIterator<Item = &'k Keyword>) -> Vec<&'static str> {
     let told = Flags::SYSTEM.iter().filter(|(flag, _)| TOLD.contains(*flag) && flags.contains(*flag));
-    told.map(|(_, name)| *name).collect()
+    let words = keywords
+        .into_iter()
+        .filter_map(|keyword| TOLD_KEYWORDS.iter().find(|told| told.eq_ignore_ascii_case(keyword.as_str())));
+    told.map(|(_, name)| *name).chain(words.copied()).collect()
+}
+
+fn keywords_of(flags: Flags, snapshot: &FolderSnapshot) -> impl Iterator<Item = &Keyword> {
+    flags.keyword_indexes().filter_map(|index| snapshot.state.keywords.get(index))
 }
 
 fn is_voicemail(context: Option<&str>) -> bool {

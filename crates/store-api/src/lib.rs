@@ -310,6 +310,14 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Appends messages, all or none, with ascending UIDs.
     ///
+    /// A network function that was not told whether a deposit arrived repeats it: an object of the same kind,
+    /// IMDN-Message-ID and direction that still stands where it came is not stored again, and the answer is that of the
+    /// first time. Of several messages those at the front that are repeated are known again.
+    ///
+    /// A disposition notification that the owner or a network function appends is noted with the messages that it is
+    /// about, in the same step: the keywords $Delivered, $Displayed and $DeliveryFailed on what was sent,
+    /// \read-report-sent on what was received.
+    ///
     /// # Errors
     /// `NoSuchMailbox`, `OverQuota`, `TooBig`, `NoSuchPart`, `Limit` (keywords, messages, annotations); `Cannot` for an
     /// object that the class of service does not take there, with what is wrong.

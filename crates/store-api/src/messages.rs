@@ -64,10 +64,12 @@ pub struct Appended {
     pub mailbox: MailboxId,
     /// Its UIDVALIDITY.
     pub uid_validity: UidValidity,
-    /// The new UIDs, in the order of the messages.
+    /// The UIDs, in the order of the messages.
     pub uids: UidSet,
     /// The folder's HIGHESTMODSEQ after it.
     pub modseq: ModSeq,
+    /// The first of the messages, or all, were there already: a network function deposited them before.
+    pub repeated: bool,
 }
 
 /// Takes the octets of a large body in order.

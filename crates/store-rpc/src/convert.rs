@@ -396,6 +396,7 @@ pub(crate) fn appended(wire: &pb::AppendResponse) -> Result<Appended> {
         uid_validity: uid_validity(wire.uid_validity)?,
         uids: uid_set(wire.uids.as_ref().unwrap_or(&pb::UidSet::default()))?,
         modseq: modseq(wire.modseq)?,
+        repeated: wire.repeated,
     })
 }
 
@@ -405,6 +406,7 @@ pub(crate) fn appended_pb(appended: &Appended) -> pb::AppendResponse {
         uid_validity: appended.uid_validity.get(),
         uids: Some(uid_set_pb(&appended.uids)),
         modseq: appended.modseq.0,
+        repeated: appended.repeated,
     }
 }
 

@@ -7,7 +7,7 @@ use model::AccountId;
 use crate::keyspace::Keyspace;
 use crate::records::{
     AccountRecord, AnnotationRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord, IdentityBlock,
-    Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord,
+    Ledger, LogBatch, MetadataRecord, Pending, Place, ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -35,6 +35,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, LogBatch::decode, LogBatch::encode);
     check(input, MetadataRecord::decode, MetadataRecord::encode);
     check(input, Pending::decode, Pending::encode);
+    check(input, Place::decode, Place::encode);
     check(input, ReferenceKey::decode, ReferenceKey::encode);
     check(input, StateRecord::decode, StateRecord::encode);
     check(input, model::Block::decode, model::Block::encode);

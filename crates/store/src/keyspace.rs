@@ -27,7 +27,7 @@
 //! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
 //! | 8 Shares | body | `u64` LE: references beyond the first; absent for 0 | 8 B | copy, sweeper | sweeper |
 //! | 9 Chunk | body, number | octets; in chunk 0 after their total as varint | ≤ 32 kB | append, staging | fetch, search |
-//! | 10 Header | header, value in lower case, body | empty | 0 B | append | first search of a large folder |
+//! | 10 Header | header, value in lower case, body | [`Place`] v1 of IMDN-Message-ID, else empty | 0–12 B | append | first search of a large folder; append of objects |
 //! | 11 Metadata | mailbox or 0, scope | [`MetadataRecord`] v1 | ≤ 66 kB | SETMETADATA | GETMETADATA, LIST |
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
 //! | 13 Annotations | mailbox, UID, annotator | [`AnnotationRecord`] v1 | ≤ 66 kB | STORE, append, copy, expunge | fetch, search, sort |
@@ -66,7 +66,9 @@
 //!
 //! `Header` points at bodies, not at (mailbox, UID): COPY, MOVE and EXPUNGE need not touch it. Entries go with their
 //! body. The value stands there whole, since SEARCH asks for parts of it: a scan of these short keys packs what the
-//! first search of a large folder looks through, and no message is opened. Later searches add what came since.
+//! first search of a large folder looks through, and no message is opened. Later searches add what came since. The value
+//! of an IMDN-Message-ID says where the object came, for the deposit that is repeated and the notification about it; it is
+//! not followed when the message moves, and whoever goes by it looks whether the row is there.
 //!
 //! `Metadata` has all entries of a folder in one value for each scope: there are few, they are small, and a client asks
 //! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands
@@ -92,6 +94,7 @@
 //! [`DeviceRecord`]: crate::records::DeviceRecord
 //! [`FeedEntry`]: crate::records::FeedEntry
 //! [`Pending`]: crate::records::Pending
+//! [`Place`]: crate::records::Place
 //! [`Ledger`]: crate::records::Ledger
 //! [`FolderRecord`]: crate::records::FolderRecord
 //! [`StateRecord`]: crate::records::StateRecord

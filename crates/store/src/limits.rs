@@ -85,6 +85,9 @@ pub const HEADER_KEYS_PER_MESSAGE_MAX: usize = 20;
 /// Messages that stand in the packed headers of a folder as they came; more are packed anew. Bounds what a search
 /// after an APPEND copies.
 pub const HEADER_LATE_MAX: usize = 1_000;
+/// Messages of one IMDN-Message-ID that are looked at, the newest: for the deposit that is repeated, and for those that a
+/// notification is about. There are as many as folders in which the network recorded it: one or two.
+pub const OBJECTS_OF_AN_ID_MAX: usize = 16;
 
 const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
 // A UID that stands alone takes at most six octets of a packed set.

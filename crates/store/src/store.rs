@@ -783,7 +783,8 @@ impl MailStore for Store {
             let annotator = annotations::annotator(ctx, account);
             let messages = self.prepare(request.messages).await?;
             let (target, by) = (request.mailbox, Origin::of(ctx));
-            let append = Append { target, messages, replaced: None, annotator, by };
+            let owner = Access::of(ctx, account) == Access::Owner;
+            let append = Append { target, messages, replaced: None, annotator, by, owner };
             self.change_as(ctx, account, needs, append).await
         })
     }
@@ -804,7 +805,8 @@ impl MailStore for Store {
             let messages = self.prepare(vec![request.message]).await?;
             let replaced = Some((request.source, request.uid));
             let (target, by) = (request.target, Origin::of(ctx));
-            let append = Append { target, messages, replaced, annotator, by };
+            let owner = Access::of(ctx, account) == Access::Owner;
+            let append = Append { target, messages, replaced, annotator, by, owner };
             self.change_as(ctx, account, needs, append).await
         })
     }

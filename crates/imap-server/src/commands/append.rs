@@ -37,7 +37,7 @@ pub(crate) async fn run(
         Ok(appended) => appended,
         Err(error) => return Err(refusal(session, error, &place).await),
     };
-    if place.owner.is_none() {
+    if place.owner.is_none() && !appended.repeated {
         session.note_own_arrivals(&place.name, &appended.uids).await;
     }
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));

@@ -14,6 +14,7 @@ use super::{Check, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::IndexedHeader;
 use crate::mutations::append::indexed_headers;
+use crate::records::Place;
 use crate::retry::reading;
 use crate::snapshot::after;
 
@@ -290,6 +291,14 @@ async fn entries(
                 wrote = true;
             }
             let text = format!("an entry of {name} in the index that no message has");
+            let finding = Finding { body, ..check.subject.finding(FindingKind::Headers, text) };
+            findings.push(remedied(finding, check.repair()));
+        } else if !pair.value.is_empty() && Place::decode(&pair.value).is_none() {
+            if check.repair() {
+                trx.set_bytes(pair.key.clone(), Bytes::new());
+                wrote = true;
+            }
+            let text = format!("an entry of {name} in the index does not say where its message came");
             let finding = Finding { body, ..check.subject.finding(FindingKind::Headers, text) };
             findings.push(remedied(finding, check.repair()));
         }

@@ -9,8 +9,8 @@ use cpm_mime::{MessageIndex, ObjectKind};
 use kv::ReadMode;
 use model::limits::{BODY_CHUNK_BYTES, MESSAGES_PER_FOLDER_MAX};
 use model::{
-    AccountId, BodyId, DeviceId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid,
-    UidSet, varint,
+    AccountId, BodyId, DeviceId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
+    MessageRow, Uid, UidSet, varint,
 };
 use store_api::{AnnotationChange, Appended, Identities};
 
@@ -18,7 +18,7 @@ use super::annotate::check_parts_of;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid};
 use crate::keyspace::{IndexedHeader, PendingKind};
-use crate::records::{ChangeKind, Pending};
+use crate::records::{ChangeKind, Pending, Place};
 use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
@@ -50,6 +50,8 @@ pub(crate) struct Append {
     /// Whose the private annotations are.
     pub(crate) annotator: AccountId,
     pub(crate) by: Origin,
+    /// Whether who asks owns the account: what a notification says is noted in other folders, too.
+    pub(crate) owner: bool,
 }
 
 /// The values of the indexed headers of a message.
@@ -163,11 +165,20 @@ impl Mutation for Append {
         // Read.
         let target = work.resolve(&self.target).await?;
         work.load_end(target).await?;
+        let mut coming = self.coming(work).await?;
+        let repeated = self.repeated(work, target, &coming).await?;
+        coming.drain(..repeated.len());
+        let messages = &self.messages[repeated.len()..];
+        if messages.is_empty() {
+            let FolderState { uid_validity, highest_modseq: modseq, .. } = work.folder(target)?.state;
+            let uids = repeated.into_iter().collect();
+            return Ok(Appended { mailbox: target, uid_validity, uids, modseq, repeated: true });
+        }
         let mut keywords = work.folder(target)?.state.keywords.clone();
-        let mut flags = self.flags(work.folder(target)?, &mut keywords);
+        let mut flags = flags_of(messages, work.folder(target)?, &mut keywords);
         if flags.is_none() {
             work.load_rows(target, None).await?;
-            flags = self.flags(work.folder(target)?, &mut keywords);
+            flags = flags_of(messages, work.folder(target)?, &mut keywords);
         }
         let replaced = match self.replaced {
             None => None,
@@ -177,7 +188,6 @@ impl Mutation for Append {
                 Some((mailbox, row.ok_or_else(|| Error::new(ErrorKind::Expunged, "the message is gone"))?))
             }
         };
-        let coming = self.coming(work).await?;
         let devices: Vec<Identities> =
             coming.iter().map(|it| it.index.as_ref().map(named_devices).unwrap_or_default()).collect();
         if let Some((mailbox, uid)) = self.replaced {
@@ -195,8 +205,7 @@ impl Mutation for Append {
         }
         let flags =
             flags.ok_or_else(|| Error::new(ErrorKind::Limit, "the mailbox has no room for more keywords"))?;
-        let annotations: Vec<Copied> = self
-            .messages
+        let annotations: Vec<Copied> = messages
             .iter()
             .map(|message| first_records(&message.annotations, self.annotator))
             .collect::<Result<_, _>>()?;
@@ -208,25 +217,29 @@ impl Mutation for Append {
         check_room(work.folder(target)?, count, count)?;
 
         // Change.
-        let mut rows = Vec::with_capacity(self.messages.len());
+        let mut rows = Vec::with_capacity(messages.len());
         let mut tally = Tally::default();
         let modseq = work.folder(target)?.next_modseq();
         let mut uid_next = work.folder(target)?.state.uid_next;
-        let all = self.messages.iter().zip(&coming).zip(devices).zip(flags).zip(annotations);
-        for ((((message, Coming { size, .. }), devices), flags), annotations) in all {
+        let all = messages.iter().zip(&coming).zip(devices).zip(flags).zip(annotations);
+        for ((((message, Coming { size, index }), devices), flags), annotations) in all {
+            let uid = take_uid(&mut uid_next)?;
+            let place = Place { mailbox: target, uid };
             let body = match &message.body {
                 NewBody::Inline { octets, index } => {
                     let body = BodyId(work.take_id());
-                    write_body(work, body, octets, index);
+                    write_body(work, body, octets, index, place);
                     body
                 }
                 NewBody::Staged(body) => {
                     work.trx.clear(&work.shared.keys.pending(work.account, PendingKind::Staged, body.0));
+                    if let Some(index) = index {
+                        write_place(work, *body, index, place);
+                    }
                     *body
                 }
             };
             let (internal_date, zone_minutes) = message.internal_date.unwrap_or((work.now, 0));
-            let uid = take_uid(&mut uid_next)?;
             let saved_at = work.now;
             let size = *size;
             let row = MessageRow { uid, flags, modseq, size, internal_date, zone_minutes, saved_at, body };
@@ -268,23 +281,72 @@ impl Mutation for Append {
         work.count_annotations(target)?;
         let folder = work.folder(target)?;
         folder.note(entry(modseq, kind, uids.clone(), removed_here, &self.by));
-        Ok(Appended { mailbox: target, uid_validity: folder.state.uid_validity, uids, modseq })
+        let uid_validity = folder.state.uid_validity;
+        self.fold(work, &coming).await?;
+        let modseq = work.folder(target)?.state.highest_modseq;
+        let before: UidSet = repeated.iter().copied().collect();
+        let (uids, repeated) = (before.union(&uids), !before.is_empty());
+        Ok(Appended { mailbox: target, uid_validity, uids, modseq, repeated })
     }
 }
 
 impl Append {
-    /// The flags of each message in `folder`, new keywords added to `table`.
-    fn flags(&self, folder: &FolderWork, table: &mut Arc<model::KeywordTable>) -> Option<Vec<Flags>> {
-        let mut flags = Vec::with_capacity(self.messages.len());
-        // What was given to one message must not be freed for the next.
-        let mut keep = Flags::default();
-        for message in &self.messages {
-            let keywords = folder.keyword_flags(&message.keywords, keep, table)?;
-            keep = keep.union(keywords);
-            flags.push(message.flags.system_only().union(keywords));
+    /// The UIDs of the first messages that a network function deposited before: it was not told that they arrived, and
+    /// is told now. Ascending, since UIDs are told in the order of messages: a message that came before others of a
+    /// command was stored before them, too. One behind a new one is taken for new.
+    async fn repeated(
+        &self,
+        work: &mut Work<'_>,
+        target: MailboxId,
+        coming: &[Coming],
+    ) -> Result<Vec<Uid>, Failure> {
+        let mut uids: Vec<Uid> = Vec::new();
+        if !self.by.network || self.replaced.is_some() {
+            return Ok(uids);
         }
-        Some(flags)
+        for index in coming.iter().map_while(|message| message.index.as_ref()) {
+            match work.repeated(target, index).await? {
+                Some(uid) if uids.last().is_none_or(|last| *last < uid) => uids.push(uid),
+                _ => break,
+            }
+        }
+        Ok(uids)
     }
+
+    /// Notes what the notifications among the messages say with what they are about.
+    async fn fold(&self, work: &mut Work<'_>, coming: &[Coming]) -> Result<(), Failure> {
+        if !self.owner {
+            return Ok(());
+        }
+        for index in coming.iter().filter_map(|message| message.index.as_ref()) {
+            let Some(imdn) = index.imdn().filter(|_| index.kind() == ObjectKind::Imdn) else { continue };
+            match work.fold_notification(&imdn, index.direction(), &self.by).await {
+                // The notification itself is stored, and that is what was asked for.
+                Err(Failure::Request(error)) => {
+                    tracing::warn!(%error, account = %work.account, "what a notification says could not be noted");
+                }
+                told => told?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The flags of each message in `folder`, new keywords added to `table`.
+fn flags_of(
+    messages: &[NewMessage],
+    folder: &FolderWork,
+    table: &mut Arc<model::KeywordTable>,
+) -> Option<Vec<Flags>> {
+    let mut flags = Vec::with_capacity(messages.len());
+    // What was given to one message must not be freed for the next.
+    let mut keep = Flags::default();
+    for message in messages {
+        let keywords = folder.keyword_flags(&message.keywords, keep, table)?;
+        keep = keep.union(keywords);
+        flags.push(message.flags.system_only().union(keywords));
+    }
+    Some(flags)
 }
 
 /// Answers `Limit` when `folder` cannot hold that many messages more, or give that many UIDs.
@@ -311,8 +373,14 @@ pub(crate) fn take_uid(uid_next: &mut u64) -> Result<Uid, Failure> {
     Ok(uid)
 }
 
-/// Writes a new body whole: facts, octets, index of headers.
-pub(super) fn write_body(work: &mut Work<'_>, body: BodyId, octets: &Bytes, index: &MessageIndex) {
+/// Writes a new body whole: facts, octets, index of headers, which says where an object came.
+pub(super) fn write_body(
+    work: &mut Work<'_>,
+    body: BodyId,
+    octets: &Bytes,
+    index: &MessageIndex,
+    place: Place,
+) {
     let (keys, account) = (&work.shared.keys, work.account);
     work.trx.set_bytes(keys.info(account, body), index.encode());
     let mut number = 0;
@@ -323,7 +391,17 @@ pub(super) fn write_body(work: &mut Work<'_>, body: BodyId, octets: &Bytes, inde
         work.trx.set_bytes(key, value);
     }
     for (header, value) in indexed_headers(index) {
-        work.trx.set_bytes(keys.header(account, header, value, body), Bytes::new());
+        let came = if header == IndexedHeader::ImdnMessageId { place.encode() } else { Vec::new() };
+        work.trx.set_bytes(keys.header(account, header, value, body), came.into());
+    }
+}
+
+/// Says in the index of IMDN-Message-ID where an object came that was written ahead; nothing of a message without an
+/// id.
+pub(super) fn write_place(work: &mut Work<'_>, body: BodyId, index: &MessageIndex, place: Place) {
+    if let Some(id) = index.imdn_message_id() {
+        let key = work.shared.keys.header(work.account, IndexedHeader::ImdnMessageId, id, body);
+        work.trx.set_bytes(key, place.encode().into());
     }
 }
 

@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cpm_mime::MessageIndex;
 use kv::{RangeRequest, ReadMode};
 use model::limits::MESSAGES_PER_FOLDER_MAX;
 use model::{
@@ -14,12 +15,14 @@ use model::{
 };
 use store_api::{AnnotationChange, FolderEntry, FolderTree, Identities, RestoreFolder, RestoreProgress};
 
-use super::append::{NewBody, write_body};
+use super::append::{NewBody, write_body, write_place};
 use super::folders::{inherited, missing_levels, new_entry};
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, bug, corrupt, invalid, no_such_mailbox};
 use crate::keyspace::PendingKind;
-use crate::records::{ChangeKind, FolderMarks, FolderRecord, IdentityBlock, Pending, Restoring, StateRecord};
+use crate::records::{
+    ChangeKind, FolderMarks, FolderRecord, IdentityBlock, Pending, Place, Restoring, StateRecord,
+};
 use crate::snapshot::after;
 use crate::work::Work;
 use crate::work::annotations::{Copied, first_records, size_of};
@@ -144,10 +147,17 @@ impl Mutation for RestorePage {
         let messages = &self.messages[from..];
         let Some(last) = messages.last() else { return Ok(restoring.next_uid) };
         let mut sizes = Vec::with_capacity(messages.len());
+        let mut objects = Vec::new();
         for message in messages {
             let size = match &message.body {
                 NewBody::Inline { octets, .. } => octets.len() as u64,
-                NewBody::Staged(body) => staged_size(work, *body).await?,
+                NewBody::Staged(body) => {
+                    let (size, facts_matter) = staged(work, *body).await?;
+                    if facts_matter {
+                        objects.push((*body, message.uid));
+                    }
+                    size
+                }
             };
             sizes.push(u32::try_from(size).map_err(|_| bug("a body above the limit of a message"))?);
         }
@@ -172,6 +182,10 @@ impl Mutation for RestorePage {
         }
         // Only what restores this folder writes these, and that is ordered by the note.
         let stored = work.trx.get_many(&keys, ReadMode::Snapshot).await?;
+
+        let info_keys: Vec<Bytes> =
+            objects.iter().map(|(body, _)| work.shared.keys.info(account, *body)).collect();
+        let infos = work.trx.get_many(&info_keys, ReadMode::Snapshot).await?;
 
         // Check.
         let state = &mut restoring.state.folder;
@@ -211,13 +225,19 @@ impl Mutation for RestorePage {
         }
 
         // Change.
+        for ((body, uid), info) in objects.into_iter().zip(infos) {
+            if let Some(index) = info.and_then(|raw| MessageIndex::decode(raw).ok()) {
+                write_place(work, body, &index, Place { mailbox: self.restore, uid });
+            }
+        }
         state.keywords = table;
         let mut tally = Tally::default();
         for ((message, size), flags) in messages.iter().zip(sizes).zip(flags) {
             let body = match &message.body {
                 NewBody::Inline { octets, index } => {
                     let body = BodyId(work.take_id());
-                    write_body(work, body, octets, index);
+                    let place = Place { mailbox: self.restore, uid: message.uid };
+                    write_body(work, body, octets, index, place);
                     body
                 }
                 NewBody::Staged(body) => {
@@ -381,13 +401,13 @@ async fn note(work: &mut Work<'_>, restore: MailboxId) -> Result<Box<Restoring>,
     }
 }
 
-/// The size of a body that was written ahead and waits for its message.
-async fn staged_size(work: &mut Work<'_>, body: BodyId) -> Result<u64, Failure> {
+/// The size of a body that was written ahead and waits for its message, and whether its facts matter.
+async fn staged(work: &mut Work<'_>, body: BodyId) -> Result<(u64, bool), Failure> {
     let key = work.shared.keys.pending(work.account, PendingKind::Staged, body.0);
     let raw = work.trx.get(&key, ReadMode::Serializable).await?;
     let raw = raw.ok_or_else(|| invalid("the staged body is gone or used already"))?;
     match Pending::decode(&raw) {
-        Some(Pending::Staged { size, finished: true, .. }) => Ok(size),
+        Some(Pending::Staged { size, finished: true, facts_matter, .. }) => Ok((size, facts_matter)),
         Some(_) => Err(invalid("the staged body is not finished").into()),
         None => Err(corrupt("pending", &key)),
     }

@@ -14,13 +14,18 @@ pub(crate) struct Origin {
     pub(crate) device: Option<DeviceId>,
     /// Whether it is a subscriber, whom the class of service binds, and no network function or operator.
     pub(crate) bound: bool,
+    /// Whether it is a network function, which may not know whether an earlier deposit arrived.
+    pub(crate) network: bool,
 }
 
 impl Origin {
     /// The requestor of `ctx`.
     pub(crate) fn of(ctx: &Ctx) -> Self {
-        let bound = matches!(&ctx.requestor, Requestor::User(user) if !user.network);
-        Self { request: ctx.request_id, device: ctx.requestor.device().cloned(), bound }
+        let (bound, network) = match &ctx.requestor {
+            Requestor::User(user) => (!user.network, user.network),
+            Requestor::Operator => (false, false),
+        };
+        Self { request: ctx.request_id, device: ctx.requestor.device().cloned(), bound, network }
     }
 }
 

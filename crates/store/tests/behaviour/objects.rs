@@ -1,10 +1,10 @@
-//! CPM objects: what a class of service takes.
+//! CPM objects: what a class of service takes, deposits that are repeated, notifications.
 
 use bytes::Bytes;
-use model::{DeviceId, Error, ErrorKind};
+use model::{AclAction, AclChange, DeviceId, Error, ErrorKind, Flags, Identifier, Rights, Uid};
 use store_api::{
-    AppendBody, AppendMessage, AppendRequest, Appended, CopyMode, Ctx, FolderRule, MailStore, ObjectRule,
-    Requestor, ServiceClass, User,
+    AppendBody, AppendMessage, AppendRequest, Appended, CopyMode, Credentials, Ctx, FolderRule, MailStore,
+    NewAccount, ObjectRule, QuotaLimits, Requestor, ServiceClass, User,
 };
 
 use crate::harness::{Harness, address, kind, message, name, operator};
@@ -50,7 +50,8 @@ async fn a_strict_class_says_what_is_wrong() {
     let bad = chat("a")
         .replace("Conversation-ID: f81d4fae\r\n", "")
         .replace("Message-Direction: received", "Message-Direction: x");
-    append(&h, &h.ctx(), "Default", &bad).await.expect("the common class takes anything");
+    let other = bad.replace("Message-ID: a", "Message-ID: other");
+    append(&h, &h.ctx(), "Default", &other).await.expect("the common class takes anything");
     serve(&h, ObjectRule::Strict, FolderRule::Free).await;
     for ctx in [h.ctx(), network(&h), operator()] {
         let error = append(&h, &ctx, "Default", &bad).await.expect_err("refused");
@@ -110,4 +111,214 @@ async fn rules_on_folders_bind_subscribers_and_not_the_network() {
     rename(&network(&h), "Default/conversation", "Default/other").await.expect("the network's to name");
     rename(&h.ctx(), "Default/other", "RCSMessageStore/other").await.expect("a whole conversation is kept");
     assert!(h.store.check().await.unwrap().is_empty());
+}
+
+/// A notification with that id about `about`.
+fn imdn(id: &str, about: &str, direction: &str, notification: &str, status: &str) -> String {
+    chat(id).replace("Direction: received", &format!("Direction: {direction}")).replace(
+        "text/plain\r\n\r\nHello",
+        &format!(
+            "message/imdn+xml\r\n\r\n<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\"><message-id>{about}</message-id>\
+             <datetime>2026-11-21T09:31:00Z</datetime><{notification}-notification><status><{status}/></status>\
+             </{notification}-notification></imdn>"
+        ),
+    )
+}
+
+fn sent(id: &str) -> String {
+    chat(id).replace("Direction: received", "Direction: sent")
+}
+
+/// The flags of a message: system flags, then keywords.
+async fn flags(h: &Harness, folder: &str, uid: u32) -> (Flags, Vec<String>) {
+    let folder = h.folder(folder).await;
+    let row = folder.row(Uid::new(uid).unwrap()).copied().expect("there");
+    let words =
+        row.flags.keyword_indexes().filter_map(|at| folder.state.keywords.get(at).map(ToString::to_string));
+    (row.flags.system_only(), words.collect())
+}
+
+async fn deposit(h: &Harness, ctx: &Ctx, folder: &str, bodies: &[&str]) -> (String, bool) {
+    let messages = bodies.iter().map(|octets| message((*octets).to_owned())).collect();
+    let request = AppendRequest { mailbox: name(folder), messages };
+    let appended = h.store.append(ctx, h.account, request).await.unwrap();
+    (appended.uids.to_string(), appended.repeated)
+}
+
+#[tokio::test]
+async fn a_deposit_that_is_repeated_is_stored_once() {
+    let h = Harness::new().await;
+    h.create("Default/a").await;
+    let pf = network(&h);
+    let first = append(&h, &pf, "Default", &chat("Id-1")).await.unwrap();
+    // Again, by another process, with other octets around the same id: the answer of the first time, and no change.
+    let again = AppendRequest { mailbox: name("Default"), messages: vec![message(chat("Id-1") + "!")] };
+    let again = h.sibling().await.append(&pf, h.account, again).await.unwrap();
+    assert_eq!(again, Appended { repeated: true, ..first.clone() });
+    assert_eq!(h.folder("Default").await.state.messages, 1);
+
+    // Another direction, kind, id, case of it or folder is another object; mail repeats nothing.
+    for (folder, octets) in [
+        ("Default", sent("Id-1")),
+        ("Default", chat("Id-1").replace("Message-Direction", "Subject: x\r\nMessage-Direction")),
+        ("Default", chat("Id-2")),
+        ("Default", chat("id-1")),
+        ("Default/a", chat("Id-1")),
+        ("Default", "IMDN-Message-ID: Id-9\r\n\r\n".to_owned()),
+        ("Default", "IMDN-Message-ID: Id-9\r\n\r\n".to_owned()),
+    ] {
+        assert!(!append(&h, &pf, folder, &octets).await.unwrap().repeated, "{octets}");
+    }
+    // A subscriber who stores twice has two, as IMAP has it.
+    assert!(!append(&h, &h.ctx(), "Default", &chat("Id-1")).await.unwrap().repeated);
+    // An object without an id has one made of its octets.
+    let without = chat("x").replace("IMDN-Message-ID: x\r\n", "");
+    let made = append(&h, &pf, "Default", &without).await.unwrap();
+    assert_eq!(append(&h, &pf, "Default", &without).await.unwrap().uids, made.uids);
+    // Staged bodies as others.
+    let large = append_staged(&h, &pf, "Default", &chat("Id-3")).await.unwrap();
+    assert_eq!(append_staged(&h, &pf, "Default", &chat("Id-3")).await.unwrap().uids, large.uids);
+    assert!(h.store.check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_repeated_deposit_lives_and_dies_with_its_message() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    h.create("Default/a").await;
+    assert_eq!(
+        deposit(&h, &pf, "Default", &[&chat("1"), &chat("2"), &chat("3")]).await,
+        ("1:3".into(), false)
+    );
+    assert_eq!(
+        deposit(&h, &pf, "Default", &[&chat("1"), &chat("2"), &chat("3")]).await,
+        ("1:3".into(), true)
+    );
+    // Half of a command was there: what is new comes behind it.
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("2"), &chat("4")]).await, ("2,4".into(), true));
+    // Copies are none of the network's deposits; the first stays where it came.
+    h.try_copy(CopyMode::Copy, "Default", "1", "Default/a").await.unwrap();
+    assert_eq!(deposit(&h, &pf, "Default/a", &[&chat("1")]).await, ("2".into(), false));
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1")]).await, ("1".into(), true));
+    // Moved away or expunged it is not there any more, before the sweeper came and after.
+    h.try_copy(CopyMode::Move, "Default", "1", "Default/a").await.unwrap();
+    h.add_flags("Default", "2", Flags::DELETED).await;
+    let folder = h.id("Default").await;
+    h.store.expunge(&h.ctx(), h.account, folder, None).await.unwrap();
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("5:6".into(), false));
+    h.store.sweep_all().await.unwrap();
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("5:6".into(), true));
+    // A folder that was renamed is the same; one deleted and made again is not.
+    h.store.rename_folder(&pf, h.account, &name("Default/a"), &name("Default/b")).await.unwrap();
+    assert_eq!(deposit(&h, &pf, "Default/b", &[&chat("1")]).await, ("2".into(), true));
+    h.store.delete_folder(&pf, h.account, &name("Default/b")).await.unwrap();
+    h.create("Default/b").await;
+    assert_eq!(deposit(&h, &pf, "Default/b", &[&chat("1")]).await, ("1".into(), false));
+    assert!(h.store.check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn deposits_at_once_are_one() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    let one = async || append(&h, &pf, "Default", &chat("1")).await.unwrap().uids.to_string();
+    let all = futures::join!(one(), one(), one(), one());
+    assert_eq!(all, ("1".into(), "1".into(), "1".into(), "1".into()));
+}
+
+#[tokio::test]
+async fn notifications_are_noted_with_their_message() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    h.create("Default/a").await;
+    deposit(&h, &pf, "Default/a", &[&sent("S"), &chat("R"), &sent("other")]).await;
+    let before = h.folder("Default/a").await.state.highest_modseq;
+
+    // What came tells of what was sent, in whichever folder.
+    deposit(&h, &pf, "Default", &[&imdn("n1", "S", "received", "delivery", "delivered")]).await;
+    assert_eq!(flags(&h, "Default/a", 1).await, (Flags::default(), vec!["$Delivered".to_owned()]));
+    let after = h.folder("Default/a").await;
+    assert_eq!(after.state.highest_modseq.0, before.0 + 1);
+    let modseq = after.row(Uid::new(1).unwrap()).map(|row| row.modseq);
+    assert_eq!(modseq, Some(after.state.highest_modseq));
+    // Told again it changes nothing; the same folder takes notification and mark in one step.
+    deposit(&h, &pf, "Default", &[&imdn("n2", "S", "received", "delivery", "delivered")]).await;
+    assert_eq!(h.folder("Default/a").await.state.highest_modseq, after.state.highest_modseq);
+    deposit(&h, &pf, "Default/a", &[&imdn("n3", "S", "received", "display", "displayed")]).await;
+    let words = vec!["$Delivered".to_owned(), "$Displayed".to_owned()];
+    assert_eq!(flags(&h, "Default/a", 1).await, (Flags::default(), words.clone()));
+    // Message and notification in one command.
+    let failed = imdn("n4", "late", "received", "delivery", "failed");
+    deposit(&h, &pf, "Default/a", &[&sent("late"), &failed]).await;
+    assert_eq!(flags(&h, "Default/a", 5).await, (Flags::default(), vec!["$DeliveryFailed".to_owned()]));
+
+    // What was sent tells of what came: its sender knows that it was read.
+    deposit(&h, &pf, "Default/a", &[&imdn("n5", "R", "sent", "display", "displayed")]).await;
+    assert_eq!(flags(&h, "Default/a", 2).await, (Flags::READ_REPORT_SENT, Vec::new()));
+
+    // Of another message, the same way, or of nothing that the subscriber is to know: nothing.
+    for (about, direction, notification, status) in [
+        ("R", "received", "display", "displayed"),
+        ("S", "sent", "display", "displayed"),
+        ("other", "received", "delivery", "forbidden"),
+        ("other", "received", "processing", "stored"),
+        ("nobody", "received", "display", "displayed"),
+        ("n1", "sent", "display", "displayed"),
+    ] {
+        let id = format!("{about}-{direction}-{status}");
+        deposit(&h, &pf, "Default", &[&imdn(&id, about, direction, notification, status)]).await;
+    }
+    assert_eq!(flags(&h, "Default/a", 1).await, (Flags::default(), words));
+    assert_eq!(flags(&h, "Default/a", 2).await, (Flags::READ_REPORT_SENT, Vec::new()));
+    assert_eq!(flags(&h, "Default/a", 3).await, (Flags::default(), Vec::new()));
+    assert_eq!(flags(&h, "Default", 1).await, (Flags::default(), Vec::new()));
+    assert!(h.store.check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn strangers_note_nothing_elsewhere() {
+    let h = Harness::new().await;
+    deposit(&h, &network(&h), "Default", &[&sent("S")]).await;
+    h.create("Shared").await;
+    let new = NewAccount {
+        address: address(1),
+        credentials: Credentials::None,
+        limits: QuotaLimits::default(),
+        service: ServiceClass::default(),
+    };
+    let other = h.store.create_account(&operator(), new).await.unwrap();
+    let change = AclChange {
+        identifier: Identifier::parse("+15550000001").unwrap(),
+        action: AclAction::Set,
+        rights: Rights::parse("lri").unwrap(),
+    };
+    let shared = h.id("Shared").await;
+    h.store.set_acl(&h.ctx(), h.account, &address(0), shared, &change).await.unwrap();
+    let stranger = Ctx { request_id: 8, deadline: None, requestor: Requestor::owner(other) };
+    let told = imdn("n1", "S", "received", "display", "displayed");
+    let request = AppendRequest { mailbox: name("Shared"), messages: vec![message(told)] };
+    h.store.append(&stranger, h.account, request).await.unwrap();
+    assert_eq!(flags(&h, "Default", 1).await, (Flags::default(), Vec::new()));
+}
+
+#[tokio::test]
+async fn an_index_entry_that_cannot_be_read_is_found_and_mended() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    deposit(&h, &pf, "Default", &[&chat("1")]).await;
+    let keys = store::keyspace::Keyspace::new(&[]);
+    let header = store::keyspace::IndexedHeader::ImdnMessageId;
+    let range = keys.header_values(h.account, header);
+    let mut trx = h.engine.begin(kv::TransactionOptions::default());
+    let request = kv::RangeRequest::new(range.begin, range.end);
+    let page = trx.get_range(&request, kv::ReadMode::Serializable).await.unwrap();
+    trx.set(&page.pairs[0].key, b"\x09");
+    trx.commit().await.unwrap();
+    let found = h.store.check().await.unwrap();
+    assert_eq!(
+        found.iter().map(|finding| finding.kind).collect::<Vec<_>>(),
+        [store_api::FindingKind::Headers]
+    );
+    // Until then it only knows less.
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1")]).await, ("2".into(), false));
 }
