@@ -18,6 +18,7 @@ use crate::commands::fetch::ahead;
 use crate::commands::{self, Row};
 use crate::notify;
 use crate::notify::attend::attend;
+use crate::notify::away;
 use crate::reply::{After, Reply, Status};
 use crate::server::{Security, Shared};
 use crate::session::Session;
@@ -76,6 +77,9 @@ async fn serve(session: &mut Session, out: &mut Output, input: &mut Input) {
         };
         let after = match next {
             Ok(Step::Command(command)) => {
+                if session.notify.as_ref().is_some_and(|notify| notify.is_confirmed()) {
+                    Box::pin(away::confirm(session)).await;
+                }
                 let row = commands::row(&command.body);
                 if session.batch.is_none() && input.has_received() {
                     begin_batch(session, input, &command.body).await;

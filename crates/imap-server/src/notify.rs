@@ -8,6 +8,7 @@
 //! Deliberately absent: folders of other accounts.
 
 pub(crate) mod attend;
+pub(crate) mod away;
 pub(crate) mod names;
 pub(crate) mod wishes;
 
@@ -158,6 +159,8 @@ pub(crate) struct Notify {
     own_changes: Vec<OwnChange>,
     own_arrivals: Vec<OwnArrivals>,
     all_not_before: Instant,
+    /// What the device's checkpoint is to become.
+    unconfirmed: Option<Box<away::Unconfirmed>>,
 }
 
 impl Notify {
@@ -176,10 +179,12 @@ impl Notify {
             own_changes: Vec::new(),
             own_arrivals: Vec::new(),
             all_not_before: Instant::now(),
+            unconfirmed: None,
         }
     }
 
-    /// Begins to watch, from now on. With `status` the client is told how the mailboxes are.
+    /// Begins to watch, from now on. With `status` the client is told how the mailboxes are; a device that was here
+    /// before, of those that changed since.
     ///
     /// # Errors
     /// NO `[BADEVENT]`; NO `[NOTIFICATIONOVERFLOW]` when that is too much; NO `[UNAVAILABLE]` without a feed; what the
@@ -201,19 +206,24 @@ impl Notify {
             };
             new.feed = Some(feed);
         }
+        let last = if new.listens() { away::last_told(session).await? } else { None };
         new.tree = session.folders().await?;
         new.resolve();
         if new.is_too_much(session) {
             return Err(overflow());
         }
+        new.tell_of_names(out, last.as_ref());
         let shown = new.shown(session, status);
         for page in shown.chunks(STATUS_PAGE) {
             let states = states(session, page).await?;
             for (id, state) in page.iter().zip(states) {
                 let (Some(state), Some(entry)) = (state, new.tree.by_id(*id)) else { continue };
                 let wants = new.wishes.of(&new.tree, &entry.name);
-                if status && session.selected() != Some(*id) && is_shown(&new, &entry.name, wants) {
-                    let items = items(wants, wants.has(Wants::FLAGS) || session.enabled.condstore);
+                let meanwhile = Self::changed_meanwhile(last.as_ref(), *id, wants, state.highest_modseq);
+                let told = meanwhile || status && is_shown(&new, &entry.name, wants);
+                if told && session.selected() != Some(*id) {
+                    let modseq = meanwhile || wants.has(Wants::FLAGS) || session.enabled.condstore;
+                    let items = items(wants, modseq);
                     status::told(session, out, *id, &entry.name, &state, &items);
                     out.relieve().await?;
                 }
@@ -226,6 +236,7 @@ impl Notify {
         if new.is_too_much(session) {
             return Err(overflow());
         }
+        new.begin(session, last.as_ref()).await?;
         Ok(new)
     }
 

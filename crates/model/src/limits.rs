@@ -91,6 +91,11 @@ pub const BLOCK_UIDS: u32 = 128;
 pub const INFOS_PER_REQUEST_MAX: usize = 1_000;
 /// Most folders whose metadata is asked for in one request; with their bounds it stays below what one answer may be.
 pub const METADATA_PER_REQUEST_MAX: usize = 64;
+/// Most folders that a device's checkpoint names; the largest record stays below what a value may be. Of others the
+/// device is told again than it need be.
+pub const CHECKPOINT_FOLDERS_MAX: usize = 4_096;
+/// Devices of an account with a checkpoint; the one that was away longest makes room for a new one.
+pub const CHECKPOINTS_PER_ACCOUNT_MAX: usize = 32;
 /// Longest text of a SEARCH string, bytes.
 pub const SEARCH_TEXT_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of a SEARCH program.

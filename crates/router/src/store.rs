@@ -13,9 +13,10 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
-    BodyData, BodyPieces, BodyWriter, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree,
-    Identities, MailStore, Metadata, MetadataChange, NewAccount, Quota, QuotaLimits, Reference, Referenced,
-    ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
+    BodyData, BodyPieces, BodyWriter, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome,
+    FolderTree, Identities, MailStore, Metadata, MetadataChange, NewAccount, Quota, QuotaLimits, Reference,
+    Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
+    StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -305,6 +306,14 @@ impl MailStore for Router {
         mailbox: Option<MailboxId>,
     ) -> Result<()> {
         ask!(self, ctx, account.partition(), Idempotent, reset_reference_keys(account, mailbox))
+    }
+
+    async fn checkpoint(&self, ctx: &Ctx, account: AccountId) -> Result<Option<Checkpoint>> {
+        ask!(self, ctx, account.partition(), None, checkpoint(account))
+    }
+
+    async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()> {
+        ask!(self, ctx, account.partition(), Idempotent, set_checkpoint(account, checkpoint))
     }
 
     async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {

@@ -21,6 +21,7 @@
 
 mod account;
 mod annotations;
+mod checkpoint;
 mod feed;
 mod folders;
 mod maintenance;
@@ -53,6 +54,7 @@ pub use annotations::{
     Annotation, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, Annotations,
     StoreAnnotations,
 };
+pub use checkpoint::Checkpoint;
 pub use folders::{FolderEntry, FolderTree};
 pub use maintenance::{
     CHECK_ACCOUNTS_MAX, CheckEvent, CheckEvents, CheckProgress, CheckRequest, Finding, FindingKind,
@@ -451,6 +453,22 @@ pub trait MailStore: Send + Sync + 'static {
         account: AccountId,
         mailbox: Option<MailboxId>,
     ) -> Result<()>;
+
+    /// What the requestor's device was last told of the account; none for a device that never was, and for a requestor
+    /// without one.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` when the account is not the requestor's own.
+    async fn checkpoint(&self, ctx: &Ctx, account: AccountId) -> Result<Option<Checkpoint>>;
+
+    /// Notes what the requestor's device was told of the account, in place of what was noted before. Idempotent. The
+    /// device that was away longest is forgotten when there would be more than
+    /// [`model::limits::CHECKPOINTS_PER_ACCOUNT_MAX`].
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` when the account is not the requestor's own; `Invalid` for a requestor without a device, and for
+    /// a checkpoint of too many folders or of any out of order.
+    async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()>;
 
     /// The message that a reference leads to. The requestor needs no rights in the folder.
     ///

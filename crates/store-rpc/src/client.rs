@@ -15,10 +15,10 @@ use model::{
 use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
-    BodyData, BodyWriter, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree, Identities,
-    MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, QuotaUsage, Reference,
-    Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
-    StoreOutcome,
+    BodyData, BodyWriter, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree,
+    Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, QuotaUsage,
+    Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations,
+    StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -645,6 +645,18 @@ impl MailStore for RemoteStore {
         let mailbox = mailbox.map_or(0, |mailbox| mailbox.0);
         let message = pb::ResetReferenceKeysRequest { account: account.0, mailbox };
         written(self.client().reset_reference_keys(request(ctx, message)).await).map(drop)
+    }
+
+    async fn checkpoint(&self, ctx: &Ctx, account: AccountId) -> Result<Option<Checkpoint>> {
+        let message = pb::GetCheckpointRequest { account: account.0 };
+        let found = answer(self.client().get_checkpoint(request(ctx, message)).await)?.checkpoint;
+        found.map(convert::checkpoint).transpose()
+    }
+
+    async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()> {
+        let checkpoint = Some(convert::checkpoint_pb(checkpoint));
+        let message = pb::SetCheckpointRequest { account: account.0, checkpoint };
+        written(self.client().set_checkpoint(request(ctx, message)).await).map(drop)
     }
 
     async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {

@@ -1,6 +1,7 @@
 //! Between the contract's types and ours. From the wire everything is checked; what passes is valid.
 
 pub(crate) mod annotations;
+mod checkpoint;
 mod reference;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use store_api::{
     ObjectRule, QuotaLimits, ScramVerifier, SearchKey, ServiceClass,
 };
 
+pub(crate) use checkpoint::{checkpoint, checkpoint_pb};
 pub(crate) use reference::{reference, reference_pb, signed_reference, signed_reference_pb};
 
 use crate::error::invalid;

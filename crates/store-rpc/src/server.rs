@@ -860,6 +860,29 @@ impl StoreService for StoreCalls {
         .await
     }
 
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
+        self.call("GetCheckpoint", request, |store, ctx, q| async move {
+            let found = store.checkpoint(&ctx, AccountId(q.account)).await?;
+            Ok(pb::GetCheckpointResponse { checkpoint: found.as_ref().map(convert::checkpoint_pb) })
+        })
+        .await
+    }
+
+    async fn set_checkpoint(
+        &self,
+        request: Request<pb::SetCheckpointRequest>,
+    ) -> Result<Response<pb::SetCheckpointResponse>, Status> {
+        self.call("SetCheckpoint", request, |store, ctx, q| async move {
+            let checkpoint = q.checkpoint.map(convert::checkpoint).transpose()?.unwrap_or_default();
+            store.set_checkpoint(&ctx, AccountId(q.account), &checkpoint).await?;
+            Ok(pb::SetCheckpointResponse {})
+        })
+        .await
+    }
+
     async fn get_referenced(
         &self,
         request: Request<pb::GetReferencedRequest>,

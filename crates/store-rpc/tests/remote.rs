@@ -610,3 +610,24 @@ async fn annotations() {
     let request = SearchRequest { mailbox: inbox, key, within: None };
     assert_eq!(tier.remote.search(&ctx, id, &request).await.expect("found"), both);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_of_devices() {
+    use model::DeviceId;
+    use store_api::{Checkpoint, User};
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let user = User { device: DeviceId::parse(b"phone").ok(), ..User::owner(id) };
+    let phone = Ctx { requestor: Requestor::User(Arc::new(user)), ..owner(id) };
+    assert_eq!(tier.remote.checkpoint(&phone, id).await.expect("an answer"), None);
+    for folders in [vec![], vec![(MailboxId(1), ModSeq(5)), (MailboxId(9), ModSeq::MAX)]] {
+        let told = Checkpoint { tree_version: 7, folders };
+        tier.remote.set_checkpoint(&phone, id, &told).await.expect("noted");
+        assert_eq!(tier.local.checkpoint(&phone, id).await.expect("an answer"), Some(told.clone()));
+        assert_eq!(tier.remote.checkpoint(&phone, id).await.expect("an answer"), Some(told));
+    }
+    assert_eq!(tier.remote.checkpoint(&owner(id), id).await.expect("an answer"), None);
+    let refused =
+        tier.remote.set_checkpoint(&owner(id), id, &Checkpoint::default()).await.expect_err("no device");
+    assert_eq!(refused.kind(), ErrorKind::InvalidRequest);
+}

@@ -6,8 +6,8 @@ use model::AccountId;
 
 use crate::keyspace::Keyspace;
 use crate::records::{
-    AccountRecord, AnnotationRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord, IdentityBlock,
-    Ledger, LogBatch, MetadataRecord, Pending, Place, ReferenceKey, StateRecord,
+    AccountRecord, AnnotationRecord, CheckpointRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord,
+    IdentityBlock, Ledger, LogBatch, MetadataRecord, Pending, Place, ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -26,6 +26,7 @@ pub fn stored_values(input: &[u8]) {
     }
     check(input, AccountRecord::decode, AccountRecord::encode);
     check(input, AnnotationRecord::decode, AnnotationRecord::encode);
+    check(input, CheckpointRecord::decode, CheckpointRecord::encode);
     check(input, DeadLetter::decode, DeadLetter::encode);
     check(input, DeviceRecord::decode, DeviceRecord::encode);
     check(input, FeedEntry::decode, FeedEntry::encode);

@@ -33,6 +33,7 @@
 //! | 13 Annotations | mailbox, UID, annotator | [`AnnotationRecord`] v1 | ≤ 66 kB | STORE, append, copy, expunge | fetch, search, sort |
 //! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
+//! | 16 Checkpoint | identity of a device | [`CheckpointRecord`] v1 | ~6 B a folder | NOTIFY and LOGOUT of the device | NOTIFY of the device |
 //! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
 //! | 19 Device | identity of a device | [`DeviceRecord`] v1 | ~30 B | provisioning | push |
 //!
@@ -87,9 +88,13 @@
 //! `Sharer` is the one record that another account writes: who gives somebody a right notes it in their account, in the
 //! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right.
 //!
+//! `Checkpoint` has all folders in one value: a device is told of all, or of none. It is read by that device alone, and
+//! neither exported nor restored: who imports an account has folders that no device was told of.
+//!
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
 //! [`AccountRecord`]: crate::records::AccountRecord
+//! [`CheckpointRecord`]: crate::records::CheckpointRecord
 //! [`DeadLetter`]: crate::records::DeadLetter
 //! [`DeviceRecord`]: crate::records::DeviceRecord
 //! [`FeedEntry`]: crate::records::FeedEntry
@@ -174,6 +179,8 @@ pub enum Subspace {
     ReferenceKey = 14,
     /// Accounts that have given this one a right on a folder.
     Sharer = 15,
+    /// What devices were last told.
+    Checkpoint = 16,
     /// The account's address, for who knows it by its id alone.
     Address = 18,
     /// The devices that the operator has made known.
@@ -832,6 +839,11 @@ impl Keyspace {
         self.sub(account, Subspace::ReferenceKey).u64(mailbox.0).done()
     }
 
+    /// What a device was last told of an account.
+    pub fn checkpoint(&self, account: AccountId, device: &DeviceId) -> Bytes {
+        self.sub(account, Subspace::Checkpoint).text(device.as_str()).done()
+    }
+
     /// Where an account is told that `sharer` has given it a right on a folder.
     pub fn sharer(&self, account: AccountId, sharer: AccountId) -> Bytes {
         self.sub(account, Subspace::Sharer).u64(sharer.0).done()
@@ -929,6 +941,10 @@ mod tests {
                 "701012300000000000420d0000000000000003000000090000000000000007",
             ),
             (keys.reference_key(ACCOUNT, MailboxId(3)), "701012300000000000420e0000000000000003"),
+            (
+                keys.checkpoint(ACCOUNT, &DeviceId::parse(b"ab").expect("a device")),
+                "70101230000000000042106162",
+            ),
         ] {
             let octets: Vec<u8> = (0..expected.len())
                 .step_by(2)

@@ -18,6 +18,7 @@ mod annotations;
 mod bodies;
 mod cache;
 mod check;
+mod checkpoints;
 mod combiner;
 mod failure;
 pub mod fuzzing;

@@ -6,6 +6,7 @@
 
 mod account;
 mod annotations;
+mod checkpoint;
 mod codec;
 mod feed;
 mod folder;
@@ -21,6 +22,7 @@ mod state;
 
 pub use account::AccountRecord;
 pub use annotations::AnnotationRecord;
+pub use checkpoint::CheckpointRecord;
 pub use feed::{FEED_KEYWORDS_MAX, FEED_RANGES_MAX, FeedEntry, FeedItem, FeedUids, FlagNames};
 pub use folder::FolderRecord;
 pub use identities::IdentityBlock;

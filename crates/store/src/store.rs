@@ -23,10 +23,11 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
-    AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, CheckEvent, CheckRequest, CopyMode,
-    CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding, FolderTree, Identities, MailStore,
-    Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest,
-    Requestor, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
+    AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, CheckEvent, CheckRequest, Checkpoint,
+    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding, FolderTree, Identities,
+    MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, Reference, Referenced,
+    ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
+    StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -55,7 +56,9 @@ use crate::tree::read_tree;
 use crate::work::annotations::Carried;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
-use crate::{Options, Swept, access, accounts, annotations, bodies, identities, references, search, sweep};
+use crate::{
+    Options, Swept, access, accounts, annotations, bodies, checkpoints, identities, references, search, sweep,
+};
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
 const PARSE_APART_BYTES: usize = 128 * 1024;
@@ -995,6 +998,18 @@ impl MailStore for Store {
     ) -> Result<()> {
         measured!(self, ctx, ResetReferenceKeys, {
             self.within(ctx, references::reset(&self.shared, ctx, account, mailbox)).await
+        })
+    }
+
+    async fn checkpoint(&self, ctx: &Ctx, account: AccountId) -> Result<Option<Checkpoint>> {
+        measured!(self, ctx, Checkpoint, {
+            self.within(ctx, checkpoints::read(&self.shared, ctx, account)).await
+        })
+    }
+
+    async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()> {
+        measured!(self, ctx, SetCheckpoint, {
+            self.within(ctx, checkpoints::write(&self.shared, ctx, account, checkpoint)).await
         })
     }
 

@@ -53,6 +53,8 @@ operations! {
     Body => "body",
     SignReference => "sign_reference",
     ResetReferenceKeys => "reset_reference_keys",
+    Checkpoint => "checkpoint",
+    SetCheckpoint => "set_checkpoint",
     Referenced => "referenced",
     ReferencedBody => "referenced_body",
     Search => "search",

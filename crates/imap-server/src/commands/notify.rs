@@ -3,12 +3,13 @@
 //!
 //! Source: RFC 5465 §3.1. SET ends as NOOP does: what changed in the selected mailbox is told, as far as it is wished
 //! for. Answers OK; NO `[BADEVENT]` with the events that there are, `[NOTIFICATIONOVERFLOW]` for too many mailboxes; what
-//! was set before stays then.
+//! was set before stays then. A device that said who it is, by ID or certificate, is told of the mailboxes that changed since
+//! it was last told; `OK [XCPM-RESYNC]` says that names changed meanwhile, and that it is to list them.
 
 use imap_wire::command::Notify as Arguments;
 
 use crate::connection::Output;
-use crate::notify::Notify;
+use crate::notify::{Notify, away};
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -18,7 +19,10 @@ pub(crate) async fn run(
     arguments: Arguments,
 ) -> Result<Reply, Reply> {
     let notify = match arguments {
-        Arguments::None => Notify::none(),
+        Arguments::None => {
+            away::leave(session).await;
+            Notify::none()
+        }
         Arguments::Set { status, groups } => Notify::set(session, out, groups, status).await?,
     };
     session.notify = Some(Box::new(notify));

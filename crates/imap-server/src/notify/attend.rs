@@ -41,6 +41,7 @@ pub(crate) async fn attend(session: &mut Session, out: &mut Output, input: &mut 
         let Some(notify) = session.notify.as_deref_mut().filter(|notify| notify.listens()) else {
             return Ok(());
         };
+        notify.note_sent();
         let mut feed = notify.take_feed();
         let woken = loop {
             tokio::select! {

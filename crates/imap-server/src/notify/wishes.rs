@@ -172,6 +172,11 @@ impl Wishes {
         self.server_metadata || self.groups.iter().any(|group| group.wants != Wants::default())
     }
 
+    /// Whether names of mailboxes are told.
+    pub fn of_names(&self) -> bool {
+        self.groups.iter().any(|group| group.wants.has(Wants::NAME))
+    }
+
     /// What is told of a mailbox that is not selected: what any of its groups has, nothing if one of them is `NONE`
     /// (RFC 5465 §6, §8).
     pub fn of(&self, tree: &FolderTree, name: &MailboxName) -> Wants {

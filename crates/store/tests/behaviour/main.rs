@@ -5,6 +5,7 @@ mod accounts;
 mod annotating;
 mod appending;
 mod checking;
+mod checkpoints;
 mod copying;
 mod costs;
 mod devices;
