@@ -45,18 +45,24 @@ struct Listener {
 
 /// All that is in the folder now.
 fn look(client: &mut Client) -> Result<Known, ClientError> {
-    let mut known = Known::new();
-    client.expect_ok("EXAMINE Default")?;
-    let (rows, _) = client.expect_ok("UID FETCH 1:* (FLAGS)")?;
-    for row in rows.iter().filter(|row| row.kind() == "FETCH") {
-        let text = row.text();
-        let after = |word: &str| text.split_once(word).map(|(_, rest)| rest.to_owned()).unwrap_or_default();
-        let uid: String = after("UID ").chars().take_while(char::is_ascii_digit).collect();
-        let flags = after("FLAGS (");
-        let flags = flags.split(')').next().unwrap_or_default().replace("\\Recent", "");
-        known.insert(uid.parse().expect("a UID"), flags.trim().to_owned());
+    loop {
+        client.expect_ok("EXAMINE Default")?;
+        let (told, _) = client.expect_ok("UID FETCH 1:* (FLAGS)")?;
+        // News between the rows may be of rows before them: then it looks again.
+        let rows: Option<Known> = told.iter().map(row).collect();
+        if let Some(known) = rows {
+            return Ok(known);
+        }
     }
-    Ok(known)
+}
+
+/// UID and flags of a row; none for anything else.
+fn row(response: &Response) -> Option<(u64, String)> {
+    let text = response.text();
+    let uid: String = text.split_once("UID ")?.1.chars().take_while(char::is_ascii_digit).collect();
+    let flags = text.split_once("FLAGS (")?.1.split(')').next()?.replace("\\Recent", "");
+    let flags = flags.trim().to_owned();
+    (response.kind() == "FETCH").then_some((uid.parse().ok()?, flags))
 }
 
 impl Listener {
