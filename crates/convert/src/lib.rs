@@ -181,6 +181,13 @@ impl Converter {
         done.map_err(|failure| Failure::clone(&failure))
     }
 
+    /// The answer that [`Converter::convert`] would find without a worker.
+    pub async fn kept(&self, key: &Key) -> Option<Result<Arc<Converted>, Refusal>> {
+        let kept = self.shared.cache.get(key).await?;
+        telemetry::looked_up(true);
+        Some(kept)
+    }
+
     /// Ends the workers that are at rest; those at work end with what they do.
     pub fn rest(&self) {
         self.shared.pool.rest();

@@ -80,6 +80,10 @@ pub(crate) fn list(session: &Session, out: &Output) -> String {
         if !out.is_deflated() {
             add(Capability::CompressDeflate);
         }
+        // RFC 5259 §3.1: with BINARY, which is offered above.
+        if session.server.options.conversion.is_some() {
+            add(Capability::Convert);
+        }
         if session.login.as_ref().is_some_and(|login| login.user.network) {
             add(Capability::XCpmDevice);
         }

@@ -12,6 +12,7 @@ pub(crate) mod capability;
 pub(crate) mod check;
 pub(crate) mod close;
 pub(crate) mod compress;
+pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod delete;
@@ -69,7 +70,7 @@ const ANY: u8 = CLOSED | LOGGED_IN;
 
 /// Its arguments, or the responses that it asks for, have sequence numbers.
 const USES_SEQ: u8 = 1;
-/// Removals may be told at its end. Never with FETCH, STORE, SEARCH, SORT and THREAD by sequence numbers (RFC 9051
+/// Removals may be told at its end. Never with FETCH, CONVERT, STORE, SEARCH, SORT and THREAD by sequence numbers (RFC 9051
 /// §7.5.1, RFC 5256 §3).
 const MAY_EXPUNGE: u8 = 2;
 /// It changes the selected folder: what it read before is not what is now.
@@ -291,11 +292,14 @@ commands! {
     ListRights   "LISTRIGHTS",   LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.4",    Command::ListRights(args) => acl::list_rights(session, out, args);
     MyRights     "MYRIGHTS",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.5",    Command::MyRights(mailbox) => acl::my_rights(session, out, mailbox);
     CancelUpdate "CANCELUPDATE", SELECTED,  MAY_EXPUNGE,           "RFC 5267 §4.3.5",  Command::CancelUpdate(tags) => async { cancel_update::run(session, &tags) };
+    Conversions  "CONVERSIONS",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5259 §5.1",    Command::Conversions(asked) => convert::conversions(session, out, asked);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);
     UidFetch     "UID FETCH",    SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Fetch(fetch) if fetch.uid => fetch::run(session, out, fetch);
     Fetch        "FETCH",        SELECTED,  USES_SEQ,              "RFC 9051 §6.4.5",  Command::Fetch(fetch) => fetch::run(session, out, fetch);
+    UidConvert   "UID CONVERT",  SELECTED,  MAY_EXPUNGE,           "RFC 5259 §6",      Command::Convert(convert) if convert.uid => convert::run(session, out, convert);
+    Convert      "CONVERT",      SELECTED,  USES_SEQ,              "RFC 5259 §6",      Command::Convert(convert) => convert::run(session, out, convert);
     UidStore     "UID STORE",    SELECTED,  MAY_EXPUNGE | CHANGES, "RFC 9051 §6.4.9",  Command::Store(store) if store.uid => store_flags::run(session, out, store);
     Store        "STORE",        SELECTED,  USES_SEQ | CHANGES,    "RFC 9051 §6.4.6",  Command::Store(store) => store_flags::run(session, out, store);
     UidSearch    "UID SEARCH",   SELECTED,  MAY_EXPUNGE,           "RFC 9051 §6.4.9",  Command::Search(search) if search.uid => search::run(session, out, search);
@@ -334,7 +338,7 @@ mod tests {
             command_table().filter(|row| row.uses_sequence_numbers && !row.may_expunge).collect();
         assert_eq!(
             held.iter().map(|row| row.name).collect::<Vec<_>>(),
-            ["FETCH", "STORE", "SEARCH", "SORT", "THREAD"]
+            ["FETCH", "CONVERT", "STORE", "SEARCH", "SORT", "THREAD"]
         );
         assert!(held.iter().all(|row| row.states == [false, false, true] && row.source.starts_with("RFC ")));
     }

@@ -38,8 +38,23 @@ pub struct Options {
     pub registrations: Registrations,
     /// Whether the accounts of a subscriber reach each other's folders without SELECTA, as far as the store lets them.
     pub siblings: bool,
+    /// Who converts parts of messages, and how many at a time; none for a server that offers no CONVERT (RFC 5259).
+    pub conversion: Option<Conversion>,
     /// The bounds.
     pub limits: Limits,
+}
+
+/// What CONVERT works with.
+#[derive(Clone, Debug)]
+pub struct Conversion {
+    /// The worker processes.
+    pub converter: convert::Converter,
+    /// Messages that one command converts; more get MAXCONVERTMESSAGES.
+    pub messages_max: usize,
+    /// Parts of each message that one command converts; more get MAXCONVERTPARTS.
+    pub parts_max: usize,
+    /// What pictures become when the client leaves that to the server.
+    pub picture: convert::Target,
 }
 
 /// Literals that clients send without being asked for them (RFC 7888). One of the two is offered, never both (§5).

@@ -40,5 +40,5 @@ mod turns;
 mod view;
 
 pub use commands::{CommandInfo, command_table};
-pub use config::{CleartextLogin, Limits, Literals, Options, Tls};
+pub use config::{CleartextLogin, Conversion, Limits, Literals, Options, Tls};
 pub use server::{Security, Server};

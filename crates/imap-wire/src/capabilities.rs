@@ -45,6 +45,7 @@ capabilities! {
     CondStore "CONDSTORE" "RFC 7162",
     ContextSearch "CONTEXT=SEARCH" "RFC 5267",
     ContextSort "CONTEXT=SORT" "RFC 5267",
+    Convert "CONVERT" "RFC 5259",
     CreateSpecialUse "CREATE-SPECIAL-USE" "RFC 6154",
     Enable "ENABLE" "RFC 5161",
     ESearch "ESEARCH" "RFC 4731",

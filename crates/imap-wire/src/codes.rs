@@ -33,6 +33,10 @@ macro_rules! codes {
             InProgress(Option<(&'a [u8], Option<(u32, Option<u32>)>)>),
             /// `MAILBOXID` (RFC 8474 §4.1)
             MailboxId(&'a str),
+            /// `MAXCONVERTMESSAGES` (RFC 5259 §9): messages that one command converts.
+            MaxConvertMessages(u32),
+            /// `MAXCONVERTPARTS` (RFC 5259 §9): parts of a message that one command converts.
+            MaxConvertParts(u32),
             /// `METADATA LONGENTRIES` (RFC 5464 §4.2.1): octets of the largest value that was left out.
             MetadataLongEntries(u64),
             /// `METADATA MAXSIZE` (RFC 5464 §4.3): octets that a value may have.
@@ -101,6 +105,7 @@ codes! {
     ReadOnly "READ-ONLY" "RFC 9051 §7.1",
     ReadWrite "READ-WRITE" "RFC 9051 §7.1",
     ServerBug "SERVERBUG" "RFC 5530 §3",
+    TempFail "TEMPFAIL" "RFC 5259 §9",
     TooBig "TOOBIG" "RFC 4469 §4.3; RFC 7889 §4",
     TryCreate "TRYCREATE" "RFC 9051 §7.1",
     UidNotSticky "UIDNOTSTICKY" "RFC 4315 §3",
@@ -163,6 +168,8 @@ impl Code<'_> {
                 out.put_slice(id.as_bytes());
                 out.put_u8(b')');
             }
+            Code::MaxConvertMessages(n) => named(out, "MAXCONVERTMESSAGES ", n.into()),
+            Code::MaxConvertParts(n) => named(out, "MAXCONVERTPARTS ", n.into()),
             Code::MetadataLongEntries(octets) => named(out, "METADATA LONGENTRIES ", octets),
             Code::MetadataTooMany => out.put_slice(b"METADATA TOOMANY"),
             Code::MetadataMaxSize(octets) => named(out, "METADATA MAXSIZE ", octets),
@@ -243,6 +250,8 @@ mod tests {
         check(Code::InProgress(Some((b"A1", Some((175, None))))), "INPROGRESS (\"A1\" 175 NIL)");
         check(Code::InProgress(Some((b"A1", Some((45, Some(1000)))))), "INPROGRESS (\"A1\" 45 1000)");
         check(Code::MailboxId("F2212ea87"), "MAILBOXID (F2212ea87)");
+        check(Code::MaxConvertMessages(1), "MAXCONVERTMESSAGES 1");
+        check(Code::MaxConvertParts(1), "MAXCONVERTPARTS 1");
         check(Code::MetadataLongEntries(2199), "METADATA LONGENTRIES 2199");
         check(Code::MetadataMaxSize(1024), "METADATA MAXSIZE 1024");
         check(Code::MetadataTooMany, "METADATA TOOMANY");

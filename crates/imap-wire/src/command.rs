@@ -100,6 +100,10 @@ pub enum Command {
     MyRights(MailboxArg),
     /// `CANCELUPDATE` (RFC 5267 §4.3.5): tags of searches.
     CancelUpdate(Vec<Tag>),
+    /// `CONVERT` and `UID CONVERT` (RFC 5259 §6).
+    Convert(Convert),
+    /// `CONVERSIONS` (RFC 5259 §5.1).
+    Conversions(Conversions),
     /// `CHECK` (RFC 3501 §6.4.1).
     Check,
     /// `CLOSE` (RFC 9051 §6.4.1).
@@ -128,6 +132,7 @@ pub enum Command {
 
 pub use crate::commands::acl::{MailboxIdentifier, SetAcl};
 pub use crate::commands::authenticate::Authenticate;
+pub use crate::commands::convert::{Conversions, Convert, ConvertItem, MediaRange};
 pub use crate::commands::create::Create;
 pub use crate::commands::fetch::{Fetch, FetchItem, Partial, Section, SectionText};
 pub use crate::commands::list::{List, ListReturn, ListSelection};

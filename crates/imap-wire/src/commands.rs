@@ -12,6 +12,7 @@ pub mod acl;
 pub mod append;
 pub mod authenticate;
 pub mod cancel_update;
+pub mod convert;
 pub mod create;
 pub mod enable;
 pub mod fetch;
@@ -85,6 +86,8 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"LISTRIGHTS",      "RFC 4314 §3.4",    acl::list_rights),
     (b"MYRIGHTS",        "RFC 4314 §3.5",    acl::my_rights),
     (b"CANCELUPDATE",    "RFC 5267 §4.3.5",  cancel_update::parse),
+    (b"CONVERT",         "RFC 5259 §6",      convert::parse),
+    (b"CONVERSIONS",     "RFC 5259 §5.1",    convert::conversions),
     (b"CHECK",           "RFC 3501 §6.4.1",  simple::check),
     (b"CLOSE",           "RFC 9051 §6.4.1",  simple::close),
     (b"UNSELECT",        "RFC 9051 §6.4.2",  simple::unselect),
@@ -104,6 +107,7 @@ const UID_TABLE: &[(&[u8], &str, Parser)] = &[
     (b"MOVE",    "RFC 9051 §6.4.9", transfer::uid_move),
     (b"EXPUNGE", "RFC 9051 §6.4.9", simple::uid_expunge),
     (b"SORT",    "RFC 5256 §3",     sort::parse_uid),
+    (b"CONVERT", "RFC 5259 §6",     convert::parse_uid),
     (b"THREAD",  "RFC 5256 §3",     thread::parse_uid),
 ];
 

@@ -11,6 +11,7 @@ use crate::encode;
 use crate::mailbox::MailboxEncoding;
 use crate::string::Tag;
 
+pub mod converted;
 pub mod fetch;
 pub mod thread;
 

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod check;
 pub mod cluster;
+pub mod convert_worker;
 pub mod function;
 pub mod imap;
 pub mod push;

@@ -123,6 +123,7 @@ fn options(settings: &Settings, tls: Option<imap_server::Tls>, decoy_key: [u8; 3
         literals: if settings.imap.literal_minus { Literals::Minus } else { Literals::Plus },
         siblings: settings.imap.siblings,
         functions: Functions::default(),
+        conversion: settings.convert.conversion(),
         proxies: Vec::new(),
         limits: imap_server::Limits {
             connections_max: limits.connections_max,

@@ -53,14 +53,21 @@ enum Command {
     Account(commands::account::Arguments),
     Function(commands::function::Arguments),
     Check(commands::check::Arguments),
+    #[command(hide = true)]
+    ConvertWorker(commands::convert_worker::Arguments),
 }
 
 fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    // A worker takes from its process what it does not need before anything in it has begun.
+    if let Command::ConvertWorker(arguments) = &command {
+        return ended(commands::convert_worker::run(arguments));
+    }
     // Dropped last: the FoundationDB client must not run when the process ends.
     let _network = kv_fdb::NetworkGuard::new();
     // Another part of the process may have chosen the provider already; it can only be this one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let outcome = match Arguments::parse().command {
+    let outcome = match command {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Store(arguments) => commands::store::run(arguments),
         Command::Imap(arguments) => commands::imap::run(arguments),
@@ -69,7 +76,12 @@ fn main() -> ExitCode {
         Command::Account(arguments) => commands::account::run(arguments),
         Command::Function(arguments) => commands::function::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
+        Command::ConvertWorker(arguments) => commands::convert_worker::run(&arguments),
     };
+    ended(outcome)
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

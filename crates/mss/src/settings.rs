@@ -5,6 +5,7 @@
 //! bounds stops the start with one sentence that names the key.
 
 mod auth;
+mod convert;
 mod push;
 mod registration;
 pub mod roles;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use auth::{Auth, OAuth};
+pub use convert::Convert;
 pub use push::{Encoder, Push};
 pub use registration::Registration;
 pub use roles::{Cluster, Front, RpcTls};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub front: Front,
     /// Notices to the PUSH enabler.
     pub push: Push,
+    /// Parts of messages in another form.
+    pub convert: Convert,
     /// What roles show each other.
     pub rpc_tls: RpcTls,
     /// Bounds on what clients may use.
@@ -536,6 +540,14 @@ impl Settings {
             ("push.answer_seconds_max", self.push.answer_seconds_max, 1, 300),
             ("push.attempts_max", u64::from(self.push.attempts_max), 1, 1_000),
             ("push.retry_seconds_max", self.push.retry_seconds_max, 1, 3_600),
+            ("convert.workers", self.convert.workers as u64, 0, 1_024),
+            ("convert.memory_bytes_max", self.convert.memory_bytes_max, 32 << 20, 1 << 40),
+            ("convert.cpu_seconds_max", self.convert.cpu_seconds_max, 1, 600),
+            ("convert.seconds_max", self.convert.seconds_max, 1, 600),
+            ("convert.source_bytes_max", self.convert.source_bytes_max, 1 << 10, 1 << 32),
+            ("convert.messages_max", self.convert.messages_max as u64, 1, 100_000),
+            ("convert.parts_max", self.convert.parts_max as u64, 1, 1_000),
+            ("convert.cache_bytes", self.convert.cache_bytes, 0, 1 << 44),
             ("imap.idle_keepalive_seconds", self.imap.idle_keepalive_seconds, 0, 1_740),
         ] {
             if !(low..=high).contains(&value) {

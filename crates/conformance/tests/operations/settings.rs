@@ -56,6 +56,8 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("push.workers", "push: who_the_enabler_is_must_be_certified"),
     ("push.answer_seconds_max", "push: an_enabler_that_is_down_costs_only_time"),
     ("push.attempts_max", "push: wrong_answers_give_a_notice_up_and_not_the_next"),
+    ("convert.cpu_seconds_max", "convert: time_is_bounded"),
+    ("convert.seconds_max", "convert: time_is_bounded"),
     ("limits.drain_seconds_max", "signals.rs: a_drain_is_bounded_by_its_setting"),
 ];
 
@@ -110,6 +112,15 @@ const REFUSED: &[(&str, &str)] = &[
     ("push.answer_seconds_max", "301"),
     ("push.attempts_max", "0"),
     ("push.retry_seconds_max", "3601"),
+    ("convert.workers", "1025"),
+    ("convert.memory_bytes_max", "1048576"),
+    ("convert.cpu_seconds_max", "0"),
+    ("convert.seconds_max", "0"),
+    ("convert.source_bytes_max", "1"),
+    ("convert.messages_max", "0"),
+    ("convert.parts_max", "0"),
+    ("convert.picture", "tiff"),
+    ("convert.cache_bytes", "-1"),
     ("quota.bytes", "-5"),
     ("service.objects", "severe"),
     ("service.folders", "none"),
@@ -320,7 +331,7 @@ fn quotas_take_effect() {
 #[test]
 fn every_setting_has_its_test() {
     let shipped = include_str!("../../../../deploy/mss.toml");
-    let tests = [include_str!("settings.rs"), include_str!("node.rs")].concat();
+    let tests = [include_str!("settings.rs"), include_str!("node.rs"), include_str!("convert.rs")].concat();
     let (mut section, mut keys) = (String::new(), BTreeSet::new());
     for line in shipped.lines() {
         let line = line.strip_prefix("# ").unwrap_or(line);

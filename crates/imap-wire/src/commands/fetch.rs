@@ -281,7 +281,7 @@ fn body_section(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
     Ok(FetchItem::BodySection { peek, section, partial })
 }
 
-fn section(c: &mut Cursor<'_>) -> Parse<Section> {
+pub(super) fn section(c: &mut Cursor<'_>) -> Parse<Section> {
     let mut section = Section::default();
     let text_follows = if c.peek().is_some_and(|b| b.is_ascii_digit()) {
         part_numbers(c, &mut section.part)?
@@ -340,7 +340,7 @@ fn binary(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
     Ok(FetchItem::Binary { peek, part, partial })
 }
 
-fn section_binary(c: &mut Cursor<'_>) -> Parse<Vec<NonZeroU32>> {
+pub(super) fn section_binary(c: &mut Cursor<'_>) -> Parse<Vec<NonZeroU32>> {
     c.expect(b'[', "expected part numbers in brackets")?;
     let mut part = Vec::new();
     if c.peek() != Some(b']') && part_numbers(c, &mut part)? {
@@ -350,7 +350,7 @@ fn section_binary(c: &mut Cursor<'_>) -> Parse<Vec<NonZeroU32>> {
     Ok(part)
 }
 
-fn partial(c: &mut Cursor<'_>) -> Parse<Option<Partial>> {
+pub(super) fn partial(c: &mut Cursor<'_>) -> Parse<Option<Partial>> {
     if !c.eat(b'<') {
         return Ok(None);
     }

@@ -218,7 +218,7 @@ impl FetchWriter {
     }
 }
 
-fn part_numbers<B: BufMut>(out: &mut B, part: &[std::num::NonZeroU32]) {
+pub(super) fn part_numbers<B: BufMut>(out: &mut B, part: &[std::num::NonZeroU32]) {
     for (i, number) in part.iter().enumerate() {
         if i > 0 {
             out.put_u8(b'.');
