@@ -85,6 +85,39 @@ fn q25_a_network_function_acts_for_a_subscriber() {
     assert!(function(&file, &["remove", "pf-1"], b"").is_err());
 }
 
+/// A function that does not know whether a deposit arrived repeats it, and is told what it was not told. Subscribers who
+/// store twice have two.
+#[test]
+fn a_deposit_that_is_repeated_is_answered_as_the_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("functions");
+    function(&file, &["add", "pf-1", "--password-stdin"], b"sesame\n").expect("added");
+    let settings = vec![("MSS_NETWORK_FUNCTIONS__FILE".to_owned(), file.display().to_string())];
+    let server = Server::start(&Options { accounts: 2, settings, ..Options::default() }).expect("a server");
+    let user = server.fresh_user();
+    let object = b"From: <tel:+33687654321>\r\nConversation-ID: c\r\nIMDN-Message-ID: Mjkx9a1f\r\n\
+        Message-Direction: received\r\nContent-Type: Message/CPIM\r\n\r\n\
+        From: <tel:+33687654321>\r\n\r\nContent-Type: text/plain\r\n\r\nnoon?\r\n";
+    let append = |client: &mut Client| {
+        let (_, tagged) = client.literal("APPEND Default", object, "").expect("APPEND");
+        let text = tagged.text();
+        text[text.find('[').expect("APPENDUID")..].to_owned()
+    };
+    let (mut first, _) = authenticate(&server, &user, "pf-1", "sesame");
+    let answer = append(&mut first);
+    drop(first);
+    let (mut again, _) = authenticate(&server, &user, "pf-1", "sesame");
+    assert_eq!(append(&mut again), answer);
+    let messages = |client: &mut Client| {
+        let (said, _) = client.expect_ok("STATUS Default (MESSAGES)").expect("STATUS");
+        said.iter().find(|line| line.kind() == "STATUS").expect("STATUS").text()
+    };
+    assert!(messages(&mut again).contains("(MESSAGES 1)"));
+    let mut owner = Client::login(server.imap, &user.name, &user.password).expect("a login");
+    assert_ne!(append(&mut owner), answer);
+    assert!(messages(&mut owner).contains("(MESSAGES 2)"));
+}
+
 #[test]
 fn a_file_that_cannot_be_read_stops_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
