@@ -139,6 +139,13 @@ impl Enabler {
     /// Ends it: connections are refused.
     pub fn go_down(&mut self) {
         if let Some(mut child) = self.child.take() {
+            // What it answered it writes down first: killed between the two, it would have taken what nobody knows of.
+            let pid = child.id().to_string();
+            let told = Command::new("kill").args(["-QUIT", &pid]).status();
+            let deadline = Instant::now() + patience();
+            while told.is_ok() && matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
