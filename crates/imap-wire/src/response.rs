@@ -647,7 +647,7 @@ mod tests {
         let entries = [("tel:+331", all), ("-a@b", some), ("anyone", Rights::NONE)];
         assert_eq!(
             text(&|out| acl(out, "é", utf7, entries)),
-            "* ACL &AOk- tel:+331 lrswipkxteacd -a@b lkc anyone \"\"\r\n"
+            "* ACL &AOk- tel:+331 lrswipkxteancd -a@b lkc anyone \"\"\r\n"
         );
         assert_eq!(
             text(&|out| list_rights(out, "a", utf7, "anyone", Rights::NONE, &["l", "r"])),
