@@ -72,6 +72,7 @@ fn files_of(root: &Path) -> Vec<String> {
 
 #[test]
 fn an_account_moves_to_another_installation() {
+    let folder = tempfile::tempdir().expect("a folder");
     let here = Server::start(&Options { accounts: 1, ..Options::default() }).expect("a server");
     let data = here.data().expect("ours").display().to_string();
     let mut client = Client::login(here.imap, ALICE, PASSWORD).expect("a login");
@@ -95,10 +96,19 @@ fn an_account_moves_to_another_installation() {
     client.expect_ok("UID EXPUNGE 5,7").expect("expunge");
     client.expect_ok("UID STORE 9 +FLAGS.SILENT (\\Answered)").expect("store");
     append(&mut client, "INBOX", "", b"Subject: last\r\n\r\n");
+    // Others have rights: all, one who is known there too, and one who is not.
+    let (known, unknown) = ("tel:+15550000031", "tel:+15550000032");
+    for address in [known, unknown] {
+        let csv = folder.path().join("more.csv");
+        std::fs::write(&csv, format!("{address},{PASSWORD}\n")).expect("a file");
+        done(&["account", "import", &csv.display().to_string(), "--data", &data]);
+    }
+    for given in [&format!("{known} lrs"), &format!("{unknown} lr"), "anyone l", "-tel:+15550000033 l"] {
+        client.expect_ok(&format!("SETACL \"Work/2024\" {given}")).expect("setacl");
+    }
     let inbox = everything(&mut client, "INBOX");
     let work = everything(&mut client, "\"Work/2024\"");
 
-    let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (directory, tar) = (path("export"), path("export.tar"));
     let told = done(&["account", "export", ALICE, "--to", &directory, "--with-credentials", "--data", &data]);
@@ -121,6 +131,9 @@ fn an_account_moves_to_another_installation() {
     for (source, has_password) in [(&directory, true), (&tar, false)] {
         let there = Server::start(&Options { accounts: 0, ..Options::default() }).expect("a server");
         let data = there.data().expect("ours").display().to_string();
+        let csv = path("known.csv");
+        std::fs::write(&csv, format!("{known},{PASSWORD}\n")).expect("a file");
+        done(&["account", "import", &csv, "--data", &data]);
         let told = done(&["account", "import", source, "--data", &data]);
         assert!(told.contains("account created") && told.contains("and 40 messages imported"), "{told}");
         // An empty folder of a new account is the same one already when both were made in one second: UIDVALIDITY is.
@@ -147,6 +160,10 @@ fn an_account_moves_to_another_installation() {
         let mut phone = Client::login(there.imap, ALICE, PASSWORD).expect("the password came along");
         assert_eq!(everything(&mut phone, "INBOX"), inbox);
         assert_eq!(everything(&mut phone, "\"Work/2024\""), work);
+        // Who has no account there gets no rights, nor does who had none before.
+        let shared = texts(&mut phone, "GETACL \"Work/2024\"").concat();
+        assert!(shared.contains(&format!("{known} lrs anyone l")), "{shared}");
+        assert!(!shared.contains(unknown) && !shared.contains("+15550000033"), "{shared}");
         assert!(texts(&mut phone, "LSUB \"\" \"*\"").iter().any(|text| text.contains("Work/2024")));
         // The phone goes on as if nothing had happened.
         let mut phone = Client::login(there.imap, ALICE, PASSWORD).expect("a login");

@@ -5,7 +5,8 @@
 //! `/private/specialuse` shows what CREATE said the mailbox is for and is not set here (RFC 6154 §4).
 //!
 //! Source: RFC 5464 §4, RFC 9590 §3. Answers OK, with `[METADATA LONGENTRIES n]` where MAXSIZE left values out; NO
-//! `[NONEXISTENT]`, `[CANNOT]`, `[NOPERM]`, `[METADATA MAXSIZE n]`, `[METADATA TOOMANY]`.
+//! `[NONEXISTENT]`, `[CANNOT]`, `[NOPERM]`, `[METADATA MAXSIZE n]`, `[METADATA TOOMANY]`,
+//! `[METADATA NOPRIVATE]` of another user's mailbox.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,10 @@ pub(crate) async fn set(session: &mut Session, set: SetMetadata) -> Result<Reply
                 "CANNOT",
                 "an entry below /private or /shared has a value, not these",
             ));
+        }
+        if entry.scope() == EntryScope::Private && found.as_ref().is_some_and(|found| found.owner.is_some()) {
+            let text = "private entries of a mailbox are its owner's; you may set shared ones";
+            return Err(Reply::no_code("METADATA NOPRIVATE", text));
         }
         if entry.as_str() == SPECIAL_USE {
             return Err(Reply::no_code("CANNOT", "a mailbox gets its special use by CREATE"));

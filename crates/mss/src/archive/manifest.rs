@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use model::{
-    AnnotationName, DeviceId, EntryName, EntryScope, Flags, Keyword, KeywordTable, MessageRow, ModSeq, Uid,
+    AclAction, AclChange, AnnotationName, DeviceId, EntryName, EntryScope, Flags, Identifier, Keyword,
+    KeywordTable, MessageRow, ModSeq, Rights, Uid,
 };
 use serde::{Deserialize, Serialize};
 use store_api::{
@@ -112,6 +113,9 @@ pub struct FolderLine {
     /// Its metadata.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<MetadataLine>,
+    /// What others may do in it (RFC 4314).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acl: Vec<AclLine>,
 }
 
 /// A line of `messages.jsonl`.
@@ -144,6 +148,15 @@ pub struct MessageLine {
     pub size: u64,
     /// SHA-256 of the octets, hexadecimal.
     pub sha256: String,
+}
+
+/// An entry of an access control list.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AclLine {
+    /// A CPM address or `anyone`, behind `-` when the rights are taken away.
+    pub identifier: String,
+    /// The letters of RFC 4314 §2.1.
+    pub rights: String,
 }
 
 /// A metadata entry (RFC 5464).
@@ -227,6 +240,21 @@ impl Credential {
                     server_key: key(server_key)?,
                 })
             }
+        })
+    }
+}
+
+impl AclLine {
+    /// What sets the entry, in place of one that is there.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn change(&self) -> anyhow::Result<AclChange> {
+        let identifier = Identifier::parse(&self.identifier);
+        Ok(AclChange {
+            identifier: identifier.with_context(|| format!("{} is no identifier", self.identifier))?,
+            action: AclAction::Set,
+            rights: Rights::parse(&self.rights).with_context(|| format!("{} are no rights", self.rights))?,
         })
     }
 }

@@ -1,11 +1,14 @@
 //! Putting an export back.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use model::limits::{APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, BODY_PIECE_BYTES};
-use model::{AccountId, CpmAddress, MailboxId, MailboxName, ModSeq, SpecialUse, UidValidity};
+use model::{
+    AccountId, AclChange, CpmAddress, MailboxId, MailboxName, ModSeq, SpecialUse, UidValidity, Whom,
+};
 use sha2::{Digest as _, Sha256};
 use store_api::{
     AccountState, AppendBody, Credentials, FolderRule, NewAccount, ObjectRule, QuotaLimits, RestoreFolder,
@@ -28,6 +31,8 @@ pub struct Imported {
     pub folders_before: u64,
     /// Messages written.
     pub messages: u64,
+    /// Addresses that the export gives rights to, and that have no account here: they get none.
+    pub without_account: BTreeSet<CpmAddress>,
 }
 
 /// Imports an account, under `address` rather than its own if given. What an earlier import of the same export wrote is
@@ -80,10 +85,14 @@ pub async fn import(tier: &Tier, source: &Source, address: Option<CpmAddress>) -
                 imported.folders += 1;
             }
         }
-        if !line.metadata.is_empty() {
+        if !line.metadata.is_empty() || !line.acl.is_empty() {
             let tree = tier.store.folders(&ctx(), account).await.map_err(told)?;
             let mailbox = tree.find(&name).with_context(|| format!("{name} is gone"))?.id;
             metadata(tier, account, Some(mailbox), &line.metadata).await?;
+            for entry in &line.acl {
+                let change = entry.change().with_context(|| format!("account.json: folder {}", line.name))?;
+                share(tier, (account, &address), mailbox, &change, &mut imported).await?;
+            }
         }
     }
     for name in &head.subscriptions {
@@ -95,6 +104,26 @@ pub async fn import(tier: &Tier, source: &Source, address: Option<CpmAddress>) -
         tier.maintenance.set_push_device(&ctx(), account, line.device()?).await.map_err(told)?;
     }
     Ok(imported)
+}
+
+/// Sets an entry of a folder's list. The owner, who may be another than when it was exported, needs none.
+async fn share(
+    tier: &Tier,
+    (account, owner): (AccountId, &CpmAddress),
+    mailbox: MailboxId,
+    change: &AclChange,
+    imported: &mut Imported,
+) -> anyhow::Result<()> {
+    if let Whom::Address(address) = &change.identifier.whom {
+        if address == owner {
+            return Ok(());
+        }
+        if tier.store.account(&ctx(), address).await.map_err(told)?.is_none() {
+            imported.without_account.insert(address.clone());
+            return Ok(());
+        }
+    }
+    tier.store.set_acl(&ctx(), account, owner, mailbox, change).await.map_err(told)
 }
 
 async fn metadata(

@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use model::limits::INFOS_PER_REQUEST_MAX;
 use model::{
-    AnnotationPattern, Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid, UidSet,
+    AclEntry, AnnotationPattern, Error, ErrorKind, FolderSnapshot, MailboxId, MessageRow, SpecialUse, Uid,
+    UidSet, Whom,
 };
 use sha2::{Digest as _, Sha256};
 use store_api::{
@@ -19,7 +20,9 @@ use store_api::{
     MailStore, ObjectRule,
 };
 
-use super::manifest::{AnnotationLine, Credential, DeviceLine, FolderLine, Head, MessageLine, MetadataLine};
+use super::manifest::{
+    AclLine, AnnotationLine, Credential, DeviceLine, FolderLine, Head, MessageLine, MetadataLine,
+};
 use super::{BODIES_AHEAD, FORMAT, ROUNDS_MAX, VERSION};
 use crate::tier::{Tier, ctx, told};
 
@@ -368,7 +371,24 @@ async fn folder(
         messages: state.messages,
         bytes: state.bytes,
         metadata: metadata.first().map(MetadataLine::all).unwrap_or_default(),
+        acl: acl(store, entry).await?,
     })
+}
+
+/// The entries of a folder's list that somebody has something of. One for an address that is another account's now, or
+/// nobody's, is left out: an import would give the rights to who has the address then.
+async fn acl(store: &Arc<dyn MailStore>, entry: &FolderEntry) -> anyhow::Result<Vec<AclLine>> {
+    let mut lines = Vec::with_capacity(entry.acl.entries().len());
+    for AclEntry { identifier, account, rights } in entry.acl.entries() {
+        if let Whom::Address(address) = &identifier.whom {
+            let now = store.account(&ctx(), address).await.map_err(told)?;
+            if account.is_none() || now.map(|now| now.id) != *account {
+                continue;
+            }
+        }
+        lines.push(AclLine { identifier: identifier.to_string(), rights: rights.to_string() });
+    }
+    Ok(lines)
 }
 
 fn only_name(entry: &FolderEntry) -> FolderLine {
@@ -384,6 +404,7 @@ fn only_name(entry: &FolderEntry) -> FolderLine {
         messages: 0,
         bytes: 0,
         metadata: Vec::new(),
+        acl: Vec::new(),
     }
 }
 

@@ -376,6 +376,11 @@ async fn import_export(tier: &Tier, source: &Path, address: Option<CpmAddress>) 
         imported.messages,
         imported.folders_before
     );
+    for address in &imported.without_account {
+        eprintln!(
+            "mss: {address} has no account here and gets no rights; import that account, then this one again"
+        );
+    }
     Ok(())
 }
 
