@@ -393,7 +393,7 @@ async fn many_and_large() {
 
 /// S3-11: the devices that read and deleted a message show as annotations that nobody sets.
 #[tokio::test]
-async fn s3_11_devices_show_as_annotations() {
+async fn s3_07_devices_show_as_annotations() {
     let h = Harness::new().await;
     h.fill("INBOX", 9_000).await;
     let device = DeviceId::parse(b"<urn:gsma:imei:1>").ok();
