@@ -88,7 +88,7 @@ async fn other(h: &Harness, n: u64) -> (AccountId, Ctx) {
         address: address(n),
         credentials: Credentials::None,
         limits: QuotaLimits::default(),
-        service: Default::default(),
+        service: store_api::ServiceClass::default(),
     };
     let id = h.store.create_account(&operator(), account).await.unwrap();
     (id, Ctx { request_id: 8, deadline: None, requestor: Requestor::owner(id) })
@@ -213,7 +213,7 @@ async fn parts_must_exist() {
     assert_eq!(kind(appended), ErrorKind::NoSuchPart);
     h.try_append("INBOX", vec![annotated(two)]).await.unwrap();
     // A body written ahead is looked at, too.
-    let long = [two.as_bytes(), &[b'x'; BODY_CHUNK_BYTES]].concat();
+    let long = [two.as_bytes(), &[b'x'].repeat(BODY_CHUNK_BYTES)].concat();
     for (octets, stored) in [(long, true), (vec![b'x'; BODY_CHUNK_BYTES], false)] {
         let mut writer = h.store.stage_body(&h.ctx(), h.account, octets.len() as u64).await.unwrap();
         writer.write(octets.into()).await.unwrap();
