@@ -4,11 +4,13 @@
 //! The commands are those of the server's own table: one that nobody tries here fails the test.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use convert::{Converter, Target};
 use imap_server::functions::{Functions, NetworkFunction};
-use imap_server::{Options, command_table};
+use imap_server::{Conversion, Options, command_table};
 use model::CpmAddress;
 use store_api::{Credentials, MailStore};
 
@@ -87,6 +89,7 @@ const TRIALS: &[Trial] = &[
     ("GETQUOTAROOT",   Nowhere, "GETQUOTAROOT {m}", LOGGED_IN),
     ("SELECTA",        Nowhere, "SELECTA {o}", [BAD, GONE, GONE, GONE, OK, OK]),
     ("LISTA",          Nowhere, "LISTA", LOGGED_IN),
+    ("CONVERSIONS",    Nowhere, "CONVERSIONS \"text/html\" \"text/plain\"", LOGGED_IN),
     ("SUBSCRIBE",      Nowhere, "SUBSCRIBE {m}", LOGGED_IN),
     ("UNSUBSCRIBE",    Nowhere, "UNSUBSCRIBE {m}", LOGGED_IN),
     ("LIST",           Nowhere, "LIST \"\" {m}", LOGGED_IN),
@@ -137,6 +140,8 @@ const TRIALS: &[Trial] = &[
     ("UID SORT",       Theirs,  "UID SORT (SUBJECT) UTF-8 ALL", READ_IN),
     ("THREAD",         Theirs,  "THREAD REFERENCES UTF-8 ALL", READ_IN),
     ("UID THREAD",     Theirs,  "UID THREAD ORDEREDSUBJECT UTF-8 ALL", READ_IN),
+    ("CONVERT",        Theirs,  "CONVERT 1 (NIL) (UID AVAILABLECONVERSIONS[1])", READ_IN),
+    ("UID CONVERT",    Theirs,  "UID CONVERT 1:* (NIL) (AVAILABLECONVERSIONS[1])", READ_IN),
     ("COPY",           Theirs,  "COPY 1 mine", READ_IN),
     ("UID COPY",       Theirs,  "UID COPY 1:* mine", READ_IN),
     ("STORE",          Theirs,  "STORE 1 +FLAGS (\\Seen \\Flagged word)", CHANGE_IN),
@@ -235,11 +240,26 @@ fn plain(subscriber: &str, name: &str) -> String {
     STANDARD.encode(format!("{subscriber}\0{name}\0{PASSWORD}"))
 }
 
+/// CONVERT is offered; what the trials ask of it needs no worker.
+fn conversion() -> Conversion {
+    let converter = Converter::new(convert::Options {
+        program: ("/bin/false".into(), Vec::new()),
+        workers: 1,
+        memory_bytes_max: 1,
+        cpu_seconds_max: 1,
+        time_max: Duration::from_secs(1),
+        source_bytes_max: 1,
+        cache_bytes: 0,
+    });
+    Conversion { converter, messages_max: 16, parts_max: 4, picture: Target::Jpeg }
+}
+
 /// A server with all of them, where each has mailboxes `mine` and `spare`, and four messages in INBOX.
 async fn fixture(siblings: bool) -> Fixture {
     let line = NetworkFunction::line(&"pf-1".parse().expect("a name"), &verifier(), &[]);
     let functions = Functions::parse(&line).expect("a function");
-    let fixture = Fixture::with(Options { functions, siblings, ..options() }).await;
+    let conversion = Some(conversion());
+    let fixture = Fixture::with(Options { functions, siblings, conversion, ..options() }).await;
     fixture.add(SIBLING, Credentials::Scram(verifier())).await;
     let linked = [OWNER, SIBLING].map(|text| CpmAddress::parse(text).expect("an address"));
     fixture.store.link_accounts(&ctx(), &linked).await.expect("linked");
