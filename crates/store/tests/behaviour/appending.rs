@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use model::limits::{BODY_INLINE_BYTES_MAX, STAGED_SECONDS_MAX};
 use model::{ErrorKind, Flags, ModSeq};
@@ -113,7 +115,7 @@ async fn a_dropped_caller_hurts_nobody() {
         let append = h.try_append("INBOX", vec![message(format!("{n}"))]);
         if n % 3 == 0 {
             // Polled once, so that it is queued, then dropped.
-            let _ = tokio::time::timeout(std::time::Duration::ZERO, append).await;
+            let _ = tokio::time::timeout(Duration::ZERO, append).await;
         } else {
             others.push(append.await.unwrap());
         }
@@ -230,10 +232,12 @@ async fn a_slow_writer_keeps_its_body() {
     let octets = pattern(3_000_000);
     let mut writer = h.store.stage_body(&h.ctx(), h.account, octets.len() as u64).await.unwrap();
     for piece in octets.chunks(500_000) {
-        // An octet or so a second, and long silences.
-        for _ in 0..100 {
-            tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+        // Long silences, each of several times what an abandoned body is left alone for. The engine writes in time that
+        // cannot be paused: it is given some, in which the clock of the test stands still.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(100)).await;
             h.pass(100);
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(20))).await.unwrap();
         }
         assert_eq!(h.store.sweep_all().await.unwrap().bodies, 0);
         writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
@@ -266,7 +270,7 @@ async fn a_writer_that_is_dropped_leaves_nothing() {
             }
             tries += 1;
             assert!(tries < 2_000, "it stays");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
     h.check().await;
@@ -289,7 +293,7 @@ async fn only_so_much_stands_written_ahead() {
     while h.store.stage_body(&h.ctx(), h.account, model::limits::APPEND_BYTES_MAX).await.is_err() {
         tries += 1;
         assert!(tries < 2_000, "what was given up still counts");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
