@@ -120,9 +120,16 @@ fn concerns(item: &FeedItem) -> bool {
         | ChangeKind::Expunge
         | ChangeKind::Copy
         | ChangeKind::Move
-        | ChangeKind::Replace => item.mailbox.is_some(),
+        | ChangeKind::Replace
+        | ChangeKind::Folders => item.mailbox.is_some(),
         _ => false,
     }
+}
+
+/// Whether a folder went or has another name now. Its objects are elsewhere or nowhere, and the log does not know what it was
+/// called: devices are told to look at the account's list again.
+fn is_of_the_list(item: &FeedItem) -> bool {
+    item.kind == ChangeKind::Folders
 }
 
 /// How many objects a change concerns; very many when it does not say.
@@ -147,7 +154,7 @@ fn collapse(builder: &mut Builder<'_>, folders: &FolderTree, items: &[(i64, &Fee
         }
     }
     let first = items.first().map_or(0, |(at, _)| *at);
-    if changed.len() > RESYNC_FOLDERS_MAX {
+    if changed.len() > RESYNC_FOLDERS_MAX || items.iter().any(|(_, item)| is_of_the_list(item)) {
         let device = items.first().and_then(|(_, item)| item.device.as_ref());
         let device =
             device.filter(|device| items.iter().all(|(_, item)| item.device.as_ref() == Some(device)));
@@ -186,7 +193,11 @@ impl Builder<'_> {
                 let targets = others.cloned().collect();
                 self.open = Some(notice(self.to, targets, at_millis, device.cloned(), kind, Vec::new()));
             }
-            if let Some(open) = &mut self.open {
+            // To look at the whole account need not be said twice.
+            let again = Event::Resync(None);
+            if let Some(open) = &mut self.open
+                && (event != again || open.events.last() != Some(&again))
+            {
                 open.events.push(event);
             }
         }
@@ -215,6 +226,9 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     async fn events(&mut self, item: &FeedItem) -> Result<Vec<(NoticeKind, Vec<Event>)>> {
+        if is_of_the_list(item) {
+            return Ok(vec![(NoticeKind::Resync, vec![Event::Resync(None)])]);
+        }
         let Some(mailbox) = item.mailbox else { return Ok(Vec::new()) };
         let Some(name) = self.folders.by_id(mailbox).map(|entry| entry.name.as_str().to_owned()) else {
             return Ok(Vec::new());

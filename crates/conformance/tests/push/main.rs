@@ -176,6 +176,28 @@ fn s3_11_changes_of_messages_are_told_to_the_enabler() {
     assert!(!format!("{taken:?}").contains("Mine") && !format!("{taken:?}").contains("Draft"));
 }
 
+/// A folder that went, or has another name: the other devices are to look at the account's list. A new one is told of
+/// with its first message, and whoever may do what in it is no device's business.
+#[test]
+fn a_folder_that_went_is_told_to_the_other_devices() {
+    let bench = Bench::start(&[]);
+    let mut phone = bench.login("<urn:gsma:imei:90420156-025763-0>");
+    phone.expect_ok("CREATE Chats").expect("CREATE");
+    phone.expect_ok("SETACL Chats tel:+15550000002 lr").expect("SETACL");
+    phone.expect_ok("RENAME Chats Talks").expect("RENAME");
+    phone.expect_ok("DELETE Talks").expect("DELETE");
+    append(&mut phone, "after");
+    let taken = bench.enabler.wait("the message", |taken| ids(taken) == ["after"]);
+    let told: Vec<Value> = taken.iter().map(|taken| taken.message()["pns-subtype"].clone()).collect();
+    assert!(told.len() <= 3 && told.last() == Some(&Value::from("ChatO")), "{taken:?}");
+    for notice in taken.iter().map(Taken::message).filter(|notice| notice["pns-subtype"] == "Resync") {
+        assert_eq!(notice["triggering-device"], "<urn:gsma:imei:90420156-025763-0>", "{notice}");
+    }
+    // Once, or once each.
+    let whole = objects(&taken).iter().filter(|event| event.get("resetBox").is_some()).count();
+    assert!((1..=2).contains(&whole), "{taken:?}");
+}
+
 /// SIGKILL at any moment, again and again: each message is told of, and of each account in order.
 #[test]
 fn what_was_answered_is_told_through_kills() {

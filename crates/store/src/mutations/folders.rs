@@ -134,7 +134,11 @@ impl Mutation for DeleteFolder {
         }
         let kept = tree.folders().iter().filter(|other| other.id != entry.id);
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by)
+        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by)?;
+        if !entry.noselect {
+            work.note(Some(entry.id), ChangeKind::Folders, &self.by);
+        }
+        Ok(())
     }
 }
 
@@ -156,7 +160,7 @@ impl Mutation for RenameFolder {
 
     async fn run(&self, work: &mut Work<'_>) -> Result<(), Failure> {
         let tree = work.tree().await?;
-        tree.find(&self.from).ok_or_else(no_such_mailbox)?;
+        let renamed = tree.find(&self.from).ok_or_else(no_such_mailbox)?.id;
         if is_standing(&self.from) || self.from.is_inbox() {
             return Err(cannot("this mailbox cannot be renamed"));
         }
@@ -171,8 +175,8 @@ impl Mutation for RenameFolder {
         let mut folders: Vec<FolderEntry> = Vec::with_capacity(tree.folders().len() + 1);
         for entry in tree.folders() {
             let mut entry = entry.clone();
-            if let Some(renamed) = entry.name.rebase(&self.from, &self.to) {
-                entry.name = renamed.map_err(|error| Error::new(ErrorKind::Limit, error.to_string()))?;
+            if let Some(name) = entry.name.rebase(&self.from, &self.to) {
+                entry.name = name.map_err(|error| Error::new(ErrorKind::Limit, error.to_string()))?;
                 put.push(entry.clone());
             }
             folders.push(entry);
@@ -186,7 +190,9 @@ impl Mutation for RenameFolder {
             put.push(entry.clone());
             folders.push(entry);
         }
-        work.change_tree(folders, &put, &[], ChangeKind::Folders, &self.by)
+        work.change_tree(folders, &put, &[], ChangeKind::Folders, &self.by)?;
+        work.note(Some(renamed), ChangeKind::Folders, &self.by);
+        Ok(())
     }
 }
 

@@ -23,7 +23,8 @@ pub enum ChangeKind {
     Move = 5,
     /// A message took the place of another.
     Replace = 6,
-    /// Folders were created, deleted or renamed.
+    /// Folders were created, deleted or renamed, or the rights on them changed: an item without a folder. One with a
+    /// folder says that it was deleted or renamed.
     Folders = 7,
     /// Subscriptions changed.
     Subscriptions = 8,
