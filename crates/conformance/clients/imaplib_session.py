@@ -63,6 +63,11 @@ ok(imap.store("1:3", "+FLAGS", "(\\Seen project)"), "store")
 expect([b"1 2 3"], ok(imap.search(None, "KEYWORD", "project"), "search"), "search keyword")
 ok(imap.copy("1:3", "python/inner"), "copy")
 expect([b'python/inner (MESSAGES 3 UNSEEN 0)'], ok(imap.status("python/inner", "(MESSAGES UNSEEN)"), "status"), "status")
+if "MULTISEARCH" in ok(imap.capability(), "capability")[0].decode().split():
+    ok(imap.xatom("ESEARCH", "IN (subtree python)", "RETURN (COUNT)", "KEYWORD project"), "esearch")
+    found = [line.decode().split(" MAILBOX ")[1] for line in imap.response("ESEARCH")[1]]
+    expect(["python", "python/inner"], [line.split(" ")[0] for line in found], "searched")
+    expect([["COUNT", "3"]] * 2, [line.split(" ")[-2:] for line in found], "found in each")
 data = ok(imap.fetch("2", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)]<0.10>)"), "partial")
 expect(b"Subject: n", data[0][1], "partial")
 

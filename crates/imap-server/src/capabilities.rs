@@ -34,6 +34,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::CondStore,
     Capability::QResync,
     Capability::ESearch,
+    Capability::MultiSearch,
     Capability::SearchRes,
     Capability::ContextSearch,
     Capability::ContextSort,

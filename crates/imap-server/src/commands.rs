@@ -17,6 +17,7 @@ pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod enable;
+pub(crate) mod esearch;
 pub(crate) mod expunge;
 pub(crate) mod fetch;
 pub(crate) mod id;
@@ -293,6 +294,7 @@ commands! {
     MyRights     "MYRIGHTS",     LOGGED_IN, MAY_EXPUNGE,           "RFC 4314 §3.5",    Command::MyRights(mailbox) => acl::my_rights(session, out, mailbox);
     CancelUpdate "CANCELUPDATE", SELECTED,  MAY_EXPUNGE,           "RFC 5267 §4.3.5",  Command::CancelUpdate(tags) => async { cancel_update::run(session, &tags) };
     Conversions  "CONVERSIONS",  LOGGED_IN, MAY_EXPUNGE,           "RFC 5259 §5.1",    Command::Conversions(asked) => convert::conversions(session, out, asked);
+    ESearch      "ESEARCH",      LOGGED_IN, MAY_EXPUNGE,           "RFC 7377 §2",      Command::MultiSearch(search) => esearch::run(session, out, search);
     Check        "CHECK",        SELECTED,  MAY_EXPUNGE | QUIET,   "RFC 3501 §6.4.1",  Command::Check => check::run(session, out);
     Close        "CLOSE",        SELECTED,  QUIET,                 "RFC 9051 §6.4.1",  Command::Close => close::close(session, out);
     Unselect     "UNSELECT",     SELECTED,  QUIET,                 "RFC 9051 §6.4.2",  Command::Unselect => close::unselect(session);

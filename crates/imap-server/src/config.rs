@@ -131,6 +131,9 @@ pub struct Limits {
     pub orderings_max: usize,
     /// Mailboxes that one session may have watched by NOTIFY, 32 bytes each; beyond, NOTIFICATIONOVERFLOW.
     pub notify_folders_max: usize,
+    /// Mailboxes that one ESEARCH may search, some 100 bytes each while it runs; beyond, NO `[LIMIT]`. As many as an
+    /// account may have, so that only who adds those of other users meets it.
+    pub multisearch_folders_max: usize,
     /// Between two looks at whether the account that a session went to by SELECTA is still its subscriber's: how long
     /// one that was taken away may be used. Each look reads one value of the store.
     pub account_check_interval: Duration,
@@ -176,6 +179,7 @@ impl Default for Limits {
             searches_per_account_max: 2,
             orderings_max: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             notify_folders_max: model::limits::FOLDERS_PER_ACCOUNT_MAX,
+            multisearch_folders_max: model::limits::FOLDERS_PER_ACCOUNT_MAX,
             account_check_interval: Duration::from_secs(1),
             bad_lines_max: 10,
             login_failures_per_connection_max: 5,

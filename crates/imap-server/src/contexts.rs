@@ -7,9 +7,9 @@ mod order;
 use std::sync::Arc;
 
 use imap_wire::command::FetchItem;
-use imap_wire::response::{self, ESearch, Placed};
-use imap_wire::{Code, Tag};
-use model::{FolderSnapshot, ModSeq, Uid, UidSet};
+use imap_wire::response::{self, ESearch, Placed, Searched};
+use imap_wire::{Code, MailboxEncoding, Tag};
+use model::{FolderSnapshot, ModSeq, Uid, UidSet, UidValidity};
 use store_api::SearchKey;
 
 use crate::commands::search::results::Results;
@@ -29,11 +29,30 @@ pub(crate) const RUNS_MAX: usize = 64 * 1024;
 /// Results in an order that one may have, 4 octets each. Beyond, NOUPDATE.
 pub(crate) const ORDERED_MAX: usize = 64 * 1024;
 
+/// A mailbox as results of ESEARCH name it (RFC 7377 §2.1).
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    /// Its name, as the client knows it.
+    pub name: Box<str>,
+    /// How the connection writes names.
+    pub encoding: MailboxEncoding,
+    pub uid_validity: UidValidity,
+}
+
+impl Named {
+    /// As the response has it.
+    pub fn searched(&self) -> Searched<'_> {
+        Searched { name: &self.name, encoding: self.encoding, uid_validity: self.uid_validity.get() }
+    }
+}
+
 /// A search that is kept up to date.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// The tag of the command, by which the client knows it.
     pub tag: Tag,
+    /// The mailbox's name, where the responses have it.
+    pub named: Option<Box<Named>>,
     /// Whether the client knows results by UID.
     pub uid: bool,
     /// What messages must match; sequence numbers in it are UIDs since the command.
@@ -64,7 +83,8 @@ impl Context {
             Some(order) => Self::placed(self.uid, seq, order.remove(lost)),
             None => vec![self.anywhere(seq, lost)],
         };
-        let data = ESearch { uid: self.uid, remove_from: &removed, ..ESearch::default() };
+        let mailbox = self.named.as_deref().map(Named::searched);
+        let data = ESearch { mailbox, uid: self.uid, remove_from: &removed, ..ESearch::default() };
         response::esearch(out.text(), &self.tag, &data);
     }
 
@@ -164,7 +184,8 @@ async fn one(
         Some(order) => Context::placed(context.uid, seq, order.insert(&places)),
         None => vec![context.anywhere(seq, &added)],
     };
-    let data = ESearch { uid: context.uid, add_to: &placed, ..ESearch::default() };
+    let mailbox = context.named.as_deref().map(Named::searched);
+    let data = ESearch { mailbox, uid: context.uid, add_to: &placed, ..ESearch::default() };
     response::esearch(out.text(), &context.tag, &data);
     out.relieve().await
 }

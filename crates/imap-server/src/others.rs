@@ -6,18 +6,21 @@
 //! That an address has no account, that its account shows nothing, and that it has no such folder are one answer, made at
 //! one place; the first asks the store as much as the second.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use imap_wire::MailboxArg;
 use model::{AccountId, CpmAddress, ErrorKind, MailboxId, MailboxName, Rights};
-use std::sync::Arc;
 use store_api::{AccountState, FolderEntry, FolderTree};
 
+use crate::accounts;
 use crate::reply::Reply;
 use crate::session::Session;
 
 /// What the names of all other users' folders begin with.
 pub(crate) const PREFIX: &str = "Other/";
 /// The same as a name by itself.
-const ROOT: &str = "Other";
+pub(crate) const ROOT: &str = "Other";
 
 /// The characters of an address that are written otherwise in a name.
 const ESCAPED: [char; 4] = ['/', '%', '*', '='];
@@ -169,6 +172,17 @@ impl Session {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The users who may have shared folders with the active account; of some, nothing may be seen any more.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn sharers(&self) -> Result<BTreeSet<CpmAddress>, Reply> {
+        let noted = self.store().shared_with(&self.ctx(), self.account()?).await?;
+        let mut sharers: BTreeSet<CpmAddress> = noted.into_iter().map(|(owner, _)| owner).collect();
+        sharers.extend(accounts::siblings_of(self));
+        Ok(sharers)
     }
 
     /// All folders of the account of a place, as far as the client may see them.

@@ -1,4 +1,5 @@
-//! Notices that a long command is at work (RFC 9585), so that clients and middle boxes do not give it up.
+//! What a client hears while a long command is at work: what is known already, and notices that the server is at it (RFC
+//! 9585), so that clients and middle boxes do not give it up.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -9,6 +10,9 @@ use crate::connection::Output;
 use crate::encode;
 use crate::reply::Reply;
 use crate::session::Session;
+
+/// How long what a command has to say waits for more of it, while the command waits for the store.
+const UNSENT_MAX: Duration = Duration::from_millis(100);
 
 /// The pace of one command's notices, where the command knows how far it is.
 pub(crate) struct Progress {
@@ -22,7 +26,7 @@ impl Progress {
         Self { interval: session.server.options.limits.progress_interval, noticed: Instant::now() }
     }
 
-    /// Says that `done` of `goal` messages are done, if some are left and the last notice is long enough ago.
+    /// Says that `done` of `goal` messages or mailboxes are done, if some are left and the last notice is long enough ago.
     ///
     /// # Errors
     /// The reply with which a handler ends when the client is lost.
@@ -42,7 +46,8 @@ impl Progress {
     }
 }
 
-/// Waits for `work`, of which nobody knows how far it is, and says now and then that the server is at it.
+/// Waits for `work`, of which nobody knows how far it is, and says now and then that the server is at it. What was to be
+/// sent before is sent meanwhile.
 ///
 /// # Errors
 /// The reply with which a handler ends when the client is lost; `work` is given up then.
@@ -53,6 +58,13 @@ pub(crate) async fn patiently<T>(
 ) -> Result<T, Reply> {
     let interval = session.server.options.limits.progress_interval;
     let mut work = pin!(work);
+    if out.pending() > 0 {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = tokio::time::sleep(UNSENT_MAX.min(interval)) => out.flush().await?,
+        }
+    }
     loop {
         tokio::select! {
             biased;

@@ -67,6 +67,7 @@ capabilities! {
     Metadata "METADATA" "RFC 5464",
     Move "MOVE" "RFC 6851",
     MultiAppend "MULTIAPPEND" "RFC 3502",
+    MultiSearch "MULTISEARCH" "RFC 7377",
     Namespace "NAMESPACE" "RFC 2342",
     Notify "NOTIFY" "RFC 5465",
     ObjectId "OBJECTID" "RFC 8474",

@@ -116,6 +116,8 @@ pub enum Command {
     UidExpunge(SequenceSet),
     /// `SEARCH` and `UID SEARCH` (RFC 9051 §6.4.4).
     Search(Search),
+    /// `ESEARCH` (RFC 7377 §2).
+    MultiSearch(MultiSearch),
     /// `SORT` and `UID SORT` (RFC 5256).
     Sort(Sort),
     /// `THREAD` and `UID THREAD` (RFC 5256).
@@ -134,6 +136,7 @@ pub use crate::commands::acl::{MailboxIdentifier, SetAcl};
 pub use crate::commands::authenticate::Authenticate;
 pub use crate::commands::convert::{Conversions, Convert, ConvertItem, MediaRange};
 pub use crate::commands::create::Create;
+pub use crate::commands::esearch::MultiSearch;
 pub use crate::commands::fetch::{Fetch, FetchItem, Partial, Section, SectionText};
 pub use crate::commands::list::{List, ListReturn, ListSelection};
 pub use crate::commands::login::Login;

@@ -15,6 +15,7 @@ pub mod cancel_update;
 pub mod convert;
 pub mod create;
 pub mod enable;
+pub mod esearch;
 pub mod fetch;
 pub mod id;
 pub mod list;
@@ -50,6 +51,7 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"SELECT",          "RFC 9051 §6.3.2",  select::select),
     (b"STATUS",          "RFC 9051 §6.3.11", status::parse),
     (b"SEARCH",          "RFC 9051 §6.4.4",  search::parse),
+    (b"ESEARCH",         "RFC 7377 §2",      esearch::parse),
     (b"COPY",            "RFC 9051 §6.4.7",  transfer::copy),
     (b"MOVE",            "RFC 9051 §6.4.8",  transfer::r#move),
     (b"EXPUNGE",         "RFC 9051 §6.4.3",  simple::expunge),

@@ -411,9 +411,22 @@ pub struct Placed {
     pub ranges: Vec<(u32, u32)>,
 }
 
+/// The mailbox that an `ESEARCH` response is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Searched<'a> {
+    /// Its name, in Unicode.
+    pub name: &'a str,
+    /// How the connection writes names.
+    pub encoding: MailboxEncoding,
+    /// Its UIDVALIDITY.
+    pub uid_validity: u32,
+}
+
 /// What an `ESEARCH` response tells; what is absent is not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ESearch<'a> {
+    /// `MAILBOX` and `UIDVALIDITY`: whose results they are, where a command searches several (RFC 7377 §2.1).
+    pub mailbox: Option<Searched<'a>>,
     /// The numbers are UIDs.
     pub uid: bool,
     /// `MIN`
@@ -437,10 +450,17 @@ pub struct ESearch<'a> {
     pub mod_seq: Option<u64>,
 }
 
-/// `* ESEARCH (TAG "...") UID MIN n ...` (RFC 9051 §7.3.4)
+/// `* ESEARCH (TAG "...") UID MIN n ...` (RFC 9051 §7.3.4), `* ESEARCH (TAG "..." MAILBOX name UIDVALIDITY n) ...`
+/// (RFC 7377 §2.1)
 pub fn esearch<B: BufMut>(out: &mut B, tag: &Tag, data: &ESearch<'_>) {
     out.put_slice(b"* ESEARCH (TAG ");
     encode::quoted(out, tag.as_bytes());
+    if let Some(Searched { name, encoding, uid_validity }) = data.mailbox {
+        out.put_slice(b" MAILBOX ");
+        encode::mailbox(out, name, encoding);
+        out.put_slice(b" UIDVALIDITY ");
+        encode::number(out, uid_validity);
+    }
     out.put_u8(b')');
     if data.uid {
         out.put_slice(b" UID");
@@ -767,7 +787,13 @@ mod tests {
         };
         let expected = r#"* ESEARCH (TAG "A1") UID REMOVEFROM (0 2) ADDTO (1 9,4:5 7 2)"#;
         check(|out| esearch(out, &tag(), &changed), expected);
+        let searched = |name, encoding| Some(Searched { name, encoding, uid_validity: 7 });
+        let of_one = ESearch { uid: true, mailbox: searched("a b", MailboxEncoding::Utf8), ..data };
+        check(|out| esearch(out, &tag(), &of_one), r#"* ESEARCH (TAG "A1" MAILBOX "a b" UIDVALIDITY 7) UID"#);
+        let of_one = ESearch { mailbox: searched("ü", MailboxEncoding::ModifiedUtf7), ..data };
+        check(|out| esearch(out, &tag(), &of_one), r#"* ESEARCH (TAG "A1" MAILBOX &APw- UIDVALIDITY 7)"#);
         let full = ESearch {
+            mailbox: None,
             add_to: &[],
             remove_from: &[],
             uid: false,

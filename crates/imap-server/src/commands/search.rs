@@ -14,18 +14,18 @@ use cpm_mime::TextCharset;
 use imap_wire::command::{FetchItem, ResultOptions, Search, SearchKey as WireKey};
 use imap_wire::{Code, SequenceSet, response};
 use model::{FolderSnapshot, UidSet};
-use store_api::{SearchKey, SearchRequest};
+use store_api::{Ctx, MailStore, SearchKey, SearchRequest};
 
 use self::program::{ProgramError, Scope, Traits};
 use self::results::Results;
 use crate::connection::Output;
-use crate::contexts::{self, CONTEXTS_MAX, Context, Order};
+use crate::contexts::{self, CONTEXTS_MAX, Context, Named, Order};
 use crate::encode;
 use crate::progress::{Progress, patiently};
 use crate::reply::{Reply, Status};
 use crate::session::Session;
 use crate::turns::{self, Turn};
-use crate::view::FolderRef;
+use crate::view::{FolderRef, SeqMap};
 
 /// Messages whose octets are searched in one call of the store; what is found so far is not lost to a deadline, and
 /// between two calls the client hears that the server is at work.
@@ -34,8 +34,17 @@ const BODIES_PER_CALL: u64 = 500;
 const HEADERS_PER_CALL: u64 = 20_000;
 
 pub(crate) async fn run(session: &mut Session, out: &mut Output, search: Search) -> Result<Reply, Reply> {
-    let save = search.returns.is_some_and(|options| options.save);
     let result = answer(session, out, &search).await;
+    settle(session, search.returns, result)
+}
+
+/// A search's reply, once what a failure does to `$` is done.
+pub(super) fn settle(
+    session: &mut Session,
+    returns: Option<ResultOptions>,
+    result: Result<Reply, Reply>,
+) -> Result<Reply, Reply> {
+    let save = returns.is_some_and(|options| options.save);
     if save && result.as_ref().is_err_and(|reply| reply.status == Status::No) {
         // RFC 5182 §2.1: a SEARCH that saves and fails leaves nothing saved.
         session.view_mut()?.saved = UidSet::new();
@@ -44,10 +53,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, search: Search)
 }
 
 async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Result<Reply, Reply> {
-    if search.charset.is_some() && session.enabled.utf8 {
-        return Err(Reply::bad("SEARCH takes no CHARSET once UTF8=ACCEPT is enabled"));
-    }
-    let charset = charset(search.charset.as_deref())?;
+    let charset = charset_of(session, search)?;
     let update = search.returns.is_some_and(|options| options.update);
     if update {
         check_tag(session)?;
@@ -83,15 +89,16 @@ async fn answer(session: &mut Session, out: &mut Output, search: &Search) -> Res
     }
     if update {
         let items = &search.update_items;
-        let kept =
-            Kept { uid: search.uid, key: &search.key, charset, items, results: found.uids, order: None };
-        keep(session, out, kept)?;
+        let (uid, key, results) = (search.uid, &search.key, found.uids);
+        keep(session, out, Kept { named: None, uid, key, charset, items, results, order: None })?;
     }
     Ok(Reply::ok("SEARCH completed"))
 }
 
 /// A search that is to be kept up to date.
 pub(super) struct Kept<'a> {
+    /// The mailbox's name, where the responses have it.
+    pub named: Option<Box<Named>>,
     /// Whether the client knows results by UID.
     pub uid: bool,
     pub key: &'a WireKey,
@@ -118,6 +125,7 @@ pub(super) fn keep(session: &mut Session, out: &mut Output, kept: Kept<'_>) -> R
     let drifts = drifts(kept.key);
     let context = Context {
         tag: session.tag.clone(),
+        named: kept.named,
         uid: kept.uid,
         key: translate(session, kept.key, kept.charset)?,
         results: kept.results,
@@ -148,6 +156,17 @@ fn drifts(key: &WireKey) -> bool {
 pub(super) fn is_save_alone(options: &ResultOptions) -> bool {
     let ResultOptions { min, max, all, count, save, partial, update } = *options;
     save && !(update || min || max || all || count || partial.is_some())
+}
+
+/// The charset of a search.
+///
+/// # Errors
+/// As [`charset`]; BAD where UTF8=ACCEPT is enabled (RFC 6855 §3).
+pub(super) fn charset_of(session: &Session, search: &Search) -> Result<TextCharset, Reply> {
+    if search.charset.is_some() && session.enabled.utf8 {
+        return Err(Reply::bad("a search takes no CHARSET once UTF8=ACCEPT is enabled"));
+    }
+    charset(search.charset.as_deref())
 }
 
 /// The charset of that name; UTF-8 for none.
@@ -195,7 +214,7 @@ pub(super) async fn matching(
 }
 
 /// Messages that one call of the store searches.
-fn per_call(traits: Traits) -> u64 {
+pub(super) fn per_call(traits: Traits) -> u64 {
     match (traits.bodies, traits.content) {
         (true, _) => BODIES_PER_CALL,
         (false, true) => HEADERS_PER_CALL,
@@ -215,18 +234,45 @@ pub(crate) async fn among(
 ) -> Result<UidSet, Reply> {
     let traits = Traits::of(key);
     let _turn = turn(session, out, traits, among).await?;
-    let FolderRef { account, mailbox } = session.view()?.folder();
-    let mut request = SearchRequest { mailbox, key: key.clone(), within: None };
-    let (per_call, count) = (per_call(traits), among.len());
-    let (mut found, mut done, mut progress) = (UidSet::new(), 0, Progress::new(session));
-    while done < count {
-        let page = results::at_positions(among, done..done.saturating_add(per_call));
-        done += page.len();
-        request.within = Some(page);
-        found = found.union(&session.store().search(&session.ctx(), account, &request).await?);
-        progress.at(session, out, done, count).await?;
+    let mut pages = Pages::new(session.view()?.folder(), key.clone(), among, traits);
+    let (mut found, mut progress) = (UidSet::new(), Progress::new(session));
+    while let Some(more) = pages.next(session.store(), session.ctx()).await? {
+        found = found.union(&more);
+        progress.at(session, out, pages.done, among.len()).await?;
     }
-    Ok(found.intersection(among))
+    Ok(found)
+}
+
+/// A search through some messages of a folder, in as many calls of the store as it takes.
+pub(super) struct Pages<'a> {
+    folder: FolderRef,
+    request: SearchRequest,
+    among: &'a UidSet,
+    per_call: u64,
+    /// Messages that were searched.
+    done: u64,
+}
+
+impl<'a> Pages<'a> {
+    pub fn new(folder: FolderRef, key: SearchKey, among: &'a UidSet, traits: Traits) -> Self {
+        let request = SearchRequest { mailbox: folder.mailbox, key, within: None };
+        Self { folder, request, among, per_call: per_call(traits), done: 0 }
+    }
+
+    /// What matches of the next messages; none when all were searched.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn next(&mut self, store: &dyn MailStore, ctx: Ctx) -> model::Result<Option<UidSet>> {
+        let page = results::at_positions(self.among, self.done..self.done.saturating_add(self.per_call));
+        if page.is_empty() {
+            return Ok(None);
+        }
+        self.done += page.len();
+        self.request.within = Some(page);
+        let found = store.search(&ctx, self.folder.account, &self.request).await?;
+        Ok(Some(found.intersection(self.among)))
+    }
 }
 
 /// Waits until the account may search the content of as many messages; few need no turn.
@@ -243,21 +289,50 @@ async fn turn(
     patiently(session, out, session.server.turns.search(account)).await.map(Some)
 }
 
-fn translate(session: &Session, key: &WireKey, charset: TextCharset) -> Result<SearchKey, Reply> {
+/// A program in the store's words, for the selected folder.
+pub(super) fn translate(session: &Session, key: &WireKey, charset: TextCharset) -> Result<SearchKey, Reply> {
     let view = session.view()?;
+    let numbers = Numbers { seq: &view.seq, saved: &view.saved, recent: &view.recent };
+    translate_for(numbers, key, charset, now())
+}
+
+/// Seconds since 1970-01-01 UTC.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// What numbers mean in a folder.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    pub seq: &'a SeqMap,
+    /// `$`.
+    pub saved: &'a UidSet,
+    /// What is \Recent.
+    pub recent: &'a UidSet,
+}
+
+/// A program in the store's words, for a folder with these numbers.
+///
+/// # Errors
+/// BAD for text that is not in the charset, NO `[LIMIT]` for text that is too long.
+pub(super) fn translate_for(
+    Numbers { seq, saved, recent }: Numbers<'_>,
+    key: &WireKey,
+    charset: TextCharset,
+    now: i64,
+) -> Result<SearchKey, Reply> {
     let resolve = |set: &SequenceSet, uid: bool| -> UidSet {
         if set.is_saved() {
-            return view.seq.existing(&view.saved);
+            return seq.existing(saved);
         }
-        let largest = if uid { view.seq.last_uid().map_or(0, model::Uid::get) } else { view.seq.len() };
+        let largest = if uid { seq.last_uid().map_or(0, model::Uid::get) } else { seq.len() };
         let ranges = set.resolve(largest).into_iter().map(|range| (*range.start(), *range.end()));
-        if uid { UidSet::from_ranges(ranges) } else { view.seq.uids_of_seqs(ranges) }
+        if uid { UidSet::from_ranges(ranges) } else { seq.uids_of_seqs(ranges) }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     let scope = Scope {
         by_sequence: &|set| resolve(set, false),
         by_uid: &|set| resolve(set, true),
-        recent: &view.recent,
+        recent,
         now,
         charset,
     };
@@ -267,8 +342,7 @@ fn translate(session: &Session, key: &WireKey, charset: TextCharset) -> Result<S
     })
 }
 
-/// The MODSEQ to show with results of a program with a MODSEQ key: the highest of those that are told, by RFC 7162
-/// §3.1.10 that of MIN or MAX where nothing else is.
+/// The MODSEQ to show with results of a program with a MODSEQ key in the selected folder.
 pub(super) async fn mod_seq(
     session: &mut Session,
     found: &Found,
@@ -277,15 +351,23 @@ pub(super) async fn mod_seq(
     if !found.traits.modseq || found.uids.is_empty() {
         return Ok(None);
     }
+    let snapshot = session.snapshot().await?;
+    Ok(highest_modseq(&snapshot, &found.uids, options))
+}
+
+/// The highest MODSEQ of the results that are told, by RFC 7162 §3.1.10 that of MIN or MAX where nothing else is.
+pub(super) fn highest_modseq(
+    snapshot: &FolderSnapshot,
+    uids: &UidSet,
+    options: Option<&ResultOptions>,
+) -> Option<u64> {
     let ends_only = options.filter(|o| (o.min || o.max) && !o.all && !o.count && o.partial.is_none());
     let told = match ends_only {
-        None => found.uids.clone(),
+        None => uids.clone(),
         Some(options) => {
-            let ends =
-                [found.uids.first().filter(|_| options.min), found.uids.last().filter(|_| options.max)];
+            let ends = [uids.first().filter(|_| options.min), uids.last().filter(|_| options.max)];
             ends.into_iter().flatten().collect()
         }
     };
-    let snapshot: &FolderSnapshot = &*session.snapshot().await?;
-    Ok(snapshot.rows_in(&told).map(|row| row.modseq.0).max())
+    snapshot.rows_in(&told).map(|row| row.modseq.0).max()
 }

@@ -73,7 +73,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, sort: Sort) -> 
         let (uid, key, items) = (sort.uid, &sort.key, &sort.update_items);
         let results = order.iter().filter_map(|uid| Uid::new(*uid)).collect();
         let order = Some(Order::new(criteria, order));
-        search::keep(session, out, Kept { uid, key, charset, items, results, order })?;
+        search::keep(session, out, Kept { named: None, uid, key, charset, items, results, order })?;
     }
     Ok(Reply::ok("SORT completed"))
 }

@@ -72,22 +72,60 @@ pub(crate) struct OfSelected {
     pub items: Arc<[FetchItem]>,
 }
 
-/// Mailboxes by name.
+/// Mailboxes by name (RFC 5465 §6, RFC 7377 §2.2).
 #[derive(Clone, Debug)]
-enum Whose {
+pub(crate) enum Whose {
     Personal,
     Subscribed,
     Subtree(BTreeSet<MailboxName>),
+    SubtreeOne(BTreeSet<MailboxName>),
     Mailboxes(BTreeSet<MailboxName>),
 }
 
 impl Whose {
-    fn includes(&self, name: &MailboxName, subscribed: bool) -> bool {
+    /// The mailboxes of a filter; none for the selected one. Names that no mailbox can have are left out.
+    ///
+    /// # Errors
+    /// BAD for names that are not in the connection's encoding.
+    pub fn new(session: &Session, filter: &MailboxFilter) -> Result<Option<Self>, Reply> {
+        Ok(Some(match filter {
+            MailboxFilter::Selected | MailboxFilter::SelectedDelayed => return Ok(None),
+            // A network function may deliver to any mailbox: all are inboxes (RFC 5465 §6.3).
+            MailboxFilter::Inboxes | MailboxFilter::Personal => Self::Personal,
+            MailboxFilter::Subscribed => Self::Subscribed,
+            MailboxFilter::Subtree(names) => Self::Subtree(parse(session, names)?),
+            MailboxFilter::SubtreeOne(names) => Self::SubtreeOne(parse(session, names)?),
+            MailboxFilter::Mailboxes(names) => Self::Mailboxes(parse(session, names)?),
+        }))
+    }
+
+    /// The names that the client gave.
+    pub fn given(&self) -> impl Iterator<Item = &MailboxName> {
+        let given = match self {
+            Self::Personal | Self::Subscribed => None,
+            Self::Subtree(names) | Self::SubtreeOne(names) | Self::Mailboxes(names) => Some(names),
+        };
+        given.into_iter().flatten()
+    }
+
+    /// Whether a name is one that the client gave.
+    pub fn gives(&self, name: &MailboxName) -> bool {
+        match self {
+            Self::Personal | Self::Subscribed => false,
+            Self::Subtree(names) | Self::SubtreeOne(names) | Self::Mailboxes(names) => names.contains(name),
+        }
+    }
+
+    /// Whether a mailbox of one's own is among them.
+    pub fn includes(&self, name: &MailboxName, subscribed: bool) -> bool {
         match self {
             Self::Personal => true,
             Self::Subscribed => subscribed,
             Self::Subtree(names) => {
                 names.contains(name) || name.ancestors().any(|ancestor| names.contains(&ancestor))
+            }
+            Self::SubtreeOne(names) => {
+                names.contains(name) || name.parent().is_some_and(|parent| names.contains(&parent))
             }
             Self::Mailboxes(names) => names.contains(name),
         }
@@ -141,23 +179,17 @@ impl Wishes {
                     }
                 });
             }
-            let whose = match filter {
-                MailboxFilter::Selected | MailboxFilter::SelectedDelayed => {
+            match Whose::new(session, &filter)? {
+                Some(whose) => wishes.groups.push(Group { whose, wants }),
+                None => {
                     wishes.selected = OfSelected {
                         messages: wants.has(Wants::MESSAGES),
                         flags: wants.has(Wants::FLAGS),
                         delayed: filter == MailboxFilter::SelectedDelayed,
                         items: fetched.into(),
                     };
-                    continue;
                 }
-                // A network function may deliver to any mailbox: all are inboxes (RFC 5465 §6.3).
-                MailboxFilter::Inboxes | MailboxFilter::Personal => Whose::Personal,
-                MailboxFilter::Subscribed => Whose::Subscribed,
-                MailboxFilter::Subtree(names) => Whose::Subtree(parse(session, &names)?),
-                MailboxFilter::Mailboxes(names) => Whose::Mailboxes(parse(session, &names)?),
-            };
-            wishes.groups.push(Group { whose, wants });
+            }
         }
         Ok(wishes)
     }
@@ -234,6 +266,7 @@ mod tests {
             groups: vec![
                 group(Whose::Subtree(names(&["a"])), Wants::MESSAGES),
                 group(Whose::Subscribed, Wants::SUBSCRIPTION),
+                group(Whose::SubtreeOne(names(&["y"])), Wants::FLAGS),
                 group(Whose::Mailboxes(names(&["a/c", "A"])), Wants::default()),
             ],
             ..Wishes::default()
@@ -245,6 +278,7 @@ mod tests {
         assert_eq!(of("a/c"), Wants::default());
         assert_eq!(of("ab"), Wants::default());
         assert_eq!(of("x"), Wants::SUBSCRIPTION);
+        assert_eq!((of("y"), of("y/b"), of("y/b/c")), (Wants::FLAGS, Wants::FLAGS, Wants::default()));
         assert!(wishes.shows_once(&tree, &name("a/c")) && !wishes.shows_once(&tree, &name("a/b")));
         assert!(wishes.of_others() && !wishes.is_empty());
     }

@@ -8,6 +8,7 @@ mod fixture;
 mod limits;
 mod login;
 mod mailboxes;
+mod multisearch;
 mod notify;
 mod security;
 mod strangers;

@@ -4,7 +4,7 @@
 //! notify           = "NOTIFY" SP ("SET" [SP "STATUS"] SP event-group *(SP event-group) / "NONE")
 //! event-group      = "(" filter-mailboxes SP events ")"
 //! filter-mailboxes = "selected" / "selected-delayed" / "inboxes" / "personal" / "subscribed" /
-//!                    ("subtree" / "mailboxes") SP (mailbox / "(" mailbox *(SP mailbox) ")")
+//!                    ("subtree" / "subtree-one" / "mailboxes") SP (mailbox / "(" mailbox *(SP mailbox) ")")
 //! events           = "(" event *(SP event) ")" / "NONE"
 //! event            = "MessageNew" [SP "(" fetch-att *(SP fetch-att) ")"] / "MessageExpunge" / "FlagChange" /
 //!                    "AnnotationChange" / "MailboxName" / "SubscriptionChange" / "MailboxMetadataChange" /
@@ -14,7 +14,7 @@
 //! MessageNew and MessageExpunge come together, FlagChange and AnnotationChange only with both; one group at most is of
 //! the selected mailbox, and it has events of messages only; only it takes items to fetch.
 //!
-//! Source: RFC 5465 §8.
+//! Source: RFC 5465 §8, RFC 7377 §4 (subtree-one).
 
 use bytes::Bytes;
 
@@ -47,7 +47,7 @@ pub struct EventGroup {
     pub events: Vec<Event>,
 }
 
-/// Which mailboxes an [`EventGroup`] is about.
+/// Which mailboxes an [`EventGroup`] is about, or an `ESEARCH` searches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MailboxFilter {
     /// `selected`: the selected one, whatever it is when something happens.
@@ -62,6 +62,8 @@ pub enum MailboxFilter {
     Subscribed,
     /// `subtree`: these and all below them.
     Subtree(Vec<MailboxArg>),
+    /// `subtree-one`: these and those one level below them.
+    SubtreeOne(Vec<MailboxArg>),
     /// `mailboxes`: these.
     Mailboxes(Vec<MailboxArg>),
 }
@@ -174,7 +176,8 @@ fn check(events: &[Event], selected: bool) -> Parse<()> {
     Ok(())
 }
 
-fn filter(c: &mut Cursor<'_>) -> Parse<MailboxFilter> {
+/// `filter-mailboxes`.
+pub(crate) fn filter(c: &mut Cursor<'_>) -> Parse<MailboxFilter> {
     let name = c.word("which mailboxes")?.to_ascii_uppercase();
     Ok(match name.as_slice() {
         b"SELECTED" => MailboxFilter::Selected,
@@ -183,10 +186,12 @@ fn filter(c: &mut Cursor<'_>) -> Parse<MailboxFilter> {
         b"PERSONAL" => MailboxFilter::Personal,
         b"SUBSCRIBED" => MailboxFilter::Subscribed,
         b"SUBTREE" => MailboxFilter::Subtree(mailboxes(c)?),
+        b"SUBTREE-ONE" => MailboxFilter::SubtreeOne(mailboxes(c)?),
         b"MAILBOXES" => MailboxFilter::Mailboxes(mailboxes(c)?),
         _ => {
             return Err(Fail::syntax(
-                "the mailboxes are selected, selected-delayed, inboxes, personal, subscribed, subtree or mailboxes",
+                "the mailboxes are selected, selected-delayed, inboxes, personal, subscribed, subtree, subtree-one \
+                 or mailboxes",
             ));
         }
     })
@@ -274,6 +279,9 @@ mod tests {
         check("NOTIFY SET (subtree (a \"b c\") (SubscriptionChange MailboxMetadataChange))", {
             let events = vec![Event::SubscriptionChange, Event::MailboxMetadataChange];
             set(false, vec![group(MailboxFilter::Subtree(vec!["a".into(), "b c".into()]), events)])
+        });
+        check("NOTIFY SET (subtree-one a (MailboxName))", {
+            set(false, vec![group(MailboxFilter::SubtreeOne(vec!["a".into()]), vec![Event::MailboxName])])
         });
         check("NOTIFY SET (mailboxes {1}\r\nx (ServerMetadataChange)) (subscribed (X-Any))", {
             set(

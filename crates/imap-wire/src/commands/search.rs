@@ -220,6 +220,11 @@ pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
 
 fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("search criteria")?;
+    Ok(Command::Search(program(c, uid)?))
+}
+
+/// `["RETURN" SP "(" [return-opt *(SP return-opt)] ")" SP] search-program`.
+pub(crate) fn program(c: &mut Cursor<'_>, uid: bool) -> Parse<Search> {
     let mut update_items = Vec::new();
     let returns = if c.eat_word(b"RETURN") {
         let options = result_options(c, &mut update_items)?;
@@ -237,7 +242,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         None
     };
     let key = keys(c)?;
-    Ok(Command::Search(Search { uid, returns, update_items, charset, key }))
+    Ok(Search { uid, returns, update_items, charset, key })
 }
 
 /// `SP "(" [return-opt *(SP return-opt)] ")"`, behind `RETURN`. `items` gets those of `UPDATE`.

@@ -9,7 +9,6 @@ use model::{AccountId, CpmAddress, MailboxId, MailboxName, Rights};
 use store_api::{FolderEntry, FolderTree};
 
 use super::pattern::Pattern;
-use crate::accounts;
 use crate::others::{self, PREFIX, encode, shown};
 use crate::reply::Reply;
 use crate::session::Session;
@@ -60,9 +59,7 @@ pub(super) async fn with_others(
         owners.extend(subscribed.map(|(owner, _)| owner));
     }
     if everybody {
-        let sharers = session.store().shared_with(&session.ctx(), account).await?;
-        owners.extend(sharers.into_iter().map(|(owner, _)| owner));
-        owners.extend(accounts::siblings_of(session));
+        owners.extend(session.sharers().await?);
     }
     let mut listing = Listing { tree: own.clone(), own: account, others: HashMap::new() };
     let mut entries: BTreeMap<MailboxName, FolderEntry> = BTreeMap::new();
