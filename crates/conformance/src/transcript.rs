@@ -457,7 +457,10 @@ fn literal(octets: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(octets);
 }
 
-/// Splits a line at its inline literals: `{"text"}` and `{@message}`, with `~` and `+` after the brace.
+/// Octets of a literal that is a text over and over, at most.
+const REPEATED_BYTES_MAX: usize = 1 << 20;
+
+/// Splits a line at its inline literals: `{"text"}`, `{"text"*1000}` and `{@message}`, with `~` and `+` after the brace.
 fn inline(text: &str, pieces: &mut Vec<Piece>) -> Result<(), String> {
     let mut rest = text;
     let mut plain = String::new();
@@ -476,8 +479,18 @@ fn inline(text: &str, pieces: &mut Vec<Piece>) -> Result<(), String> {
             let end = quoted_end(kind).ok_or("`{\"` without `\"}`")?;
             plain.push_str(&rest[..at]);
             pieces.push(Piece::Text(std::mem::take(&mut plain).into_bytes()));
-            pieces.push(Piece::Literal { octets: unquote(&kind[..=end])?, binary, eager });
-            rest = kind[end + 1..].strip_prefix('}').ok_or("`{\"` without `\"}`")?;
+            let (times, after) = kind[end + 1..].split_once('}').ok_or("`{\"` without `\"}`")?;
+            let times = match times.strip_prefix('*') {
+                Some(times) => times.parse().map_err(|_| format!("`*{times}` wants a number"))?,
+                None if times.is_empty() => 1,
+                None => return Err("`{\"` without `\"}`".to_owned()),
+            };
+            let octets = unquote(&kind[..=end])?;
+            if octets.len().saturating_mul(times) > REPEATED_BYTES_MAX {
+                return Err(format!("a literal of more than {REPEATED_BYTES_MAX} octets"));
+            }
+            pieces.push(Piece::Literal { octets: octets.repeat(times), binary, eager });
+            rest = after;
         } else {
             plain.push_str(&rest[..=at]);
             rest = inside;
@@ -558,6 +571,18 @@ mod tests {
         assert_eq!(pieces[2], Piece::Text(b" (x)".to_vec()));
         assert!(read.steps[1].expected[0].after);
         assert_eq!(read.steps[1].expected[1].need, Expectation::Anything);
+    }
+
+    #[test]
+    fn a_literal_over_and_over() {
+        let text = "source: RFC 1\n\n1 ok x {~\"ab\"*3} {\"c\"} y\n";
+        let read = parse("x", Path::new("x"), text).expect("reads");
+        let Action::Command(_, pieces) = &read.steps[0].action else { panic!("a command") };
+        assert_eq!(pieces[1], Piece::Literal { octets: b"ababab".to_vec(), binary: true, eager: false });
+        assert_eq!(pieces[3], Piece::Literal { octets: b"c".to_vec(), binary: false, eager: false });
+        check("source: RFC 1\n\n1 ok x {\"a\"*many}\n", "`*many` wants a number");
+        check("source: RFC 1\n\n1 ok x {\"a\" 3}\n", "`{\"` without `\"}`");
+        check("source: RFC 1\n\n1 ok x {\"ab\"*600000}\n", "a literal of more than 1048576 octets");
     }
 
     fn check(text: &str, why: &str) {

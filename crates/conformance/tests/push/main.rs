@@ -3,6 +3,7 @@
 //! Source: OMA-TS-CPM_MessageStorage §5.4. A notice says what changed and which device changed it, so that all
 //! others are told.
 
+mod dispositions;
 mod enabler;
 mod together;
 

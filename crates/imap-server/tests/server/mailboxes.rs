@@ -245,3 +245,36 @@ async fn mistakes_are_explained() {
     client.expect("SELECT INBOX (QRESYNC (1 1))", "BAD QRESYNC must be enabled first").await;
     client.expect("COMPRESS LZW", "BAD the only algorithm is DEFLATE").await;
 }
+
+/// RFC 5464 §4.3: what is too large or too much is refused with its code, and nothing of the command is done.
+#[tokio::test]
+async fn metadata_is_bounded() {
+    let fixture = Fixture::new().await;
+    let mut client = fixture.log_in().await;
+    let most = model::limits::ENTRY_VALUE_BYTES_MAX;
+    let large = "x".repeat(most + 1);
+    for mailbox in ["INBOX", "\"\""] {
+        let set = |octets: usize| {
+            format!(
+                "SETMETADATA {mailbox} (/private/a \"1\" /private/b {{{octets}+}}\r\n{})",
+                &large[..octets]
+            )
+        };
+        client.expect(&set(most + 1), &format!("NO [METADATA MAXSIZE {most}] ")).await;
+        client.says(&format!("GETMETADATA {mailbox} /private/a"), &[&told(mailbox, "/private/a NIL")]).await;
+        client.ok(&set(most)).await;
+        // Another of that size does not fit beside it, nor a small one beyond the number of entries.
+        let more = format!("SETMETADATA {mailbox} (/private/c {{{most}+}}\r\n{})", &large[..most]);
+        client.expect(&more, "NO [METADATA TOOMANY] ").await;
+        client.ok(&format!("SETMETADATA {mailbox} (/private/b NIL)")).await;
+        for number in 1..model::limits::ENTRIES_PER_FOLDER_MAX {
+            client.ok(&format!("SETMETADATA {mailbox} (/private/n{number} \"1\")")).await;
+        }
+        client.expect(&format!("SETMETADATA {mailbox} (/private/z \"1\")"), "NO [METADATA TOOMANY] ").await;
+        client.ok(&format!("SETMETADATA {mailbox} (/private/a NIL /private/z \"1\")")).await;
+    }
+}
+
+fn told(mailbox: &str, entries: &str) -> String {
+    format!("* METADATA {mailbox} ({entries})")
+}
