@@ -16,6 +16,7 @@
 //! Deliberately absent: rights (who asks for a part has read its folder), audio, video, documents.
 
 mod frame;
+pub mod fuzzing;
 pub mod limits;
 mod picture;
 mod plan;

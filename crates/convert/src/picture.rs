@@ -102,7 +102,7 @@ fn fit((width, height): (u32, u32), (width_max, height_max): (Option<u32>, Optio
     (scaled(w), scaled(h))
 }
 
-fn write(picture: DynamicImage, target: Target) -> ImageResult<Vec<u8>> {
+pub(crate) fn write(picture: DynamicImage, target: Target) -> ImageResult<Vec<u8>> {
     let mut out = Vec::new();
     let alpha = picture.color().has_alpha();
     match target {

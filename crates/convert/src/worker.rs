@@ -112,7 +112,7 @@ fn bound_time(cpu_seconds_max: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::Cpu, Rlimit { current: Some(current), maximum })?)
 }
 
-fn convert(job: &Job, octets: &[u8], memory_bytes_max: u64) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn convert(job: &Job, octets: &[u8], memory_bytes_max: u64) -> Result<Vec<u8>, Refusal> {
     let lacking = |Lacking(_)| Refusal::Lacking;
     match job {
         Job::Text { source, from, to, replacement } => {
