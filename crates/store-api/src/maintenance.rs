@@ -266,6 +266,10 @@ finding_kinds! {
     Annotations = "annotations",
     /// A device made known, or a notice given up, that cannot be read.
     Notices = "notices",
+    /// What a device was last told: a record that cannot be read, or of what is to come.
+    Checkpoints = "checkpoints",
+    /// Where an account is told that another shares a folder with it: a note without a list, or a list without a note.
+    Sharing = "sharing",
     /// A key of references that cannot be read, or of a folder that is not there.
     ReferenceKey = "reference-key",
     /// A note for the sweeper that cannot be read, or of nothing.

@@ -1,6 +1,6 @@
 //! Accounts: provisioning, login, quota.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kv::{RangeRequest, ReadMode, Transaction};
@@ -9,7 +9,7 @@ use model::{AccountId, Acl, CpmAddress, Error, ErrorKind, MailboxId, MailboxName
 use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, ServiceClass};
 
 use crate::failure::{Failure, bug, corrupt, no_such_account};
-use crate::keyspace::{Keyspace, PendingKind};
+use crate::keyspace::{Keyspace, PendingKind, TreeKey};
 use crate::mutations::folders::STANDING;
 use crate::records::{
     AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, Pending, StateRecord,
@@ -249,6 +249,36 @@ async fn forget_link(
     Ok(())
 }
 
+/// Takes back what tells others that the account shares folders with them: as many notes as its lists have room for.
+async fn forget_sharing(
+    keys: &Keyspace,
+    trx: &mut dyn Transaction,
+    account: AccountId,
+) -> Result<(), Failure> {
+    // Every change of a list is ordered by the ledger.
+    trx.get(&keys.ledger(account), ReadMode::Serializable).await?;
+    let range = keys.tree(account);
+    let mut request = RangeRequest::new(range.begin, range.end);
+    let mut grantees = BTreeSet::new();
+    loop {
+        let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+        for pair in &page.pairs {
+            let Some(TreeKey::Folder(_)) = keys.tree_key_of(&pair.key) else { continue };
+            // One that cannot be read shares nothing.
+            let Some(folder) = FolderRecord::decode(&pair.value) else { continue };
+            grantees.extend(folder.acl.grantees());
+        }
+        match page.pairs.last() {
+            Some(last) if page.more => request.begin = crate::snapshot::after(&last.key),
+            _ => break,
+        }
+    }
+    for grantee in grantees {
+        trx.clear(&keys.sharer(grantee, account));
+    }
+    Ok(())
+}
+
 /// Accounts in the order of their addresses.
 pub(crate) async fn list(
     shared: &Shared,
@@ -303,6 +333,7 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             }
             removed = Some(id);
             forget_link(keys, trx.as_mut(), address, &record.linked).await?;
+            forget_sharing(keys, trx.as_mut(), id).await?;
             trx.clear(&keys.directory(address));
             trx.clear(&keys.ledger(id));
             // The states go at once too: they alone say that a folder is there.

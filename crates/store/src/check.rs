@@ -16,6 +16,7 @@
 mod account;
 mod annotations;
 mod bodies;
+mod checkpoints;
 mod feed;
 mod folder;
 mod identities;
@@ -23,6 +24,7 @@ mod links;
 mod metadata;
 mod notices;
 mod references;
+mod sharing;
 mod strays;
 
 use std::collections::BTreeSet;

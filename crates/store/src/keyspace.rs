@@ -32,7 +32,7 @@
 //! | 12 Identities | mailbox, block | [`IdentityBlock`] v1 | ~80 B | store, append, copy, expunge | fetch, search |
 //! | 13 Annotations | mailbox, UID, annotator | [`AnnotationRecord`] v1 | ≤ 66 kB | STORE, append, copy, expunge | fetch, search, sort |
 //! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
-//! | 15 Sharer | account that shares | its address | ~20 B | SETACL of that account | LIST of other users' folders |
+//! | 15 Sharer | account that shares | its address | ~20 B | SETACL and removal of that account | LIST of other users' folders |
 //! | 16 Checkpoint | identity of a device | [`CheckpointRecord`] v1 | ~6 B a folder | NOTIFY and LOGOUT of the device | NOTIFY of the device |
 //! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
 //! | 19 Device | identity of a device | [`DeviceRecord`] v1 | ~30 B | provisioning | push |
@@ -86,7 +86,8 @@
 //! hash, and few folders have one. It is neither exported nor restored: who imports an account signs anew.
 //!
 //! `Sharer` is the one record that another account writes: who gives somebody a right notes it in their account, in the
-//! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right.
+//! transaction of the SETACL. It only leads to the folders' lists, which say what is true; removed with the last right, or
+//! with the account that gave it.
 //!
 //! `Checkpoint` has all folders in one value: a device is told of all, or of none. It is read by that device alone, and
 //! neither exported nor restored: who imports an account has folders that no device was told of.

@@ -8,8 +8,8 @@ use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
 use super::{
-    Check, annotations, bodies, folder, identities, metadata, notices, read_all, references, remedied,
-    strays, transaction, wake,
+    Check, annotations, bodies, checkpoints, folder, identities, metadata, notices, read_all, references,
+    remedied, sharing, strays, transaction, wake,
 };
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
@@ -43,6 +43,8 @@ pub(super) async fn check(
     metadata::check(check, account).await?;
     identities::check(check, account).await?;
     notices::devices(check, account).await?;
+    checkpoints::check(check, account).await?;
+    sharing::check(check, address, account).await?;
     let mut suspects = BTreeSet::new();
     let mut first = true;
     loop {

@@ -9,15 +9,18 @@ use futures::StreamExt;
 use kv::{RangeRequest, ReadMode, Transaction};
 use kv_embedded::{EmbeddedEngine, Sync};
 use model::{
-    AccountId, Block, BlockNo, BodyId, DeviceId, Flags, MailboxId, MessageRow, ModSeq, Partition, Uid,
+    AccountId, AclAction, AclChange, Block, BlockNo, BodyId, DeviceId, Flags, Identifier, MailboxId,
+    MessageRow, ModSeq, Partition, Rights, Uid,
 };
 use store::Options;
 use store::keyspace::{IndexedHeader, Keyspace, PendingKind, Subspace};
 use store::records::{
-    DeviceRecord, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey, StateRecord,
+    CheckpointRecord, DeviceRecord, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey,
+    StateRecord,
 };
 use store_api::{
-    CheckEvent, CheckProgress, CheckRequest, CopyMode, Finding, FindingKind, MailStore, Maintenance, Remedy,
+    CheckEvent, CheckProgress, CheckRequest, Checkpoint, CopyMode, Finding, FindingKind, MailStore,
+    Maintenance, Remedy,
 };
 
 use crate::harness::{Harness, address, kind, message, name, operator};
@@ -73,7 +76,15 @@ async fn check(
     remedy: Remedy,
     change: impl AsyncFn(&mut dyn Transaction, &Keyspace, AccountId, &Places),
 ) {
-    let h = furnished().await;
+    check_in(furnished().await, kinds, remedy, change).await;
+}
+
+async fn check_in(
+    h: Harness,
+    kinds: &[FindingKind],
+    remedy: Remedy,
+    change: impl AsyncFn(&mut dyn Transaction, &Keyspace, AccountId, &Places),
+) {
     let places =
         Places { inbox: h.id("INBOX").await, deep: h.id("work/deep").await, body: first_body(&h).await };
     break_it(&h, async |trx, keys| change(trx, keys, h.account, &places).await).await;
@@ -434,6 +445,126 @@ async fn notices() {
         trx.set(&keys.dead_letter(account.partition(), 7), b"nonsense");
     })
     .await;
+}
+
+#[tokio::test]
+async fn checkpoints() {
+    let phone = DeviceId::parse(b"phone").expect("an identity");
+    let record = |tree_version, folders: &[(MailboxId, u64)]| {
+        let folders = folders.iter().map(|(folder, modseq)| (*folder, ModSeq(*modseq))).collect();
+        CheckpointRecord { at: 1, told: Checkpoint { tree_version, folders } }.encode()
+    };
+    let h = furnished().await;
+    let (inbox, deep) = (h.id("INBOX").await, h.id("work/deep").await);
+    h.create("gone").await;
+    let gone = h.id("gone").await;
+    let now = h.folder("INBOX").await.state.highest_modseq.0;
+    h.store.delete_folder(&h.ctx(), h.account, &name("gone")).await.unwrap();
+    // What is, and what was.
+    let keys = Keyspace::new(&h.options.prefix);
+    let known = keys.checkpoint(h.account, &phone);
+    break_it(&h, async |trx, _| trx.set(&known, &record(1, &[(inbox, now), (deep, 1), (gone, 900)]))).await;
+    h.check().await;
+
+    let ctx = {
+        let user = store_api::User { device: Some(phone.clone()), ..store_api::User::owner(h.account) };
+        store_api::Ctx { requestor: store_api::Requestor::User(Arc::new(user)), ..h.ctx() }
+    };
+    for (damage, left) in [
+        (b"nonsense".to_vec(), record(0, &[])),
+        (record(1, &[(inbox, now + 1), (deep, 1)]), record(1, &[(deep, 1)])),
+        (record(1, &[(inbox, now), (MailboxId(u64::MAX >> 1), 1)]), record(1, &[(inbox, now)])),
+        (record(1 << 40, &[(inbox, now)]), record(0, &[(inbox, now)])),
+    ] {
+        break_it(&h, async |trx, _| trx.set(&known, &damage)).await;
+        for (findings, remedy) in
+            [(h.store.check().await.unwrap(), Remedy::Repairable), (repair(&h).await, Remedy::Repaired)]
+        {
+            let told: Vec<_> = findings.iter().map(|finding| (finding.kind, finding.remedy)).collect();
+            assert_eq!(told, [(FindingKind::Checkpoints, remedy)], "{findings:?}");
+        }
+        h.check().await;
+        let told = h.store.checkpoint(&ctx, h.account).await.unwrap();
+        assert_eq!(told, CheckpointRecord::decode(&left).map(|record| record.told));
+    }
+    check(&[FindingKind::Checkpoints], Remedy::Repaired, async |trx, keys, account, _| {
+        trx.set(&keys.subspace(account, Subspace::Checkpoint).begin, &record(1, &[]));
+    })
+    .await;
+}
+
+/// A furnished account that shares a folder with another, and that other one.
+async fn sharing() -> (Harness, AccountId) {
+    let h = furnished().await;
+    let new = store_api::NewAccount {
+        address: address(1),
+        credentials: store_api::Credentials::None,
+        limits: store_api::QuotaLimits::default(),
+        service: store_api::ServiceClass::default(),
+    };
+    let other = h.store.create_account(&operator(), new).await.unwrap();
+    let change = AclChange {
+        identifier: Identifier::parse("+15550000001").unwrap(),
+        action: AclAction::Set,
+        rights: Rights::parse("lr").unwrap(),
+    };
+    let folder = h.id("work/deep").await;
+    h.store.set_acl(&h.ctx(), h.account, &address(0), folder, &change).await.unwrap();
+    h.check().await;
+    (h, other)
+}
+
+#[tokio::test]
+async fn notes_of_sharing() {
+    let (h, other) = sharing().await;
+    check_in(h.clone(), &[FindingKind::Sharing], Remedy::Repaired, async |trx, keys, account, _| {
+        trx.clear(&keys.sharer(other, account));
+    })
+    .await;
+    let them = store_api::Ctx { requestor: store_api::Requestor::owner(other), ..h.ctx() };
+    assert_eq!(h.store.shared_with(&them, other).await.unwrap(), [(address(0), h.account)]);
+    for wrong in ["tel:+15550000001", "nonsense"] {
+        check_in(h.clone(), &[FindingKind::Sharing], Remedy::Repaired, async |trx, keys, account, _| {
+            trx.set(&keys.sharer(other, account), wrong.as_bytes());
+        })
+        .await;
+        assert_eq!(h.store.shared_with(&them, other).await.unwrap(), [(address(0), h.account)]);
+    }
+    // Of one that shares nothing, and of one that is not there.
+    for sharer in [other, AccountId(other.0 ^ 1)] {
+        check_in(h.clone(), &[FindingKind::Sharing], Remedy::Repaired, async |trx, keys, account, _| {
+            trx.set(&keys.sharer(account, sharer), address(1).as_str().as_bytes());
+        })
+        .await;
+        assert_eq!(h.store.shared_with(&h.ctx(), h.account).await.unwrap(), []);
+    }
+}
+
+/// While a list cannot be read, nobody knows whom it gives something.
+#[tokio::test]
+async fn notes_of_a_list_that_cannot_be_read() {
+    let (h, other) = sharing().await;
+    let deep = h.id("work/deep").await;
+    break_it(&h, async |trx, keys| trx.set(&keys.folder(h.account, deep), b"nonsense")).await;
+    let found = repair(&h).await;
+    assert!(found.iter().all(|finding| finding.kind != FindingKind::Sharing), "{found:?}");
+    let keys = Keyspace::new(&h.options.prefix);
+    let mut trx = h.engine.begin(kv::TransactionOptions::default());
+    assert!(trx.get(&keys.sharer(other, h.account), ReadMode::Snapshot).await.unwrap().is_some());
+}
+
+/// Who is told of a folder is not told any more when its account is removed.
+#[tokio::test]
+async fn notes_go_with_the_account_that_gave() {
+    let (h, other) = sharing().await;
+    h.store.remove_account(&operator(), &address(0)).await.unwrap();
+    h.check().await;
+    let keys = Keyspace::new(&h.options.prefix);
+    let range = keys.sharers(other);
+    let mut trx = h.engine.begin(kv::TransactionOptions::default());
+    let request = RangeRequest::new(range.begin, range.end);
+    let page = trx.get_range(&request, ReadMode::Snapshot).await.unwrap();
+    assert!(page.pairs.is_empty(), "{page:?}");
 }
 
 /// A repaired folder is learned anew by whoever knew it.
