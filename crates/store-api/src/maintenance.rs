@@ -270,6 +270,8 @@ finding_kinds! {
     Checkpoints = "checkpoints",
     /// Where an account is told that another shares a folder with it: a note without a list, or a list without a note.
     Sharing = "sharing",
+    /// A note of where messages were moved that cannot be read, or of a folder that is not there.
+    Moves = "moves",
     /// A key of references that cannot be read, or of a folder that is not there.
     ReferenceKey = "reference-key",
     /// A note for the sweeper that cannot be read, or of nothing.

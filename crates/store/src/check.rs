@@ -23,6 +23,7 @@ mod identities;
 mod links;
 mod metadata;
 mod notices;
+mod notified;
 mod references;
 mod sharing;
 mod strays;

@@ -7,7 +7,7 @@ use model::AccountId;
 use crate::keyspace::Keyspace;
 use crate::records::{
     AccountRecord, AnnotationRecord, CheckpointRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord,
-    IdentityBlock, Ledger, LogBatch, MetadataRecord, Pending, Place, ReferenceKey, StateRecord,
+    IdentityBlock, Ledger, LogBatch, MetadataRecord, MoveRecord, Pending, Place, ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -35,6 +35,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, Ledger::decode, Ledger::encode);
     check(input, LogBatch::decode, LogBatch::encode);
     check(input, MetadataRecord::decode, MetadataRecord::encode);
+    check(input, MoveRecord::decode, MoveRecord::encode);
     check(input, Pending::decode, Pending::encode);
     check(input, Place::decode, Place::encode);
     check(input, ReferenceKey::decode, ReferenceKey::encode);
@@ -61,4 +62,5 @@ pub fn stored_keys(input: &[u8]) {
     let _ = keys.annotations_of(input);
     let _ = keys.log_modseq_of(input);
     let _ = keys.header_value_of(input);
+    let _ = keys.notified_of(input);
 }

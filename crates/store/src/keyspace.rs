@@ -34,8 +34,10 @@
 //! | 14 ReferenceKey | mailbox | [`ReferenceKey`] v1 | 33 B | GENURLAUTH, RESETKEY | GENURLAUTH, URLFETCH |
 //! | 15 Sharer | account that shares | its address | ~20 B | SETACL and removal of that account | LIST of other users' folders |
 //! | 16 Checkpoint | identity of a device | [`CheckpointRecord`] v1 | ~6 B a folder | NOTIFY and LOGOUT of the device | NOTIFY of the device |
+//! | 17 Notified | id of a message, body of a notification about it | [`Place`] v1 of the notification | 8–12 B | append of notifications | append of the message by a network function |
 //! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
 //! | 19 Device | identity of a device | [`DeviceRecord`] v1 | ~30 B | provisioning | push |
+//! | 20 Move | mailbox, MODSEQ of the MOVE out of it | [`MoveRecord`] v1 | ~12 B | MOVE | append of notifications |
 //!
 //! | what | key after it | value | size | written by | read by |
 //! |---|---|---|---|---|---|
@@ -69,7 +71,12 @@
 //! body. The value stands there whole, since SEARCH asks for parts of it: a scan of these short keys packs what the
 //! first search of a large folder looks through, and no message is opened. Later searches add what came since. The value
 //! of an IMDN-Message-ID says where the object came, for the deposit that is repeated and the notification about it; it is
-//! not followed when the message moves, and whoever goes by it looks whether the row is there.
+//! not followed when the message moves, and whoever goes by it looks whether the row is there. Where it went, `Move` says,
+//! one short record for each MOVE, however many messages it moved: it is cleared with the folder and when the log is
+//! trimmed, so that it does not grow beyond the log.
+//!
+//! `Notified` leads the other way, for a message that comes after a notification about it. It goes with the body of the
+//! notification, as `Header`.
 //!
 //! `Metadata` has all entries of a folder in one value for each scope: there are few, they are small, and a client asks
 //! for those of all folders at once. Mailbox 0 is the account itself. What network functions say of a folder stands
@@ -106,6 +113,7 @@
 //! [`StateRecord`]: crate::records::StateRecord
 //! [`LogBatch`]: crate::records::LogBatch
 //! [`MetadataRecord`]: crate::records::MetadataRecord
+//! [`MoveRecord`]: crate::records::MoveRecord
 //! [`IdentityBlock`]: crate::records::IdentityBlock
 //! [`AnnotationRecord`]: crate::records::AnnotationRecord
 //! [`ReferenceKey`]: crate::records::ReferenceKey
@@ -182,10 +190,14 @@ pub enum Subspace {
     Sharer = 15,
     /// What devices were last told.
     Checkpoint = 16,
+    /// Notifications by the message that they are about.
+    Notified = 17,
     /// The account's address, for who knows it by its id alone.
     Address = 18,
     /// The devices that the operator has made known.
     Device = 19,
+    /// Where messages went that were moved out of a folder.
+    Move = 20,
 }
 
 /// What a key of [`Area::Cluster`] holds.
@@ -855,6 +867,29 @@ impl Keyspace {
         KeyRange::of_prefix(self.sub(account, Subspace::Sharer).done())
     }
 
+    /// Says that the notification `body` is about the message of that id.
+    pub fn notified(&self, account: AccountId, id: &[u8], body: BodyId) -> Bytes {
+        let mut key = self.sub(account, Subspace::Notified);
+        key.0.extend_from_slice(id);
+        key.u64(body.0).done()
+    }
+
+    /// The id of the message and the notification in a key of [`Keyspace::notified`].
+    pub fn notified_of<'k>(&self, key: &'k [u8]) -> Option<(&'k [u8], BodyId)> {
+        let (id, body) = key.get(self.prefix.len() + 10..)?.split_last_chunk::<8>()?;
+        Some((id, BodyId(u64::from_be_bytes(*body))))
+    }
+
+    /// Where messages went by the MOVE out of a folder that has this MODSEQ.
+    pub fn moved(&self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> Bytes {
+        self.sub(account, Subspace::Move).u64(mailbox.0).u64(modseq.0).done()
+    }
+
+    /// All that was moved out of a folder.
+    pub fn moves(&self, account: AccountId, mailbox: MailboxId) -> KeyRange {
+        KeyRange::of_prefix(self.sub(account, Subspace::Move).u64(mailbox.0).done())
+    }
+
     /// All values of a header, with their bodies.
     pub fn header_values(&self, account: AccountId, header: IndexedHeader) -> KeyRange {
         KeyRange::of_prefix(self.sub(account, Subspace::Header).u8(header as u8).done())
@@ -946,6 +981,11 @@ mod tests {
                 keys.checkpoint(ACCOUNT, &DeviceId::parse(b"ab").expect("a device")),
                 "70101230000000000042106162",
             ),
+            (keys.notified(ACCOUNT, b"aB", BodyId(5)), "701012300000000000421161420000000000000005"),
+            (
+                keys.moved(ACCOUNT, MailboxId(3), ModSeq(10)),
+                "70101230000000000042140000000000000003000000000000000a",
+            ),
         ] {
             let octets: Vec<u8> = (0..expected.len())
                 .step_by(2)
@@ -983,6 +1023,9 @@ mod tests {
         assert_eq!(keys.id_of(&keys.state(ACCOUNT, MailboxId(11))), Some(11));
         let header = keys.header(ACCOUNT, IndexedHeader::ImdnMessageId, b"Xy", BodyId(8));
         assert_eq!(keys.header_value_of(&header), Some((&b"xy"[..], BodyId(8))));
+        let notified = keys.notified(ACCOUNT, b"Xy", BodyId(8));
+        assert_eq!(keys.notified_of(&notified), Some((&b"Xy"[..], BodyId(8))));
+        assert_eq!(keys.id_of(&keys.moved(ACCOUNT, MailboxId(11), ModSeq(3))), Some(11));
         assert_eq!(keys.node_of(&keys.node(Group::Storage, NodeId(77))), Some(NodeId(77)));
         assert_eq!(keys.node_of(&keys.heartbeat(Group::Storage, NodeId(78))), Some(NodeId(78)));
         let name = MailboxName::parse("a/b").unwrap();

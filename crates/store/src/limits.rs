@@ -88,6 +88,12 @@ pub const HEADER_LATE_MAX: usize = 1_000;
 /// Messages of one IMDN-Message-ID that are looked at, the newest: for the deposit that is repeated, and for those that a
 /// notification is about. There are as many as folders in which the network recorded it: one or two.
 pub const OBJECTS_OF_AN_ID_MAX: usize = 16;
+/// MOVEs out of a folder, the newest, among which a message is looked for that is not where it came.
+pub const MOVES_LOOKED_AT_MAX: usize = 64;
+/// How often a message is followed from folder to folder.
+pub const MOVES_FOLLOWED_MAX: usize = 4;
+/// Ids of new messages of which it is asked at a time which notifications came before.
+pub const IDS_ASKED_MAX: usize = 256;
 
 const _: () = assert!(PAGE_MESSAGES_MAX <= model::limits::TRANSACTION_MESSAGES_MAX);
 // A UID that stands alone takes at most six octets of a packed set.

@@ -325,6 +325,8 @@ impl<'t> Work<'t> {
             let metadata = self.shared.keys.metadata_of_folder(self.account, *mailbox);
             self.trx.clear_range(&metadata.begin, &metadata.end);
             self.trx.clear(&self.shared.keys.reference_key(self.account, *mailbox));
+            let moves = self.shared.keys.moves(self.account, *mailbox);
+            self.trx.clear_range(&moves.begin, &moves.end);
         }
         for entry in put {
             let key = self.shared.keys.folder(self.account, entry.id);

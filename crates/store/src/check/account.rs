@@ -8,8 +8,8 @@ use store_api::{Finding, FindingKind, QuotaUsage};
 
 use super::references::Counts;
 use super::{
-    Check, annotations, bodies, checkpoints, folder, identities, metadata, notices, read_all, references,
-    remedied, sharing, strays, transaction, wake,
+    Check, annotations, bodies, checkpoints, folder, identities, metadata, notices, notified, read_all,
+    references, remedied, sharing, strays, transaction, wake,
 };
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
@@ -40,6 +40,7 @@ pub(super) async fn check(
     annotations::check(check, account, &outline).await?;
     usage(check, account).await?;
     bodies::headers(check, account).await?;
+    notified::check(check, account).await?;
     metadata::check(check, account).await?;
     identities::check(check, account).await?;
     notices::devices(check, account).await?;

@@ -1,4 +1,4 @@
-//! What folders have beside messages: metadata entries, and the keys of references.
+//! What folders have beside messages: metadata entries, the keys of references, and notes of what was moved out.
 
 use kv::{RangeRequest, ReadMode, Transaction};
 use model::{AccountId, MailboxId};
@@ -7,7 +7,7 @@ use store_api::{Finding, FindingKind};
 use super::{Check, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::{PendingKind, Subspace};
-use crate::records::{MetadataRecord, ReferenceKey};
+use crate::records::{MetadataRecord, MoveRecord, ReferenceKey};
 use crate::snapshot::after;
 
 /// Records looked at in one transaction; each may have 66 kB.
@@ -25,7 +25,7 @@ struct Kind {
     is_replaceable: bool,
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         subspace: Subspace::Metadata,
         finding: FindingKind::Metadata,
@@ -41,6 +41,15 @@ const KINDS: [Kind; 2] = [
         stray: "its key of references is there, but not the mailbox",
         unreadable: "its key of references cannot be read",
         // The owner signs anew.
+        is_replaceable: true,
+    },
+    Kind {
+        subspace: Subspace::Move,
+        finding: FindingKind::Moves,
+        is_readable: |raw| MoveRecord::decode(raw).is_some(),
+        stray: "a note of what was moved out of it is there, but not the mailbox",
+        unreadable: "a note of what was moved out of it cannot be read",
+        // Notifications about what was moved are noted with nothing.
         is_replaceable: true,
     },
 ];

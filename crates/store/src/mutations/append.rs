@@ -239,6 +239,9 @@ impl Mutation for Append {
                     *body
                 }
             };
+            if let Some(index) = index.as_ref().filter(|_| self.owner) {
+                work.put_notified(body, index, place);
+            }
             let (internal_date, zone_minutes) = message.internal_date.unwrap_or((work.now, 0));
             let saved_at = work.now;
             let size = *size;
@@ -283,6 +286,7 @@ impl Mutation for Append {
         folder.note(entry(modseq, kind, uids.clone(), removed_here, &self.by));
         let uid_validity = folder.state.uid_validity;
         self.fold(work, &coming).await?;
+        self.fold_earlier(work, target, &coming, &uids).await?;
         let modseq = work.folder(target)?.state.highest_modseq;
         let before: UidSet = repeated.iter().copied().collect();
         let (uids, repeated) = (before.union(&uids), !before.is_empty());
@@ -320,15 +324,45 @@ impl Append {
         }
         for index in coming.iter().filter_map(|message| message.index.as_ref()) {
             let Some(imdn) = index.imdn().filter(|_| index.kind() == ObjectKind::Imdn) else { continue };
-            match work.fold_notification(&imdn, index.direction(), &self.by).await {
-                // The notification itself is stored, and that is what was asked for.
-                Err(Failure::Request(error)) => {
-                    tracing::warn!(%error, account = %work.account, "what a notification says could not be noted");
-                }
-                told => told?,
-            }
+            let folded = work.fold_notification(&imdn, index.direction(), &self.by).await;
+            unless_it_could_not(work, folded)?;
         }
         Ok(())
+    }
+
+    /// Notes with the messages of a network function what notifications said of them before they came. Those of subscribers
+    /// are not asked for: it would cost every APPEND of an object a wait.
+    async fn fold_earlier(
+        &self,
+        work: &mut Work<'_>,
+        target: MailboxId,
+        coming: &[Coming],
+        uids: &UidSet,
+    ) -> Result<(), Failure> {
+        let named: Vec<_> = coming
+            .iter()
+            .zip(uids.iter())
+            .filter_map(|(message, uid)| {
+                let index = message.index.as_ref().filter(|index| index.kind() != ObjectKind::Imdn)?;
+                Some((uid, index.imdn_message_id()?, index.direction()))
+            })
+            .collect();
+        if !self.owner || !self.by.network || named.is_empty() {
+            return Ok(());
+        }
+        let folded = work.fold_earlier(target, &named, &self.by).await;
+        unless_it_could_not(work, folded)
+    }
+}
+
+/// The message or notification itself is stored, and that is what was asked for.
+fn unless_it_could_not(work: &Work<'_>, folded: Result<(), Failure>) -> Result<(), Failure> {
+    match folded {
+        Err(Failure::Request(error)) => {
+            tracing::warn!(%error, account = %work.account, "what a notification says could not be noted");
+            Ok(())
+        }
+        folded => folded,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use kv::AtomicOp;
-use model::{AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, Uid, UidSet};
+use model::{
+    AccountId, Error, ErrorKind, Flags, Keyword, MailboxId, MailboxName, MessageRow, ModSeq, Uid, UidSet,
+};
 use store_api::{CopyMode, CopyOutcome, CopyRequest, Identities, Missing};
 
 use super::append::{check_room, take_uid, uids_from};
@@ -10,7 +12,7 @@ use super::expunge::removal;
 use super::folders::CreateFolder;
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, no_such_mailbox};
-use crate::records::ChangeKind;
+use crate::records::{ChangeKind, MoveRecord, Place};
 use crate::rules;
 use crate::shared::Shared;
 use crate::work::Work;
@@ -164,6 +166,7 @@ impl Mutation for Copy {
                     folder.note(entry(modseq, kind, UidSet::new(), gone_set, &self.by));
                 }
                 work.tally(source, lost)?;
+                note_move(work, source, modseq_in_source.unwrap_or(modseq), target, &pairs);
             } else {
                 for row in &rows {
                     let key = work.shared.keys.shares(work.account, row.body);
@@ -181,6 +184,20 @@ impl Mutation for Copy {
         };
         Ok(CopyPage { outcome: CopyOutcome { target, uid_validity, pairs, source_modseq }, rest, source })
     }
+}
+
+/// Notes where messages went, for the notification about one of them that comes later.
+fn note_move(
+    work: &mut Work<'_>,
+    source: MailboxId,
+    modseq: ModSeq,
+    target: MailboxId,
+    pairs: &[(Uid, Uid)],
+) {
+    let Some((_, first)) = pairs.first() else { return };
+    let from = pairs.iter().map(|(uid, _)| *uid).collect();
+    let record = MoveRecord { from, to: Place { mailbox: target, uid: *first } };
+    work.trx.set_bytes(work.shared.keys.moved(work.account, source, modseq), record.encode().into());
 }
 
 /// RENAME of INBOX (RFC 9051 §6.3.6): INBOX stays, empty, and so do the folders below it; its messages move to a new

@@ -59,6 +59,9 @@ impl Mutation for TrimLog {
             let begin = work.shared.keys.logs(work.account, self.mailbox).begin;
             let end = work.shared.keys.log_after(work.account, self.mailbox, self.log_from).begin;
             work.trx.clear_range(&begin, &end);
+            let begin = work.shared.keys.moves(work.account, self.mailbox).begin;
+            let end = work.shared.keys.moved(work.account, self.mailbox, self.log_from.next());
+            work.trx.clear_range(&begin, &end);
         }
         Ok(())
     }

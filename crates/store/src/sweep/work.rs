@@ -343,6 +343,9 @@ fn clear_known_body(
     for (header, value) in info.into_iter().flat_map(indexed_headers) {
         trx.clear(&keys.header(account, header, value, body));
     }
+    if let Some(imdn) = info.and_then(MessageIndex::imdn) {
+        trx.clear(&keys.notified(account, imdn.message_id.as_bytes(), body));
+    }
     trx.clear(&keys.info(account, body));
     trx.clear(&keys.shares(account, body));
     let chunks = keys.chunks(account, body);

@@ -2,8 +2,17 @@
 //! notification is about.
 //!
 //! The entry of an object in the index of headers says where it came. So a look-up is one short range read, and for
-//! each object found its row and its facts; an object that was expunged or moved away since is not there any more. The
-//! entry goes with the object's body, so that EXPUNGE, MOVE and COPY pay nothing.
+//! each object found its row and its facts. The entry goes with the object's body, so that EXPUNGE and COPY pay nothing.
+//!
+//! A deposit is repeated where it came, so one that was expunged or moved away since is not there any more. A notification
+//! is about the message wherever it is: what is not where it came is looked for among the newest MOVEs out of that
+//! folder, which leave a note each. That is one short range read for each step that is followed, and there are bounds on
+//! both. A copy is another message, of which nothing is noted, and so is what was copied and then expunged.
+//!
+//! A notification may come before its message, by another way through the network. Each leaves an entry under the id of
+//! the message that it is about, and a message with an id that a network function brings is looked for there: one short
+//! range read, for all messages of a command together. Messages of subscribers are not, so that their APPEND waits for
+//! nothing more.
 
 use cpm_mime::imdn::{Notification, Status};
 use cpm_mime::object::Direction;
@@ -13,13 +22,13 @@ use model::{BodyId, Flags, Keyword, MailboxId, MessageRow, Uid, UidSet};
 
 use crate::failure::{Failure, corrupt};
 use crate::keyspace::IndexedHeader;
-use crate::limits::OBJECTS_OF_AN_ID_MAX;
-use crate::records::{ChangeKind, FlagNames, Place};
+use crate::limits::{IDS_ASKED_MAX, MOVES_FOLLOWED_MAX, MOVES_LOOKED_AT_MAX, OBJECTS_OF_AN_ID_MAX};
+use crate::records::{ChangeKind, FlagNames, MoveRecord, Place};
 use crate::work::Work;
 use crate::work::folder::{Tally, entry};
 use crate::work::origin::{Origin, flag_names};
 
-/// A message that stands where it came.
+/// A message that is there.
 pub(crate) struct Found {
     place: Place,
     row: MessageRow,
@@ -27,8 +36,8 @@ pub(crate) struct Found {
 }
 
 impl Work<'_> {
-    /// The messages of that IMDN-Message-ID, octet for octet, that stand where they came: the newest, as many as are
-    /// looked at. `within` leaves out all other folders.
+    /// The messages of that IMDN-Message-ID, octet for octet: the newest, as many as are looked at. `within` leaves out
+    /// those that did not come to that folder or are there no more.
     async fn objects(&mut self, id: &[u8], within: Option<MailboxId>) -> Result<Vec<Found>, Failure> {
         let keys = &self.shared.keys;
         let header = IndexedHeader::ImdnMessageId;
@@ -46,17 +55,12 @@ impl Work<'_> {
                 .header_value_of(&pair.key)
                 .ok_or_else(|| corrupt("header key", &pair.key))?;
             let Some(place) = Place::decode(&pair.value) else { continue };
-            if within.is_some_and(|folder| folder != place.mailbox) {
-                continue;
-            }
-            match self.load_rows(place.mailbox, Some(&UidSet::range(place.uid, place.uid))).await {
-                Ok(()) => {}
-                // The folder is gone.
-                Err(Failure::Request(_)) => continue,
-                Err(failure) => return Err(failure),
-            }
-            let row = self.folder(place.mailbox)?.row(place.uid).copied().filter(|row| row.body == body);
-            let Some(row) = row else { continue };
+            let standing = match within {
+                Some(folder) if folder != place.mailbox => None,
+                Some(_) => self.row_of(place, body).await?.map(|row| (place, row)),
+                None => self.follow(place, body).await?,
+            };
+            let Some((place, row)) = standing else { continue };
             let key = self.shared.keys.info(self.account, body);
             let Some(raw) = self.trx.get(&key, ReadMode::Snapshot).await? else { continue };
             let index = MessageIndex::decode(raw).map_err(|_| corrupt("info", &key))?;
@@ -66,6 +70,41 @@ impl Work<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// The row of a message, if it is at that place.
+    async fn row_of(&mut self, place: Place, body: BodyId) -> Result<Option<MessageRow>, Failure> {
+        match self.load_rows(place.mailbox, Some(&UidSet::range(place.uid, place.uid))).await {
+            Ok(()) => {}
+            // The folder is gone.
+            Err(Failure::Request(_)) => return Ok(None),
+            Err(failure) => return Err(failure),
+        }
+        Ok(self.folder(place.mailbox)?.row(place.uid).copied().filter(|row| row.body == body))
+    }
+
+    /// The message that came to `place`, where it is now, as far as it can be followed.
+    async fn follow(
+        &mut self,
+        mut place: Place,
+        body: BodyId,
+    ) -> Result<Option<(Place, MessageRow)>, Failure> {
+        for _ in 0..=MOVES_FOLLOWED_MAX {
+            if let Some(row) = self.row_of(place, body).await? {
+                return Ok(Some((place, row)));
+            }
+            let moves = self.shared.keys.moves(self.account, place.mailbox);
+            let request = RangeRequest::new(moves.begin, moves.end).limit(MOVES_LOOKED_AT_MAX).reverse();
+            let page = self.trx.get_range(&request, ReadMode::Snapshot).await?;
+            // A UID goes once.
+            let next =
+                page.pairs.iter().find_map(|pair| MoveRecord::decode(&pair.value)?.place_of(place.uid));
+            match next {
+                Some(next) => place = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     /// The message of `target` that `index` repeats: of the same kind, id and direction, deposited before. What is no
@@ -104,6 +143,52 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Says that a notification is about a message that may come later.
+    pub(crate) fn put_notified(&mut self, body: BodyId, index: &MessageIndex, place: Place) {
+        if let Some(imdn) = notification(index) {
+            let key = self.shared.keys.notified(self.account, imdn.message_id.as_bytes(), body);
+            self.trx.set_bytes(key, place.encode().into());
+        }
+    }
+
+    /// Notes with messages that have just come to `mailbox` what notifications said of them before. Of each message its
+    /// UID, its id and its direction.
+    pub(crate) async fn fold_earlier(
+        &mut self,
+        mailbox: MailboxId,
+        messages: &[(Uid, &[u8], Option<Direction>)],
+        by: &Origin,
+    ) -> Result<(), Failure> {
+        for messages in messages.chunks(IDS_ASKED_MAX) {
+            let keys = &self.shared.keys;
+            let about = |id: &[u8]| {
+                let begin = keys.notified(self.account, id, BodyId(0));
+                let end = keys.notified(self.account, id, BodyId(self.ledger.next_id));
+                RangeRequest::new(begin, end).limit(OBJECTS_OF_AN_ID_MAX).reverse()
+            };
+            let requests: Vec<_> = messages.iter().map(|(_, id, _)| about(id)).collect();
+            // Every change of the account is ordered by its ledger.
+            let (_, pages) = self.trx.get_together(&[], &requests, ReadMode::Snapshot).await?;
+            for ((uid, id, direction), page) in messages.iter().zip(pages) {
+                for pair in page.pairs {
+                    let Some((_, body)) = self.shared.keys.notified_of(&pair.key) else { continue };
+                    let key = self.shared.keys.info(self.account, body);
+                    let Some(raw) = self.trx.get(&key, ReadMode::Snapshot).await? else { continue };
+                    let index = MessageIndex::decode(raw).map_err(|_| corrupt("info", &key))?;
+                    let about_it = |imdn: &Imdn| imdn.message_id.as_bytes() == *id;
+                    let Some(imdn) = notification(&index).filter(about_it) else { continue };
+                    if direction.is_some() && *direction == index.direction() {
+                        continue;
+                    }
+                    let (system, keyword) = told(&imdn, index.direction());
+                    let Some(row) = self.folder(mailbox)?.row(*uid).copied() else { continue };
+                    self.give(mailbox, row, system, keyword, by)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a message flags that it has not. A folder without room for the keyword keeps its flags.
     fn give(
         &mut self,
@@ -136,6 +221,11 @@ impl Work<'_> {
         folder.note(noted.with_flags(added, FlagNames::default()));
         self.tally(mailbox, tally)
     }
+}
+
+/// What a message says of another, if it is a notification.
+fn notification(index: &MessageIndex) -> Option<Imdn> {
+    index.imdn().filter(|_| index.kind() == ObjectKind::Imdn)
 }
 
 /// What a notification of that direction says of its message.

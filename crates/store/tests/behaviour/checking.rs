@@ -15,8 +15,8 @@ use model::{
 use store::Options;
 use store::keyspace::{IndexedHeader, Keyspace, PendingKind, Subspace};
 use store::records::{
-    CheckpointRecord, DeviceRecord, FolderRecord, Ledger, LogBatch, MetadataRecord, Pending, ReferenceKey,
-    StateRecord,
+    CheckpointRecord, DeviceRecord, FolderRecord, Ledger, LogBatch, MetadataRecord, MoveRecord, Pending,
+    Place, ReferenceKey, StateRecord,
 };
 use store_api::{
     CheckEvent, CheckProgress, CheckRequest, Checkpoint, CopyMode, Finding, FindingKind, MailStore,
@@ -428,6 +428,28 @@ async fn reference_keys() {
     .await;
     check(&[FindingKind::ReferenceKey], Remedy::Repaired, async |trx, keys, account, places| {
         trx.set(&keys.reference_key(account, places.deep), b"nonsense");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn notes_of_moves_and_notifications() {
+    let to = Place { mailbox: MailboxId(1), uid: Uid::MIN };
+    let record = MoveRecord { from: model::UidSet::range(Uid::MIN, Uid::MIN), to }.encode();
+    check(&[FindingKind::Moves], Remedy::Repaired, async |trx, keys, account, places| {
+        trx.set(&keys.moved(account, MailboxId(u64::MAX - 1), ModSeq(3)), &record);
+        // Of a folder that is there.
+        trx.set(&keys.moved(account, places.deep, ModSeq(3)), &record);
+    })
+    .await;
+    check(&[FindingKind::Moves], Remedy::Repaired, async |trx, keys, account, places| {
+        trx.set(&keys.moved(account, places.deep, ModSeq(3)), b"nonsense");
+    })
+    .await;
+    // Of what is no notification, and of what is not there.
+    check(&[FindingKind::Headers], Remedy::Repaired, async |trx, keys, account, places| {
+        trx.set(&keys.notified(account, b"Abc", places.body), &to.encode());
+        trx.set(&keys.notified(account, b"Abc", BodyId(u64::MAX - 1)), &to.encode());
     })
     .await;
 }

@@ -276,6 +276,128 @@ async fn notifications_are_noted_with_their_message() {
 }
 
 #[tokio::test]
+async fn notifications_find_messages_that_were_moved() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    for folder in ["Default/a", "b", "c"] {
+        h.create(folder).await;
+    }
+    let all: Vec<String> = (1..=6).map(|n| sent(&format!("S{n}"))).collect();
+    deposit(&h, &pf, "Default/a", &all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let told = async |about: &str, notification: &str, status: &str| {
+        let id = format!("{about}-{status}");
+        deposit(&h, &pf, "Default", &[&imdn(&id, about, "received", notification, status)]).await;
+    };
+    let words = async |folder: &str, uid: u32| flags(&h, folder, uid).await.1;
+    // Moved with others, and once more; each of them is told apart.
+    h.try_copy(CopyMode::Move, "Default/a", "2,4:5", "b").await.unwrap();
+    told("S4", "delivery", "delivered").await;
+    assert_eq!([words("b", 1).await, words("b", 2).await, words("b", 3).await].concat(), ["$Delivered"]);
+    assert_eq!(words("b", 2).await, ["$Delivered"]);
+    h.try_copy(CopyMode::Move, "b", "2:3", "c").await.unwrap();
+    told("S5", "delivery", "failed").await;
+    told("S4", "display", "displayed").await;
+    assert_eq!(words("c", 1).await, ["$Delivered", "$Displayed"]);
+    assert_eq!(words("c", 2).await, ["$DeliveryFailed"]);
+    // Within a folder, and back to the first.
+    h.try_copy(CopyMode::Move, "Default/a", "1", "Default/a").await.unwrap();
+    told("S1", "delivery", "delivered").await;
+    assert_eq!(words("Default/a", 7).await, ["$Delivered"]);
+    h.try_copy(CopyMode::Move, "c", "1", "Default/a").await.unwrap();
+    told("S4", "delivery", "failed").await;
+    assert_eq!(words("Default/a", 8).await, ["$Delivered", "$Displayed", "$DeliveryFailed"]);
+    // Another node, which has nothing in memory, finds them as well.
+    let mut other = h.clone();
+    other.store = h.sibling().await;
+    deposit(&other, &pf, "Default", &[&imdn("o", "S2", "received", "display", "displayed")]).await;
+    assert_eq!(words("b", 1).await, ["$Displayed"]);
+    // One that is gone is not found, where it was or anywhere; a copy of it is another message.
+    h.try_copy(CopyMode::Copy, "Default/a", "3", "b").await.unwrap();
+    h.add_flags("Default/a", "3", Flags::DELETED).await;
+    let folder = h.id("Default/a").await;
+    h.store.expunge(&h.ctx(), h.account, folder, None).await.unwrap();
+    told("S3", "display", "displayed").await;
+    assert_eq!(words("b", 4).await, Vec::<String>::new());
+    h.check().await;
+    // Notes of moves go with the folder that the messages came from.
+    h.store.delete_folder(&pf, h.account, &name("Default/a")).await.unwrap();
+    told("S2", "delivery", "delivered").await;
+    assert_eq!(words("b", 1).await, ["$Displayed"]);
+    h.check().await;
+}
+
+/// Notes of moves are not kept longer than the log of the folder.
+#[tokio::test]
+async fn notes_of_moves_end_with_the_log() {
+    let h = Harness::with(store::Options { log_changes_max: 20, ..store::Options::default() }).await;
+    let pf = network(&h);
+    deposit(&h, &pf, "Default", &[&sent("old"), &sent("new")]).await;
+    h.try_copy(CopyMode::Move, "Default", "1", "INBOX").await.unwrap();
+    for n in 0..100 {
+        append(&h, &h.ctx(), "Default", &format!("Subject: {n}\r\n\r\n")).await.unwrap();
+    }
+    // As after many more changes: the log is looked at.
+    let keys = store::keyspace::Keyspace::new(&h.options.prefix);
+    let mut trx = h.engine.begin(kv::TransactionOptions::default());
+    let work = keys.pending(h.account, store::keyspace::PendingKind::Log, h.id("Default").await.0);
+    trx.set(&work, &store::records::Pending::Marked.encode());
+    trx.commit().await.unwrap();
+    h.store.sweep_all().await.unwrap();
+    h.try_copy(CopyMode::Move, "Default", "2", "INBOX").await.unwrap();
+    for about in ["old", "new"] {
+        deposit(&h, &pf, "RCSMessageStore", &[&imdn(about, about, "received", "display", "displayed")]).await;
+    }
+    assert_eq!(flags(&h, "INBOX", 1).await.1, Vec::<String>::new());
+    assert_eq!(flags(&h, "INBOX", 2).await.1, ["$Displayed"]);
+    h.check().await;
+}
+
+#[tokio::test]
+async fn notifications_that_come_first_are_noted_when_their_message_comes() {
+    let h = Harness::new().await;
+    let pf = network(&h);
+    h.create("Default/a").await;
+    let words = async |folder: &str, uid: u32| flags(&h, folder, uid).await.1;
+    deposit(&h, &pf, "Default", &[&imdn("n1", "S", "received", "delivery", "delivered")]).await;
+    deposit(&h, &pf, "Default", &[&imdn("n2", "S", "received", "display", "displayed")]).await;
+    deposit(&h, &pf, "Default", &[&imdn("n3", "R", "sent", "display", "displayed")]).await;
+    append_staged(&h, &pf, "Default", &imdn("n4", "large", "received", "delivery", "failed")).await.unwrap();
+    // The other way, in another case, or another's.
+    deposit(&h, &pf, "Default", &[&imdn("n5", "T", "sent", "display", "displayed")]).await;
+    deposit(&h, &pf, "Default", &[&imdn("n6", "t", "received", "display", "displayed")]).await;
+    let others = [sent("T"), sent("SS"), chat("S")];
+    deposit(&h, &pf, "Default/a", &others.each_ref().map(String::as_str)).await;
+    for uid in 1..=3 {
+        assert_eq!(flags(&h, "Default/a", uid).await, (Flags::default(), Vec::new()), "{uid}");
+    }
+    let before = h.folder("Default/a").await.state.highest_modseq;
+    deposit(&h, &pf, "Default/a", &[&sent("x"), &sent("S"), &chat("R")]).await;
+    assert_eq!(words("Default/a", 4).await, Vec::<String>::new());
+    let mut said = words("Default/a", 5).await;
+    said.sort();
+    assert_eq!(said, ["$Delivered", "$Displayed"]);
+    assert_eq!(flags(&h, "Default/a", 6).await, (Flags::READ_REPORT_SENT, Vec::new()));
+    assert!(h.folder("Default/a").await.state.highest_modseq > before);
+    append_staged(&h, &pf, "Default/a", &sent("large")).await.unwrap();
+    assert_eq!(words("Default/a", 7).await, ["$DeliveryFailed"]);
+    // Both in one command, the notification first.
+    let both = [imdn("n7", "both", "received", "display", "displayed"), sent("both")];
+    deposit(&h, &pf, "Default/a", &both.each_ref().map(String::as_str)).await;
+    assert_eq!(words("Default/a", 9).await, ["$Displayed"]);
+    // A subscriber's own APPEND does not ask.
+    append(&h, &h.ctx(), "Default/a", &sent("x").replace("Message-ID: x", "Message-ID: S")).await.unwrap();
+    assert_eq!(words("Default/a", 10).await, Vec::<String>::new());
+    // One that is gone says nothing any more.
+    h.create("gone").await;
+    deposit(&h, &pf, "gone", &[&imdn("n8", "late", "received", "display", "displayed")]).await;
+    h.store.delete_folder(&pf, h.account, &name("gone")).await.unwrap();
+    h.check().await;
+    deposit(&h, &pf, "Default/a", &[&sent("late")]).await;
+    assert_eq!(words("Default/a", 11).await, Vec::<String>::new());
+    h.check().await;
+}
+
+#[tokio::test]
 async fn strangers_note_nothing_elsewhere() {
     let h = Harness::new().await;
     deposit(&h, &network(&h), "Default", &[&sent("S")]).await;
@@ -299,6 +421,13 @@ async fn strangers_note_nothing_elsewhere() {
     let request = AppendRequest { mailbox: name("Shared"), messages: vec![message(told)] };
     h.store.append(&stranger, h.account, request).await.unwrap();
     assert_eq!(flags(&h, "Default", 1).await, (Flags::default(), Vec::new()));
+    // Nor do they of what comes later.
+    let told = imdn("n2", "later", "received", "display", "displayed");
+    let request = AppendRequest { mailbox: name("Shared"), messages: vec![message(told)] };
+    h.store.append(&stranger, h.account, request).await.unwrap();
+    deposit(&h, &network(&h), "Default", &[&sent("later")]).await;
+    assert_eq!(flags(&h, "Default", 2).await, (Flags::default(), Vec::new()));
+    assert!(h.store.check().await.unwrap().is_empty());
 }
 
 #[tokio::test]
