@@ -237,6 +237,12 @@ async fn commands(table: &mut Table, counting: &Arc<CountingEngine>, user: &str,
     assert!(bodies.iter().sum::<u64>() > 0, "one that is not, is");
 
     cost!(bench, "SEARCH by an indexed header", client.ok("SEARCH HEADER IMDN-Message-ID m00000005").await);
+    let everywhere = "ESEARCH IN (personal) HEADER IMDN-Message-ID m00000005";
+    cost!(
+        bench,
+        "ESEARCH by an indexed header, of three folders with two empty",
+        client.ok(everywhere).await
+    );
     cost!(bench, "SEARCH FLAGGED", client.ok("SEARCH FLAGGED").await);
     cost!(bench, "SEARCH SUBJECT", client.ok("SEARCH SUBJECT noon").await);
     cost!(bench, "SEARCH TEXT", client.ok("SEARCH TEXT midnight").await);
