@@ -4,9 +4,9 @@
 //! (OMA-TS-CPM_MessageStorage, Authenticate Operation). One account at a time is active: all commands are about it, and
 //! its rights count. SELECTA makes another one active.
 //!
-//! What a login was once told is not kept for ever: SELECTA asks anew, and a session that has gone to another account
-//! looks again every now and then whether it is still its subscriber's. Only an answer takes an account away, no
-//! failure to get one: the SIP/IP core being away must not throw out who is in.
+//! What a login was once told is not kept for ever: SELECTA asks anew, and every session looks again now and then, as it
+//! works, whether its active account is open, and, if it went there by SELECTA, whether that is still its subscriber's.
+//! Only an answer takes an account away, no failure to get one: the SIP/IP core being away must not throw out who is in.
 //!
 //! A session counts against the limit of the account that is active, not of the one that it logged in to: the limit
 //! bounds what works on one account, and through SELECTA an account would else be worked on by many times as many.
@@ -30,10 +30,19 @@ pub(crate) struct Addresses {
     pub set: RegistrationSet,
     /// The address of the active account.
     pub active: CpmAddress,
-    /// Whether the active account was found to be the session's no more.
-    pub revoked: bool,
-    /// When to look again whether the active account is the session's; none while it is the one logged in to.
-    check_at: Option<Instant>,
+    /// Why the active account is the session's no more, if it was found not to be.
+    pub revoked: Option<Revoked>,
+    /// When to look again whether the active account is the session's.
+    check_at: Instant,
+}
+
+/// Why an account is no longer a session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    /// It is not registered with the address logged in with any more, or is no more.
+    TakenAway,
+    /// The operator disabled it.
+    Disabled,
 }
 
 impl Addresses {
@@ -45,24 +54,25 @@ impl Addresses {
 
     /// Whether it is time to look whether the active account is still the session's.
     pub fn wants_check(&self) -> bool {
-        !self.revoked && self.check_at.is_some_and(|at| at <= Instant::now())
+        self.revoked.is_none() && self.check_at <= Instant::now()
     }
 
     /// What a login to `account` reaches, and the accounts that it may reach without SELECTA. Takes no longer than who
     /// knows the addresses may. A network function names the account that it wants, and logs in often: nobody is asked
     /// for it before SELECTA.
     pub async fn of_login(session: &Session, account: &Account, by: SessionOf) -> (Self, Vec<AccountId>) {
+        let check_at = Instant::now() + session.server.options.limits.account_check_interval;
         if by == SessionOf::NetworkFunction {
             let active = account.address.clone();
             let set = RegistrationSet::alone(active.clone());
-            return (Self { set, active, revoked: false, check_at: None }, Vec::new());
+            return (Self { set, active, revoked: None, check_at }, Vec::new());
         }
         let registrations = &session.server.options.registrations;
         let until = Instant::now() + registrations.budget();
         let Known { set, .. } = registrations.ask(&account.address, &account.linked).await;
         let siblings = tokio::time::timeout_at(until, siblings(session, &set, &account.address)).await;
         let active = account.address.clone();
-        (Self { set, active, revoked: false, check_at: None }, siblings.unwrap_or_default())
+        (Self { set, active, revoked: None, check_at }, siblings.unwrap_or_default())
     }
 }
 
@@ -101,6 +111,10 @@ async fn ask_again(session: &mut Session) -> Result<(), Reply> {
         && (known.current || !login.addresses.set.has_others())
     {
         login.addresses.set = known.set;
+        if !login.addresses.set.contains(&login.addresses.active) {
+            // Found by the way: the next command must not go on as if it were not.
+            login.addresses.check_at = Instant::now();
+        }
     }
     Ok(())
 }
@@ -150,9 +164,9 @@ pub(crate) async fn switch(session: &mut Session, address: CpmAddress) -> Result
         login.slot = slot;
     }
     let addresses = &mut *login.addresses;
-    addresses.check_at = (address != *addresses.primary()).then(|| Instant::now() + interval);
+    addresses.check_at = Instant::now() + interval;
     addresses.active = address;
-    addresses.revoked = false;
+    addresses.revoked = None;
     tracing::debug!(connection = session.id, account = %account.id, "active account");
     Ok(())
 }
@@ -168,20 +182,44 @@ pub(crate) fn siblings_of(session: &Session) -> Vec<CpmAddress> {
 
 /// Looks whether the active account is still the session's. If it is not, its folder is left at once.
 pub(crate) async fn check(session: &mut Session, out: &mut Output) {
-    if let Err(reply) = ask_again(session).await {
-        // A store that cannot tell takes nothing away; the command that wants it hears of it soon enough.
-        tracing::debug!(connection = session.id, text = %reply.text, "the active account was not checked");
-    }
+    let revoked = match look(session).await {
+        Ok(revoked) => revoked,
+        Err(reply) => {
+            // A store that cannot tell takes nothing away; the command that wants it hears of it soon enough.
+            tracing::debug!(connection = session.id, text = %reply.text, "the active account was not checked");
+            None
+        }
+    };
     let interval = session.server.options.limits.account_check_interval;
     let Some(login) = &mut session.login else { return };
-    let addresses = &mut *login.addresses;
-    addresses.revoked = !addresses.set.contains(&addresses.active);
-    addresses.check_at = addresses.check_at.map(|_| Instant::now() + interval);
-    if addresses.revoked {
-        tracing::info!(connection = session.id, account = %login.account, "the active account was taken away");
+    login.addresses.check_at = Instant::now() + interval;
+    login.addresses.revoked = revoked;
+    if let Some(why) = revoked {
+        tracing::info!(connection = session.id, account = %login.account, ?why, "the active account was taken away");
         session.notify = None;
         leave_folder(session, out);
     }
+}
+
+/// Why the active account is not the session's, if it is not. One read of the store, and what the others of a subscriber
+/// take for an account that SELECTA led to.
+async fn look(session: &mut Session) -> Result<Option<Revoked>, Reply> {
+    let Some(login) = &session.login else { return Ok(None) };
+    if login.addresses.active != *login.addresses.primary() {
+        ask_again(session).await?;
+    }
+    let Some(login) = &session.login else { return Ok(None) };
+    let addresses = &login.addresses;
+    if !addresses.set.contains(&addresses.active) {
+        return Ok(Some(Revoked::TakenAway));
+    }
+    Ok(match find(session, &addresses.active).await.map_err(unavailable)? {
+        // An address that was given again is of another account.
+        Some(account) if account.id != login.account => Some(Revoked::TakenAway),
+        Some(account) if account.state == AccountState::Disabled => Some(Revoked::Disabled),
+        Some(_) => None,
+        None => Some(Revoked::TakenAway),
+    })
 }
 
 /// Leaves the selected folder, if there is one, without expunging. Told only to clients that asked for what makes it
@@ -202,13 +240,13 @@ pub(crate) fn leave_folder(session: &mut Session, out: &mut Output) {
 /// # Errors
 /// NO `[AUTHORIZATIONFAILED]` when it was found not to be any more.
 pub(crate) fn active(session: &Session) -> Result<(), Reply> {
-    match &session.login {
-        Some(login) if login.addresses.revoked => Err(Reply::no_code(
-            "AUTHORIZATIONFAILED",
-            "the active account is not yours any more; go to another one by SELECTA",
-        )),
-        _ => Ok(()),
-    }
+    let why = session.login.as_ref().and_then(|login| login.addresses.revoked);
+    let text = match why {
+        None => return Ok(()),
+        Some(Revoked::TakenAway) => "the active account is not yours any more; go to another one by SELECTA",
+        Some(Revoked::Disabled) => "the active account is disabled, ask your operator",
+    };
+    Err(Reply::no_code("AUTHORIZATIONFAILED", text))
 }
 
 /// What LISTA tells of an account.
@@ -238,6 +276,11 @@ pub(crate) async fn list(session: &mut Session) -> Result<Vec<Listed>, Reply> {
             primary: address == addresses.primary(),
             unavailable: account.is_none_or(|account| account.state == AccountState::Disabled),
         });
+    }
+    if let Some(login) = &mut session.login
+        && listed.iter().any(|account| account.active && account.unavailable)
+    {
+        login.addresses.check_at = Instant::now();
     }
     Ok(listed)
 }

@@ -134,8 +134,9 @@ pub struct Limits {
     /// Mailboxes that one ESEARCH may search, some 100 bytes each while it runs; beyond, NO `[LIMIT]`. As many as an
     /// account may have, so that only who adds those of other users meets it.
     pub multisearch_folders_max: usize,
-    /// Between two looks at whether the account that a session went to by SELECTA is still its subscriber's: how long
-    /// one that was taken away may be used. Each look reads one value of the store.
+    /// Between two looks, of a session at work, at whether its active account is open and, after SELECTA, still its
+    /// subscriber's: how long one that was disabled or taken away may be used. A look reads one value of the store, after
+    /// SELECTA two. A session in IDLE looks when something happens, and with each keep-alive.
     pub account_check_interval: Duration,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,

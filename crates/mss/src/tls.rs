@@ -44,9 +44,21 @@ pub fn load(settings: &Tls) -> anyhow::Result<Option<imap_server::Tls>> {
             rustls::ServerConfig::builder().with_client_cert_verifier(verifier)
         }
     };
-    let config =
-        builder.with_single_cert(chain, key).context("tls.certificate and tls.key do not belong together")?;
+    let config = builder.with_single_cert(chain, key).map_err(|error| {
+        let what = wrong(&error);
+        anyhow::Error::new(error).context(what)
+    })?;
     Ok(Some(imap_server::Tls { config: Arc::new(config), certificate: first }))
+}
+
+/// What is wrong with a certificate and its key.
+fn wrong(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "tls.certificate and tls.key do not belong together",
+        // Of version 1, say, which has no names of hosts.
+        rustls::Error::InvalidCertificate(_) => "tls.certificate is none that clients could take",
+        _ => "tls.certificate and tls.key cannot be used",
+    }
 }
 
 fn read_chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -73,5 +85,20 @@ pub fn show_expiry(tls: &imap_server::Tls) {
     let Some(certificate) = &tls.certificate else { return };
     if let Ok((_, certificate)) = X509Certificate::from_der(certificate) {
         gauge!("mss_tls_certificate_expiry_seconds").set(certificate.validity().not_after.timestamp() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, Error, InconsistentKeys};
+
+    use super::wrong;
+
+    #[test]
+    fn what_is_wrong_is_told_of_what_is_to_blame() {
+        let mismatch = Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
+        assert_eq!(wrong(&mismatch), "tls.certificate and tls.key do not belong together");
+        let unusable = Error::InvalidCertificate(CertificateError::BadEncoding);
+        assert_eq!(wrong(&unusable), "tls.certificate is none that clients could take");
     }
 }

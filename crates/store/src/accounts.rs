@@ -113,7 +113,7 @@ pub(crate) async fn change(
         let mut trx = shared.begin("change_account");
         let attempt = async {
             let mut record = read_record(keys, trx.as_mut(), address).await?.ok_or_else(no_such_account)?;
-            let before = (record.limits, record.service);
+            let (before, state) = ((record.limits, record.service), record.state);
             change(&mut record);
             trx.set_bytes(keys.directory(address), record.encode().into());
             if (record.limits, record.service) != before {
@@ -123,6 +123,9 @@ pub(crate) async fn change(
                 let mut ledger = Ledger::decode(&raw).ok_or_else(|| corrupt("ledger", &key))?;
                 (ledger.limits, ledger.service) = (record.limits, record.service);
                 trx.set_bytes(key, ledger.encode().into());
+            }
+            if record.state != state {
+                wake(shared, trx.as_mut(), record.id, ChangeKind::Folders);
             }
             Ok(())
         };
@@ -135,6 +138,15 @@ pub(crate) async fn change(
         };
         retry.again(failure).await?;
     }
+}
+
+/// Wakes whoever listens to an account: it is shut, open again or gone, so that all of its folders may be.
+fn wake(shared: &Shared, trx: &mut dyn Transaction, id: AccountId, kind: ChangeKind) {
+    let keys = &shared.keys;
+    let item = FeedItem::new(None, model::ModSeq(0), kind, 0);
+    let entry = FeedEntry { account: id, at_millis: shared.environment().now_millis(), items: vec![item] };
+    trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());
+    trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
 }
 
 /// Replaces the credentials of an account.
@@ -343,11 +355,7 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             let others = keys.pending_of_account(id);
             trx.clear_range(&others.begin, &others.end);
             trx.set_bytes(keys.pending(id, PendingKind::Account, 0), Pending::Marked.encode().into());
-            let item = FeedItem::new(None, model::ModSeq(0), ChangeKind::Removed, 0);
-            let entry =
-                FeedEntry { account: id, at_millis: shared.environment().now_millis(), items: vec![item] };
-            trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());
-            trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
+            wake(shared, trx.as_mut(), id, ChangeKind::Removed);
             Ok(())
         };
         let failure = match attempt.await {

@@ -229,6 +229,66 @@ async fn a_login_that_was_shut_reaches_only_itself() {
     client.ok("SELECT INBOX").await;
 }
 
+/// Whatever led to it, and whether it waits or works.
+#[tokio::test]
+async fn a_disabled_account_ends_its_sessions() {
+    let fixture = linked(always_looking()).await;
+    let (mut here, mut by_selecta, mut idle) =
+        (fixture.log_in().await, fixture.log_in().await, fixture.log_in().await);
+    here.ok("UNAUTHENTICATE").await;
+    here.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    here.ok("SELECT INBOX").await;
+    by_selecta.ok(&format!("SELECTA {ALICE}")).await;
+    idle.ok("UNAUTHENTICATE").await;
+    idle.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    idle.ok("ENABLE QRESYNC").await;
+    idle.ok("SELECT INBOX").await;
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    fixture.configure(ALICE, AccountState::Disabled, QuotaLimits::default()).await;
+    // Woken by the change itself: no keep-alive comes for minutes.
+    assert!(idle.line().await.starts_with("* OK [CLOSED]"));
+    idle.send("DONE\r\n").await;
+    assert!(idle.line().await.starts_with("i NO [AUTHORIZATIONFAILED]"));
+    for client in [&mut here, &mut by_selecta, &mut idle] {
+        for command in ["NOOP", "SELECT INBOX", "LIST \"\" *", "STATUS INBOX (MESSAGES)", "CREATE x"] {
+            client.expect(command, "NO [AUTHORIZATIONFAILED]").await;
+        }
+    }
+    by_selecta.ok(&format!("SELECTA {ONE}")).await;
+    by_selecta.ok("SELECT INBOX").await;
+    // Open again, it is worked on by who asks for it anew.
+    fixture.configure(ALICE, AccountState::Active, QuotaLimits::default()).await;
+    here.expect("NOOP", "NO [AUTHORIZATIONFAILED]").await;
+    here.ok(&format!("SELECTA {ALICE}")).await;
+    here.ok("SELECT INBOX").await;
+}
+
+/// Who was told that the active account is not among the accounts does not go on working in it.
+#[tokio::test]
+async fn what_lista_tells_holds_for_the_next_command() {
+    let options = options();
+    let limits = Limits { account_check_interval: Duration::from_secs(3_600), ..options.limits };
+    let fixture = linked(Options { limits, ..options }).await;
+    let (mut lists, mut selects) = (fixture.log_in().await, fixture.log_in().await);
+    for client in [&mut lists, &mut selects] {
+        client.ok(&format!("SELECTA {ALICE}")).await;
+    }
+    fixture.store.unlink_account(&ctx(), &address(ALICE)).await.expect("unlinked");
+    let (lines, _) = lists.run("LISTA").await;
+    assert_eq!(lines, [format!("* LISTA (\\Primary) {ONE}")]);
+    lists.expect("STATUS INBOX (MESSAGES)", "NO [AUTHORIZATIONFAILED]").await;
+    selects.expect(&format!("SELECTA {ALICE}"), "NO [NONEXISTENT]").await;
+    selects.expect("STATUS INBOX (MESSAGES)", "NO [AUTHORIZATIONFAILED]").await;
+    for client in [&mut lists, &mut selects] {
+        client.ok(&format!("SELECTA {ONE}")).await;
+    }
+    fixture.configure(ONE, AccountState::Disabled, QuotaLimits::default()).await;
+    let (lines, _) = lists.run("LISTA").await;
+    assert_eq!(lines, [format!("* LISTA (\\Active \\Primary \\Unavailable) {ONE}")]);
+    lists.expect("STATUS INBOX (MESSAGES)", "NO [AUTHORIZATIONFAILED]").await;
+}
+
 #[tokio::test]
 async fn a_session_counts_for_the_account_that_is_active() {
     let options = options();
