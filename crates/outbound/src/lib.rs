@@ -22,6 +22,19 @@ use rustls_pki_types::pem::PemObject as _;
 /// How long a connection that nobody uses is kept.
 const UNUSED_MAX: Duration = Duration::from_secs(30);
 
+/// How often a connection of HTTP/2 is asked whether it is alive, and how long it may take to say so: many requests share
+/// one, and none finds out by itself.
+const ALIVE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Which HTTP a service speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, over https by ALPN, over http at once (RFC 9113 §3.2, §3.3).
+    Http2,
+}
+
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -52,6 +65,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`] says what is wrong.
     pub fn new(url: &Uri, authorities: &Path, wait_max: Duration) -> Result<Self, ClientError> {
+        Self::speaking(Version::Http1, url, authorities, wait_max)
+    }
+
+    /// [`Client::new`] for a service of that version of HTTP.
+    ///
+    /// # Errors
+    /// [`ClientError`] says what is wrong.
+    pub fn speaking(
+        version: Version,
+        url: &Uri,
+        authorities: &Path,
+        wait_max: Duration,
+    ) -> Result<Self, ClientError> {
         let secure = match (url.scheme_str(), url.host()) {
             (Some("http"), Some(_)) => false,
             (Some("https"), Some(_)) => true,
@@ -77,14 +103,18 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(wait_max));
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let https = match version {
+            Version::Http1 => https.enable_http1().wrap_connector(tcp),
+            Version::Http2 => https.enable_http2().wrap_connector(tcp),
+        };
         let hyper = Hyper::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(UNUSED_MAX)
+            .http2_only(version == Version::Http2)
+            .http2_keep_alive_interval(ALIVE_PAUSE)
+            .http2_keep_alive_timeout(ALIVE_PAUSE)
             // A request that was lost with its connection is tried again by who knows what may be done twice.
             .retry_canceled_requests(false)
             .build(https);
