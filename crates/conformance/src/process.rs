@@ -243,6 +243,7 @@ fn build() -> Result<PathBuf, String> {
     }
     let mut process = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--package", "mss", "--bin", "mss", "--message-format", "json-render-diagnostics"])
+        .args(if cfg!(feature = "psk") { &["--features", "psk"][..] } else { &[] })
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::piped())
         .spawn()

@@ -23,6 +23,8 @@ pub struct Options {
     pub proxies: Vec<IpNet>,
     /// Who may act for subscribers.
     pub functions: Functions,
+    /// TLS with keys that client and server both know, for listeners of [`crate::Security::Psk`].
+    pub psk: Option<Arc<psk::Acceptor>>,
     /// Who checks bearer tokens; none where they are not taken.
     pub tokens: Option<Arc<vouch::oauth::Tokens>>,
     /// What `/shared/comment` says of the server (RFC 5464 §6.2.1).

@@ -40,6 +40,8 @@ pub enum Security {
     Cleartext,
     /// With TLS (RFC 8314 §3.2).
     Tls,
+    /// With TLS by a key that both sides know (RFC 4279); needs [`crate::Options::psk`].
+    Psk,
     /// From a proxy of [`crate::Options::proxies`], which ends TLS and says by the PROXY protocol who connects. There is no
     /// STARTTLS, and passwords are taken. Whoever else connects is sent away without a word.
     Proxied,

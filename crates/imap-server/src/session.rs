@@ -70,7 +70,8 @@ pub(crate) struct Session {
     pub login: Option<Login>,
     /// The device that the client said it is, before login or after.
     pub device: Option<DeviceId>,
-    /// Whom the client's certificate names, where it showed one that an authority of ours signed.
+    /// Whom the client's certificate names, where it showed one that an authority of ours signed, or the identity of the key
+    /// that it proved to have.
     pub certificate: Option<Box<ClientCertificate>>,
     /// The selected folder.
     pub view: Option<Box<View>>,
@@ -305,7 +306,7 @@ impl Session {
     /// Whether STARTTLS works now.
     pub fn may_start_tls(&self, out: &Output) -> bool {
         self.server.tls.load().is_some()
-            && out.tls().is_none()
+            && !out.is_encrypted()
             && !out.is_proxied()
             && !out.is_deflated()
             && self.login.is_none()

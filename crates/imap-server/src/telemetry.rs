@@ -101,6 +101,11 @@ pub(crate) fn proxy_refused(reason: &'static str) {
     counter!("mss_imap_proxy_refused_total", "reason" => reason).increment(1);
 }
 
+/// Counts a handshake with a key that both sides know.
+pub(crate) fn psk_handshake(outcome: &'static str) {
+    counter!("mss_imap_psk_handshakes_total", "outcome" => outcome).increment(1);
+}
+
 /// Whether a failure is the operator's to know of: the client did nothing wrong.
 pub(crate) fn is_fault(kind: ErrorKind) -> bool {
     kind.wire().2 != Retry::Never || matches!(kind, ErrorKind::Bug | ErrorKind::Corrupt)
@@ -130,6 +135,13 @@ pub(crate) fn describe() {
     );
     describe_counter!("mss_imap_function_logins_total", "Logins of network functions, by their name.");
     describe_counter!("mss_imap_faults_total", "Commands that failed through no doing of the client's.");
+    describe_counter!(
+        "mss_imap_psk_handshakes_total",
+        "Handshakes with keys that both sides know, by outcome."
+    );
+    for outcome in ["done", "failed"] {
+        counter!("mss_imap_psk_handshakes_total", "outcome" => outcome).increment(0);
+    }
     for counter in [&RECEIVED_BYTES, &SENT_BYTES, &CONNECTIONS, &REFUSED_CONNECTIONS] {
         counter.increment(0);
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use vouch::oauth::Tokens;
 
 use crate::commands::function;
+use crate::keys::{self, Keys};
 use crate::settings::{Registration, Settings, listen_address, proxies};
 use crate::{oauth, reload, tls};
 
@@ -22,6 +23,8 @@ pub struct Front {
     imap: Option<TcpListener>,
     imaps: Option<TcpListener>,
     proxied: Option<TcpListener>,
+    psk: Option<TcpListener>,
+    keys: Keys,
     tls: Option<imap_server::Tls>,
     functions: Functions,
     registrations: Registrations,
@@ -43,15 +46,18 @@ impl Front {
             imap: bind("imap.listen", &settings.imap.listen).await?,
             imaps: bind("imap.tls_listen", &settings.imap.tls_listen).await?,
             proxied: bind("imap.proxy_listen", &settings.imap.proxy_listen).await?,
+            psk: bind("imap.psk_listen", &settings.imap.psk_listen).await?,
+            keys: keys::load(&settings.auth.psk)?,
         })
     }
 
     /// Where it listens, by the words of the ready line.
-    pub fn addresses(&self) -> anyhow::Result<[(&'static str, Option<SocketAddr>); 3]> {
+    pub fn addresses(&self) -> anyhow::Result<[(&'static str, Option<SocketAddr>); 4]> {
         Ok([
             ("imap", address(self.imap.as_ref())?),
             ("imaps", address(self.imaps.as_ref())?),
             ("proxied", address(self.proxied.as_ref())?),
+            ("psk", address(self.psk.as_ref())?),
         ])
     }
 
@@ -74,6 +80,7 @@ impl Front {
         let options = imap_server::Options {
             functions: self.functions,
             tokens: self.tokens.clone(),
+            psk: self.keys.acceptor,
             proxies: proxies(&settings.imap)?,
             registrations: self.registrations,
             ..options(settings, self.tls, decoy_key)
@@ -82,11 +89,12 @@ impl Front {
         if let Some(tokens) = &self.tokens {
             tokio::spawn(tokens.clone().keep_fresh());
         }
-        reload::watch(settings, server.clone())?;
+        reload::watch(settings, server.clone(), self.keys.file)?;
         let listeners = [
             (self.imap, Security::Cleartext),
             (self.imaps, Security::Tls),
             (self.proxied, Security::Proxied),
+            (self.psk, Security::Psk),
         ];
         for (listener, security) in listeners {
             if let Some(listener) = listener {

@@ -7,6 +7,7 @@ mod archive;
 mod commands;
 mod engine;
 mod front;
+mod keys;
 mod logging;
 mod node;
 mod oauth;

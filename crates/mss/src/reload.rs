@@ -5,6 +5,7 @@
 //! its time says nothing. A change that cannot be used leaves in place what was there, and is told once.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use imap_server::Server;
@@ -68,7 +69,7 @@ impl Watched {
 ///
 /// # Errors
 /// If the system gives no SIGHUP.
-pub fn watch(settings: &Settings, server: Server) -> anyhow::Result<()> {
+pub fn watch(settings: &Settings, server: Server, psk: Option<Arc<psk::FileKeys>>) -> anyhow::Result<()> {
     describe_counter!(
         "mss_reloads_total",
         "Changes of watched files, by what they are and how reading them went."
@@ -78,6 +79,8 @@ pub fn watch(settings: &Settings, server: Server) -> anyhow::Result<()> {
     let files = [&tls_files.certificate, &tls_files.key, &tls_files.client_ca].map(Clone::clone);
     let mut certificate = Watched::new("certificate", files);
     let mut functions = Watched::new("network_functions", [functions_file.clone()]);
+    let psk_file = settings.auth.psk.file.clone();
+    let mut psk_keys = Watched::new("psk", [psk_file.clone()]);
     let every = (settings.reload.seconds > 0).then(|| Duration::from_secs(settings.reload.seconds));
     tokio::spawn(async move {
         loop {
@@ -101,6 +104,12 @@ pub fn watch(settings: &Settings, server: Server) -> anyhow::Result<()> {
             functions.look(|| {
                 if let Some(file) = &functions_file {
                     server.set_functions(function::load(file)?);
+                }
+                Ok(())
+            });
+            psk_keys.look(|| {
+                if let (Some(file), Some(keys)) = (&psk_file, &psk) {
+                    keys.set(psk::Keys::load(file)?);
                 }
                 Ok(())
             });

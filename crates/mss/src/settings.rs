@@ -14,7 +14,7 @@ mod strict;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use auth::{Auth, OAuth};
+pub use auth::{Auth, OAuth, PskKeys};
 pub use convert::Convert;
 pub use push::{Encoder, Push};
 pub use registration::Registration;
@@ -127,6 +127,8 @@ pub struct Imap {
     pub tls_listen: String,
     /// Trusted listener, behind proxies that end TLS and speak the PROXY protocol; empty for none.
     pub proxy_listen: String,
+    /// Listener of TLS with keys that client and server both know; empty for none.
+    pub psk_listen: String,
     /// Networks that those proxies connect from. A list, or one text with commas.
     #[serde(deserialize_with = "roles::list_or_text")]
     pub proxy_sources: Vec<String>,
@@ -348,6 +350,7 @@ impl Default for Imap {
             listen: "127.0.0.1:1143".into(),
             tls_listen: String::new(),
             proxy_listen: String::new(),
+            psk_listen: String::new(),
             proxy_sources: Vec::new(),
             idle_keepalive_seconds: 120,
             comment: String::new(),
@@ -454,6 +457,7 @@ impl Settings {
             ("imap.listen", &self.imap.listen),
             ("imap.tls_listen", &self.imap.tls_listen),
             ("imap.proxy_listen", &self.imap.proxy_listen),
+            ("imap.psk_listen", &self.imap.psk_listen),
             ("admin.listen", &self.admin.listen),
             ("store.rpc_listen", &self.store.rpc_listen),
         ] {
@@ -474,6 +478,7 @@ impl Settings {
         if !self.imap.tls_listen.is_empty() && self.tls.certificate.is_none() {
             anyhow::bail!("imap.tls_listen is set, so tls.certificate and tls.key must name PEM files");
         }
+        auth::check_psk(&self.imap.psk_listen, &self.auth.psk)?;
         let proxies = proxies(&self.imap)?;
         if !self.imap.proxy_listen.is_empty() && proxies.is_empty() {
             anyhow::bail!("imap.proxy_listen is set, so imap.proxy_sources must name the proxies' networks");

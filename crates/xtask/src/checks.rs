@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
-/// Debian packages that the tests need: the clients and tools that no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 12] = [
+/// Debian packages that the tests and the feature of pre-shared keys need: what no one here wrote.
+const DEBIAN_PACKAGES: [(&str, &str); 14] = [
     ("mbsync", "isync"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -20,28 +20,37 @@ const DEBIAN_PACKAGES: [(&str, &str); 12] = [
     ("promtool", "prometheus"),
     ("haproxy", "haproxy"),
     ("openssl", "openssl"),
+    ("gnutls-cli", "gnutls-bin"),
+    ("pkg-config", "pkg-config"),
     ("kamailio", "kamailio"),
     ("systemd-analyze", "systemd"),
 ];
 
-/// Debian packages without a program of their own, which those above load.
-const DEBIAN_MODULES: [&str; 1] = ["kamailio-presence-modules"];
+/// Debian packages without a program of their own: what those above load, and what OpenSSL's bindings are built with.
+const DEBIAN_MODULES: [&str; 2] = ["kamailio-presence-modules", "libssl-dev"];
+
+/// Everything that is off unless asked for.
+const FEATURES: [&str; 2] = ["--features", "mss/psk,conformance/psk"];
 
 /// All of continuous integration.
 pub fn check() -> anyhow::Result<()> {
     step("format", || run(&cargo(), &["fmt", "--all", "--check"], &[]))?;
     step("layers", layers::check)?;
     step("licences", licences::check)?;
+    // Before what is built with them.
+    step("deps", deps)?;
     step("lints", || {
-        run(
-            &cargo(),
-            &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
-            &[],
-        )
+        let lint = |features: &[&str]| {
+            let everything = ["clippy", "--workspace", "--all-targets", "--locked"];
+            run(&cargo(), &[&everything, features, &["--", "--deny", "warnings"]].concat(), &[])
+        };
+        lint(&FEATURES)?;
+        lint(&[])
     })?;
     step("docs", || {
         let quiet = [("RUSTDOCFLAGS", "--deny warnings")];
-        run(&cargo(), &["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"], &quiet)
+        let arguments = ["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"];
+        run(&cargo(), &[&arguments, &FEATURES[..]].concat(), &quiet)
     })?;
     all_tests()?;
     step("deploy", deploy::check)?;
@@ -59,9 +68,16 @@ pub fn test() -> anyhow::Result<()> {
 
 fn all_tests() -> anyhow::Result<()> {
     step("deps", deps)?;
+    // A program as it is built unless asked for more: the crates that are another thing then.
+    step("tests without features", || {
+        run(&cargo(), &["test", "--package", "psk", "--package", "mss", "--locked"], &[])
+    })?;
     // The transcripts and clients drive the real binary.
-    step("binary", || run(&cargo(), &["build", "--package", "mss", "--locked"], &[]))?;
-    step("tests", || run(&cargo(), &["test", "--workspace", "--locked", "--no-fail-fast"], &[]))?;
+    step("binary", || run(&cargo(), &["build", "--package", "mss", "--locked", "--features", "psk"], &[]))?;
+    step("tests", || {
+        let arguments = ["test", "--workspace", "--locked", "--no-fail-fast"];
+        run(&cargo(), &[&arguments, &FEATURES[..]].concat(), &[])
+    })?;
     if foundationdb_is_named() { step("foundationdb", foundationdb) } else { Ok(()) }
 }
 

@@ -46,9 +46,9 @@ fn offered(session: &Session, out: &Output, name: &[u8]) -> Result<Mechanism, Re
     match Mechanism::parse(name) {
         Some(mechanism) if mechanism.is_offered(session, out) => Ok(mechanism),
         Some(mechanism) if mechanism.is_cleartext() => Err(privacy_required(session, out)),
-        Some(Mechanism::External) => {
-            Err(Reply::no("this mechanism needs TLS with a client certificate that names an account"))
-        }
+        Some(Mechanism::External) => Err(Reply::no(
+            "this mechanism needs TLS with a client certificate, or a key, that names an account",
+        )),
         Some(Mechanism::OAuthBearer) if session.server.options.tokens.is_none() => {
             Err(unsupported(session, out))
         }

@@ -59,6 +59,11 @@ impl Output {
         self.transport.is_private()
     }
 
+    /// Whether TLS of either kind ends here.
+    pub fn is_encrypted(&self) -> bool {
+        self.transport.is_encrypted()
+    }
+
     /// Whether a trusted proxy stands between.
     pub fn is_proxied(&self) -> bool {
         self.transport.is_proxied()

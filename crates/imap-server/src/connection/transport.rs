@@ -22,6 +22,8 @@ enum Stream {
     Plain(TcpStream),
     Pipe(DuplexStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS with a key that both sides know.
+    Psk(Box<psk::Stream>),
     /// While TLS begins, and after it failed to.
     Closed,
 }
@@ -66,7 +68,12 @@ impl Transport {
 
     /// Whether TLS keeps what is said from others: here, or as a trusted proxy says, up to it.
     pub fn is_private(&self) -> bool {
-        self.tls().is_some() || self.proxied == Some(true)
+        self.is_encrypted() || self.proxied == Some(true)
+    }
+
+    /// Whether TLS of either kind ends here.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_) | Stream::Psk(_))
     }
 
     /// What the client was shown when TLS began.
@@ -83,7 +90,7 @@ impl Transport {
     pub fn tls(&self) -> Option<&rustls::ServerConnection> {
         match &self.stream {
             Stream::Tls(tls) => Some(tls.get_ref().1),
-            Stream::Plain(_) | Stream::Pipe(_) | Stream::Closed => None,
+            Stream::Plain(_) | Stream::Pipe(_) | Stream::Psk(_) | Stream::Closed => None,
         }
     }
 
@@ -101,6 +108,16 @@ impl Transport {
         self.stream = Stream::Tls(Box::new(secured));
         self.shown = Some(tls);
         Ok(())
+    }
+
+    /// Takes part in a handshake with a key that both sides know; whom it names.
+    pub async fn start_psk(&mut self, acceptor: &psk::Acceptor) -> io::Result<Arc<psk::Entry>> {
+        let Stream::Plain(tcp) = std::mem::replace(&mut self.stream, Stream::Closed) else {
+            return Err(io::Error::other("TLS is on already, or this is no network connection"));
+        };
+        let (secured, entry) = Box::pin(acceptor.accept(tcp)).await?;
+        self.stream = Stream::Psk(Box::new(secured));
+        Ok(entry)
     }
 
     /// Compresses from here on. `received`: octets that came ahead, the first of the compressed ones.
@@ -173,6 +190,7 @@ impl Transport {
     pub async fn flush(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| match &mut self.stream {
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+            Stream::Psk(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
             Stream::Plain(_) | Stream::Pipe(_) | Stream::Closed => Poll::Ready(Ok(())),
         })
         .await
@@ -184,6 +202,7 @@ impl Transport {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+            Stream::Psk(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Stream::Closed => Poll::Ready(Ok(())),
         })
         .await
@@ -203,6 +222,7 @@ impl Stream {
                 Self::Plain(tcp) => tokio_util::io::poll_read_buf(Pin::new(tcp), cx, buffer),
                 Self::Pipe(pipe) => tokio_util::io::poll_read_buf(Pin::new(pipe), cx, buffer),
                 Self::Tls(tls) => tokio_util::io::poll_read_buf(Pin::new(tls.as_mut()), cx, buffer),
+                Self::Psk(tls) => tokio_util::io::poll_read_buf(Pin::new(tls.as_mut()), cx, buffer),
                 Self::Closed => Poll::Ready(Ok(0)),
             };
         }
@@ -213,6 +233,7 @@ impl Stream {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut read),
             Self::Pipe(pipe) => Pin::new(pipe).poll_read(cx, &mut read),
             Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut read),
+            Self::Psk(tls) => Pin::new(tls.as_mut()).poll_read(cx, &mut read),
             Self::Closed => Poll::Ready(Ok(())),
         })?;
         buffer.extend_from_slice(read.filled());
@@ -228,6 +249,7 @@ impl Stream {
                 Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, rest),
                 Self::Pipe(pipe) => Pin::new(pipe).poll_write_vectored(cx, rest),
                 Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, rest),
+                Self::Psk(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, rest),
                 Self::Closed => Poll::Ready(Ok(0)),
             })
             .await?;

@@ -20,7 +20,7 @@ const FIRST_NODE_WAIT: Duration = Duration::from_secs(30);
 /// Run an IMAP front end over storage nodes elsewhere.
 ///
 /// It keeps nothing that another front end could not rebuild: run as many as clients need. Prints one line when it is
-/// ready, and it reaches a storage node then: `ready imap=ADDR imaps=ADDR proxied=ADDR admin=ADDR`. On SIGTERM /readyz says no; after
+/// ready, and it reaches a storage node then: `ready imap=ADDR imaps=ADDR proxied=ADDR psk=ADDR admin=ADDR`. On SIGTERM /readyz says no; after
 /// front.grace_seconds, so that load balancers see it, clients get `* BYE` and running commands end, all within
 /// limits.drain_seconds_max. On SIGINT the grace is left out.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ use crate::storage::Storage;
 
 /// Run everything in one process: IMAP, storage tier and change feed, on one directory or a FoundationDB cluster.
 ///
-/// Prints one line when it is ready: `ready imap=ADDR imaps=ADDR proxied=ADDR admin=ADDR rpc=ADDR`, each left out when it does not
+/// Prints one line when it is ready: `ready imap=ADDR imaps=ADDR proxied=ADDR psk=ADDR admin=ADDR rpc=ADDR`, each left out when it does not
 /// listen. SIGTERM and SIGINT drain: clients get `* BYE`, running commands end, within limits.drain_seconds_max;
 /// a second signal cuts them off. Settings come from flags, then the environment (MSS_IMAP__LISTEN and so on), then
 /// the file of --config, then defaults that work.

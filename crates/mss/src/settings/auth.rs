@@ -12,7 +12,44 @@ use super::roles;
 pub struct Auth {
     /// Bearer tokens (SASL OAUTHBEARER).
     pub oauth: OAuth,
+    /// Keys that client and server both know.
+    pub psk: PskKeys,
 }
+
+/// `[auth.psk]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PskKeys {
+    /// File of identities, their keys, and whom they name.
+    pub file: Option<PathBuf>,
+    /// API root of the bootstrapping server function that is asked for keys; empty for none.
+    pub bsf: String,
+    /// PEM file of the authorities one of which must have signed its certificate.
+    pub bsf_ca_file: PathBuf,
+    /// The name by which phones know this service, a part of their keys.
+    pub naf: String,
+    /// The service whose user settings tell a subscriber's public identities (GSID, 3GPP TS 29.109 annex B).
+    pub gsid: u32,
+    /// What clients of TLS 1.2 are told before they choose an identity; empty for that of bootstrapped keys, where they are
+    /// taken, else for nothing.
+    pub hint: String,
+}
+
+impl Default for PskKeys {
+    fn default() -> Self {
+        Self {
+            file: None,
+            bsf: String::new(),
+            bsf_ca_file: AUTHORITIES.into(),
+            naf: String::new(),
+            gsid: 0,
+            hint: String::new(),
+        }
+    }
+}
+
+/// Where Debian keeps the authorities that it believes.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// `[auth.oauth]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +83,7 @@ impl Default for OAuth {
     fn default() -> Self {
         Self {
             jwks: String::new(),
-            ca_file: "/etc/ssl/certs/ca-certificates.crt".into(),
+            ca_file: AUTHORITIES.into(),
             refresh_seconds: 300,
             issuer: String::new(),
             audiences: Vec::new(),
@@ -67,6 +104,41 @@ pub fn is_safe(url: &http::Uri) -> bool {
         Some("http") => local,
         _ => false,
     }
+}
+
+/// What the listener and its keys must have of each other.
+pub fn check_psk(listen: &str, keys: &PskKeys) -> anyhow::Result<()> {
+    let hint = &keys.hint;
+    anyhow::ensure!(
+        hint.len() <= psk::limits::HINT_BYTES_MAX && !hint.contains('\0'),
+        "auth.psk.hint has {} bytes, but must have {} at most and no NUL",
+        hint.len(),
+        psk::limits::HINT_BYTES_MAX
+    );
+    anyhow::ensure!(
+        !listen.is_empty() || (keys.file.is_none() && keys.bsf.is_empty()),
+        "auth.psk.file or auth.psk.bsf is set, so imap.psk_listen must be, too"
+    );
+    anyhow::ensure!(
+        listen.is_empty() || keys.file.is_some() || !keys.bsf.is_empty(),
+        "imap.psk_listen is set, so auth.psk.file or auth.psk.bsf must be, too"
+    );
+    anyhow::ensure!(
+        keys.bsf.is_empty() || keys.bsf.parse().is_ok_and(|url| is_safe(&url)),
+        "auth.psk.bsf is {:?}, but must be an https URL, http only on this machine",
+        keys.bsf
+    );
+    let in_name = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    anyhow::ensure!(keys.naf.bytes().all(in_name), "auth.psk.naf is {:?}, but must be a host name", keys.naf);
+    anyhow::ensure!(
+        keys.bsf.is_empty() == keys.naf.is_empty(),
+        "auth.psk.bsf and auth.psk.naf must be set both or neither"
+    );
+    anyhow::ensure!(
+        listen.is_empty() || psk::IS_BUILT,
+        "imap.psk_listen is set, but this program was built without the feature psk (cargo build --features psk)"
+    );
+    Ok(())
 }
 
 /// Bounds that a type alone does not tell.
@@ -110,4 +182,24 @@ pub fn check(auth: &Auth) -> anyhow::Result<()> {
     let word = oauth.scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
     anyhow::ensure!(word, "auth.oauth.scope is {:?}, but must be one scope (RFC 6749 §3.3)", oauth.scope);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program without OpenSSL says so before anything is begun.
+    #[test]
+    fn what_was_not_built_is_refused_by_its_name() {
+        let file = PskKeys { file: Some("/etc/mss/psk".into()), ..PskKeys::default() };
+        let bsf = PskKeys { bsf: "https://bsf".into(), naf: "imap".into(), ..PskKeys::default() };
+        for keys in [file, bsf] {
+            let told = check_psk("127.0.0.1:1", &keys).map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), psk::IS_BUILT, "{told:?}");
+            if let Err(told) = told {
+                assert!(told.contains("imap.psk_listen") && told.contains("feature psk"), "{told}");
+            }
+        }
+        assert!(check_psk("", &PskKeys::default()).is_ok(), "nothing is wanted of who wants nothing");
+    }
 }
