@@ -19,6 +19,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::Acl,
     Capability::RightsTexkn,
     Capability::ListMyRights,
+    Capability::AnnotateExperiment1,
     Capability::Unselect,
     Capability::Children,
     Capability::ListExtended,

@@ -5,6 +5,7 @@
 //! tagged line is written. Handlers return a `Reply` or a `Result<Reply, Reply>`, so that `?` ends them early.
 
 pub(crate) mod acl;
+pub(crate) mod annotation;
 pub(crate) mod append;
 pub(crate) mod authenticate;
 pub(crate) mod cancel_update;

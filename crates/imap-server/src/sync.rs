@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::error::Retry;
-use model::{ErrorKind, Flags, FolderSnapshot, Uid, UidSet};
+use model::{ErrorKind, Flags, FolderSnapshot, ModSeq, Uid, UidSet};
 
+use crate::commands::annotation::{self, News};
 use crate::commands::fetch;
 use crate::connection::Output;
 use crate::contexts;
@@ -81,7 +82,8 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
         },
     };
     let touched = changed_among_results(session, &snapshot);
-    let arrived = tell(session, out, removals, &snapshot);
+    let news = annotation::news(session, &snapshot).await;
+    let arrived = tell(session, out, removals, &snapshot, news.as_ref());
     out.relieve().await?;
     if !arrived.is_empty() {
         Box::pin(show_new(session, out, &snapshot, &arrived)).await?;
@@ -163,7 +165,13 @@ pub(crate) async fn tell_all(session: &mut Session, out: &mut Output) -> Result<
 }
 
 /// Returns which messages are new to the client.
-fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &FolderSnapshot) -> UidSet {
+fn tell(
+    session: &mut Session,
+    out: &mut Output,
+    removals: Removals,
+    snapshot: &FolderSnapshot,
+    news: Option<&News>,
+) -> UidSet {
     let enabled = session.enabled;
     let notify = session.notify.as_deref_mut();
     // RFC 5465 §5.1: changes of flags are told where they are wished for, then with the UID.
@@ -172,10 +180,14 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
     let mut arrived = UidSet::new();
     let Some(view) = session.view.as_deref_mut() else { return arrived };
     let state = &snapshot.state;
-    if state.highest_modseq <= view.known_modseq
+    let annotations_known = if news.is_some() { state.highest_modseq } else { view.annotations_known };
+    let news = news.filter(|news| !news.is_empty());
+    if news.is_none()
+        && state.highest_modseq <= view.known_modseq
         && state.expunge_modseq <= view.known_expunge_modseq
         && state.uid_next <= view.uid_next_known
     {
+        view.annotations_known = annotations_known;
         view.forget_own_changes();
         return arrived;
     }
@@ -239,11 +251,16 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         out.untagged(format_args!("OK [HIGHESTMODSEQ {}] removals are still to be told", view.known_modseq));
         return arrived;
     }
-    if !wants_flags {
-        return arrived;
-    }
-    for row in snapshot.rows_changed_since(view.known_modseq) {
+    // Changes of annotations that could not be read when those of flags were told are older than these.
+    let flags_from = wants_flags.then_some(view.known_modseq);
+    let since = flags_from.unwrap_or(ModSeq::MAX).min(news.map_or(ModSeq::MAX, |_| view.annotations_known));
+    view.annotations_known = annotations_known;
+    for row in snapshot.rows_changed_since(since) {
         if u64::from(row.uid.get()) >= known_before || view.is_own_change(row.uid, row.modseq) {
+            continue;
+        }
+        let noted = news.and_then(|news| news.get(&row.uid));
+        if noted.is_none() && flags_from.is_none_or(|from| row.modseq <= from) {
             continue;
         }
         let Some(seq) = view.seq.seq(row.uid) else { continue };
@@ -264,10 +281,16 @@ fn tell(session: &mut Session, out: &mut Output, removals: Removals, snapshot: &
         out.push(b"FLAGS ");
         let recent = !enabled.rev2 && view.recent.contains(row.uid);
         encode::flags(out.text(), row.flags, recent, &state.keywords);
+        if let Some(entries) = noted {
+            out.push(b" ");
+            annotation::write_news(out.text(), entries);
+        }
         out.push(b")\r\n");
     }
-    view.known_modseq = state.highest_modseq;
-    view.forget_own_changes();
+    if wants_flags {
+        view.known_modseq = state.highest_modseq;
+        view.forget_own_changes();
+    }
     arrived
 }
 

@@ -191,8 +191,14 @@ pub(crate) struct View {
     pub rights: Rights,
     /// Its UIDVALIDITY.
     pub uid_validity: UidValidity,
-    /// EXAMINE: nothing may be changed.
+    /// EXAMINE, or a mailbox in which the client may change nothing that all see.
     pub read_only: bool,
+    /// EXAMINE: nothing may be changed.
+    pub examined: bool,
+    /// Changes of annotations are wished for (RFC 5257 §4.2).
+    pub annotate: bool,
+    /// Changes of annotations up to here are known, or not wished for.
+    pub annotations_known: ModSeq,
     /// The messages the client knows of.
     pub seq: SeqMap,
     /// Messages from here on are not yet known.
@@ -233,6 +239,9 @@ impl View {
             rights: found.entry.rights,
             uid_validity: state.uid_validity,
             read_only,
+            examined: read_only,
+            annotate: false,
+            annotations_known: state.highest_modseq,
             seq,
             uid_next_known: state.uid_next,
             known_modseq: state.highest_modseq,

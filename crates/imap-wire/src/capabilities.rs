@@ -31,6 +31,7 @@ macro_rules! capabilities {
 
 capabilities! {
     Acl "ACL" "RFC 4314",
+    AnnotateExperiment1 "ANNOTATE-EXPERIMENT-1" "RFC 5257",
     AppendLimit "APPENDLIMIT" "RFC 7889 §3",
     AuthExternal "AUTH=EXTERNAL" "RFC 4422 appendix A",
     AuthLogin "AUTH=LOGIN" "draft-murchison-sasl-login",

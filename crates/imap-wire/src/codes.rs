@@ -15,6 +15,12 @@ macro_rules! codes {
             $(#[doc = concat!("`", $name, "` (", $source, ")")] $variant,)*
             /// `APPENDUID` (RFC 4315 §3): UIDVALIDITY of the destination and the new UIDs.
             AppendUid(u32, &'a UidSet),
+            /// `ANNOTATE TOOBIG` (RFC 5257 §4.5)
+            AnnotateTooBig,
+            /// `ANNOTATE TOOMANY` (RFC 5257 §4.5)
+            AnnotateTooMany,
+            /// `ANNOTATIONS` (RFC 5257 §4.1): octets that a value may have; none where nothing can be changed.
+            Annotations(Option<u64>),
             /// `BADCHARSET` (RFC 9051 §7.1): the charsets that are known; may be empty.
             BadCharset(&'a [&'a str]),
             /// `BADURL` (RFC 4469 §4.2): the URL.
@@ -127,6 +133,10 @@ impl Code<'_> {
                 out.put_u8(b' ');
                 encode::uid_set(out, uids);
             }
+            Code::AnnotateTooBig => out.put_slice(b"ANNOTATE TOOBIG"),
+            Code::AnnotateTooMany => out.put_slice(b"ANNOTATE TOOMANY"),
+            Code::Annotations(Some(octets)) => named(out, "ANNOTATIONS ", octets),
+            Code::Annotations(None) => out.put_slice(b"ANNOTATIONS READ-ONLY"),
             Code::BadCharset(charsets) => {
                 out.put_slice(b"BADCHARSET");
                 if !charsets.is_empty() {
@@ -237,6 +247,9 @@ mod tests {
         check(Code::ReadWrite, "READ-WRITE");
         check(Code::AppendUid(38505, &one), "APPENDUID 38505 7");
         check(Code::CopyUid(38505, &many, &many), "COPYUID 38505 3:5,9 3:5,9");
+        check(Code::Annotations(Some(6144)), "ANNOTATIONS 6144");
+        check(Code::Annotations(None), "ANNOTATIONS READ-ONLY");
+        check(Code::AnnotateTooBig, "ANNOTATE TOOBIG");
         check(Code::BadCharset(&[]), "BADCHARSET");
         check(Code::BadCharset(&["US-ASCII", "UTF-8"]), "BADCHARSET (US-ASCII UTF-8)");
         check(Code::BadEvent(&["MessageNew", "FlagChange"]), "BADEVENT (MessageNew FlagChange)");

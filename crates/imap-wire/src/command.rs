@@ -133,6 +133,7 @@ pub enum Command {
 }
 
 pub use crate::commands::acl::{MailboxIdentifier, SetAcl};
+pub use crate::commands::annotation::{AnnotationAttribute, AnnotationValue, FetchAnnotation};
 pub use crate::commands::authenticate::Authenticate;
 pub use crate::commands::convert::{Conversions, Convert, ConvertItem, MediaRange};
 pub use crate::commands::create::Create;

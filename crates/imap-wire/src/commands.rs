@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::string::Tag;
 
 pub mod acl;
+pub mod annotation;
 pub mod append;
 pub mod authenticate;
 pub mod cancel_update;

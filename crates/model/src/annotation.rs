@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::limits::ENTRY_NAME_BYTES_MAX;
+use crate::limits::{ANNOTATION_PATTERNS_BYTES_MAX, ANNOTATION_PATTERNS_MAX, ENTRY_NAME_BYTES_MAX};
 
 /// The name of an annotation entry of a message: a path such as `/comment` or `/1.2/comment`. Unlike names of metadata
 /// entries it is compared with case. Source: RFC 5257 §3.2.
@@ -129,12 +129,30 @@ impl AnnotationPattern {
 
     /// The one name that it stands for, where it has no wildcard.
     pub fn name(&self) -> Option<AnnotationName> {
-        let wild = self.0.bytes().any(|b| matches!(b, b'*' | b'%'));
-        (!wild).then(|| AnnotationName(self.0.clone()))
+        (!self.is_wild()).then(|| AnnotationName(self.0.clone()))
     }
 
-    /// Whether it stands for that name. Takes time of both lengths multiplied, at most.
+    fn is_wild(&self) -> bool {
+        self.0.bytes().any(|b| matches!(b, b'*' | b'%'))
+    }
+
+    /// Whether there are no more patterns than one request may ask for: [`ANNOTATION_PATTERNS_MAX`] and
+    /// [`ANNOTATION_PATTERNS_BYTES_MAX`].
+    pub fn are_few<'a>(patterns: impl IntoIterator<Item = &'a Self>) -> bool {
+        let (mut number, mut octets) = (0, 0);
+        for pattern in patterns {
+            number += 1;
+            octets += if pattern.is_wild() { pattern.0.len() } else { 0 };
+        }
+        number <= ANNOTATION_PATTERNS_MAX && octets <= ANNOTATION_PATTERNS_BYTES_MAX
+    }
+
+    /// Whether it stands for that name. Takes time of both lengths multiplied, at most, and without wildcards no more
+    /// than to compare them.
     pub fn matches(&self, name: &str) -> bool {
+        if !self.is_wild() {
+            return *self.0 == *name;
+        }
         let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
         // What is matched so far may go on at these places of the pattern: a step a character.
         let mut at = vec![false; pattern.len() + 1];
@@ -270,6 +288,13 @@ mod tests {
         ] {
             assert_eq!(pattern(text).matches(entry), matches, "{text} {entry}");
         }
+        let few = |text: String, times| {
+            let pattern = pattern(&text);
+            AnnotationPattern::are_few(std::iter::repeat_n(&pattern, times))
+        };
+        assert!(few("/x".into(), 64) && !few("/x".into(), 65));
+        assert!(few("/%".into(), 64) && !few(format!("/%{}", "x".repeat(31)), 64));
+        assert!(few(format!("/x{}", "x".repeat(200)), 64));
         assert_eq!(pattern("/comment").name(), Some(name("/comment")));
         assert_eq!(pattern("/%").name(), None);
         for bad in ["", "comment", "/comment/", "/%/", "/*//x", "a*", "/\u{7f}*"] {

@@ -62,6 +62,9 @@ pub const ANNOTATORS_PER_MESSAGE_MAX: usize = 16;
 pub const ANNOTATION_CHANGES_MAX: usize = 2 * ANNOTATIONS_PER_MESSAGE_MAX;
 /// Most patterns of entries in one FETCH of annotations. Seen as `BAD`.
 pub const ANNOTATION_PATTERNS_MAX: usize = 64;
+/// Octets of those that have wildcards, together: each of them is held against each octet of a message's names. Seen as
+/// `BAD`.
+pub const ANNOTATION_PATTERNS_BYTES_MAX: usize = 2 * 1024;
 /// Longest password, bytes; bounds the work of a password check.
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
 
@@ -144,6 +147,7 @@ const _: () = assert!(
     ANNOTATIONS_PER_MESSAGE_MAX >= 10
         && 10 * (ENTRY_NAME_BYTES_MAX + ANNOTATION_VALUE_BYTES_MAX + 8) <= ANNOTATIONS_BYTES_MAX
 );
+const _: () = assert!(ENTRY_NAME_BYTES_MAX <= ANNOTATION_PATTERNS_BYTES_MAX);
 const _: () = assert!(BODY_CHUNK_BYTES <= BODY_PIECE_BYTES);
 const _: () = assert!(BODY_CHUNK_BYTES < BODY_INLINE_BYTES_MAX);
 const _: () = assert!(APPEND_BYTES_MAX < u32::MAX as u64);

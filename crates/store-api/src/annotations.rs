@@ -43,7 +43,7 @@ pub struct AnnotationQuery {
     pub mailbox: MailboxId,
     /// The messages.
     pub uids: UidSet,
-    /// Entries that one of these stands for; at most [`model::limits::ANNOTATION_PATTERNS_MAX`].
+    /// Entries that one of these stands for; no more than [`AnnotationPattern::are_few`].
     pub entries: Vec<AnnotationPattern>,
     /// Values of this scope alone; none for both.
     pub scope: Option<EntryScope>,

@@ -12,14 +12,13 @@ use cpm_mime::{Limits, MessageIndex};
 use futures::TryStreamExt;
 use kv::{Engine, ReadMode};
 use model::limits::{
-    ANNOTATION_CHANGES_MAX, ANNOTATION_PATTERNS_MAX, ANNOTATION_VALUE_BYTES_MAX, APPEND_BYTES_MAX,
-    BODY_INLINE_BYTES_MAX, ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX, METADATA_PER_REQUEST_MAX,
-    MULTIAPPEND_MESSAGES_MAX,
+    ANNOTATION_CHANGES_MAX, ANNOTATION_VALUE_BYTES_MAX, APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX,
+    ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX, METADATA_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
 };
 use model::{
-    AccountId, AclChange, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags, FolderSnapshot,
-    FolderState, MailboxId, MailboxName, ModSeq, PARTITIONS, Partition, Result, Rights, SpecialUse, Uid,
-    UidSet,
+    AccountId, AclChange, AnnotationPattern, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags,
+    FolderSnapshot, FolderState, MailboxId, MailboxName, ModSeq, PARTITIONS, Partition, Result, Rights,
+    SpecialUse, Uid, UidSet,
 };
 use store_api::{
     Account, AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
@@ -897,8 +896,8 @@ impl MailStore for Store {
     ) -> Result<AnnotationPage> {
         measured!(self, ctx, Annotations, {
             self.allow(ctx, account, query.mailbox, Rights::READ).await?;
-            if query.entries.len() > ANNOTATION_PATTERNS_MAX {
-                return Err(invalid("a request asks for the annotations of at most 64 patterns"));
+            if !AnnotationPattern::are_few(&query.entries) {
+                return Err(invalid("a request asks for the annotations of too many patterns"));
             }
             self.within(ctx, annotations::annotations(&self.shared, ctx, account, query)).await
         })

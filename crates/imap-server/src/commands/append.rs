@@ -1,9 +1,9 @@
-//! `APPEND mailbox 1*([flags] [date] message)`: a message is a literal, or CATENATE with texts and URLs.
+//! `APPEND mailbox 1*([flags] [date] [ANNOTATION …] message)`: a message is a literal, or CATENATE with texts and URLs.
 //!
 //! Source: RFC 9051 §6.3.12, RFC 3502 (MULTIAPPEND), RFC 4469 (CATENATE), RFC 4315 §3 (APPENDUID), RFC 7889
 //! (APPENDLIMIT), RFC 7888 (literals), RFC 3516 §4.4 (literal8), RFC 6855 §4 (UTF8).
 //! Answers: OK `[APPENDUID]`; NO `[TRYCREATE]`, `[TOOBIG]`, `[OVERQUOTA]`, `[LIMIT]`, `[BADURL url]`; BAD for flags
-//! that are not known. All messages are appended or none.
+//! that are not known, and for annotations of parts that a message does not have; NO `[ANNOTATE TOOBIG]`, `[ANNOTATE TOOMANY]`. All messages are appended or none.
 //!
 //! What would be refused is refused before its octets come, where the client waits to be asked for them. Small
 //! messages travel with the request; larger ones pass to the store as they come, so that the socket is read no
@@ -18,6 +18,7 @@ use model::{ErrorKind, Rights};
 use store_api::{AppendRequest, FolderTree};
 
 pub(super) use self::collect::{collect, fits_inline};
+use super::annotation;
 use crate::connection::{Input, Output};
 use crate::encode;
 use crate::others::{Place, lacking, missing};
@@ -74,6 +75,9 @@ pub(super) fn open_target(tree: &FolderTree, place: &Place) -> Result<(), Reply>
 /// The store's error as an answer to what brings messages to the folder `target`: TRYCREATE when it is that folder which
 /// is not there, and not the one that the messages come from.
 pub(super) async fn refusal(session: &Session, error: model::Error, target: &Place) -> Reply {
+    if error.kind() == ErrorKind::NoSuchPart {
+        return annotation::refusal(error);
+    }
     if error.kind() != ErrorKind::NoSuchMailbox || target.owner.is_some() {
         return error.into();
     }

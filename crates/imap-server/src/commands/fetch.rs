@@ -1,7 +1,7 @@
 //! `FETCH set items [(modifiers)]`, `UID FETCH`.
 //!
 //! Source: RFC 9051 §6.4.5, RFC 3501 §6.4.5 (RFC822 items), RFC 3516 (BINARY), RFC 7162 §3.1.4, §3.2.6 (CHANGEDSINCE,
-//! VANISHED), RFC 8474 §5, RFC 8514 §4, RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL).
+//! VANISHED), RFC 8474 §5, RFC 8514 §4, RFC 5257 §4.3 (ANNOTATION), RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL).
 //! Answers: OK; NO `[EXPUNGEISSUED]` when a sequence number's message is gone (the others are shown), `[UNKNOWN-CTE]`
 //! when a part asked for by BINARY is in an encoding that is not known (the other items are shown); BAD for VANISHED
 //! without QRESYNC.
@@ -29,13 +29,14 @@ use imap_wire::command::{Fetch, FetchItem, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
 use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
-use store_api::{Ctx, FlagAction, FlagChange, Identities, MailStore, StoreFlags, thread_id};
+use store_api::{Annotations, Ctx, FlagAction, FlagChange, Identities, MailStore, StoreFlags, thread_id};
 
 use self::ahead::Batch;
 use self::octets::{Decoded, Message, Opened, pass};
 pub(crate) use self::plan::What;
 use self::plan::{FactItem, Item, Plan};
 use self::row::{FlagNames, RowItem};
+use super::annotation;
 use super::search::results;
 use crate::connection::Output;
 use crate::reply::Reply;
@@ -275,6 +276,10 @@ impl Show<'_> {
         wanted: &UidSet,
     ) -> Result<Missed, Reply> {
         let mut missed = Missed::default();
+        let entries = self.plan.annotations.clone();
+        let noted = if entries.is_empty() { UidSet::new() } else { wanted.clone() };
+        let mut annotations =
+            annotation::Reading::new((source.store, source.ctx), source.folder, noted, entries, None);
         let mut rows = rows(snapshot, wanted);
         loop {
             let numbered = rows.by_ref().filter_map(|row| Some((self.view.seq.seq(row.uid)?, row)));
@@ -287,10 +292,12 @@ impl Show<'_> {
             let mut batch = batch.into_iter().zip(indexes);
             if !self.plan.octets {
                 for ((seq, row), index) in batch {
-                    match index {
-                        None => missed.gone = true,
-                        Some(index) => self.one(out, seq, row, Some(&index), Vec::new(), &mut missed).await?,
+                    if index.is_none() && self.needs_index(row) {
+                        missed.gone = true;
+                        continue;
                     }
+                    let noted = annotations.of(row.uid).await?;
+                    self.one(out, (seq, row), (index.as_deref(), &noted), Vec::new(), &mut missed).await?;
                 }
                 continue;
             }
@@ -305,7 +312,8 @@ impl Show<'_> {
                 let Some((seq, row, index, values)) = opened.next().await else { break };
                 match values {
                     Ok(Some(values)) => {
-                        self.one(out, seq, row, index.as_deref(), values, &mut missed).await?;
+                        let noted = annotations.of(row.uid).await?;
+                        self.one(out, (seq, row), (index.as_deref(), &noted), values, &mut missed).await?;
                     }
                     Ok(None) => missed.gone = true,
                     Err(error) if error.kind() == ErrorKind::Expunged => missed.gone = true,
@@ -383,7 +391,7 @@ impl Show<'_> {
         let mut values = Vec::with_capacity(1);
         for item in &self.plan.items {
             values.push(match item {
-                Item::Row(_) | Item::Facts(_) => continue,
+                Item::Row(_) | Item::Facts(_) | Item::Annotation(_) => continue,
                 Item::Octets(asked) => {
                     Value::Octets(message.open(&asked.part, &asked.what, asked.partial).await?)
                 }
@@ -404,9 +412,8 @@ impl Show<'_> {
     async fn one(
         &self,
         out: &mut Output,
-        seq: u32,
-        row: &MessageRow,
-        index: Option<&MessageIndex>,
+        (seq, row): (u32, &MessageRow),
+        (index, annotations): (Option<&MessageIndex>, &Annotations),
         values: Vec<Value>,
         missed: &mut Missed,
     ) -> Result<(), Reply> {
@@ -418,6 +425,14 @@ impl Show<'_> {
                 Item::Facts(item) => {
                     if let Some(index) = index {
                         self.fact(&mut fetch, out.text(), *item, index);
+                    }
+                }
+                Item::Annotation(item) => {
+                    let shown = annotation::shown(item, annotations);
+                    if !shown.is_empty() {
+                        let shown = shown.iter().map(|(name, values)| (name.as_str(), values.clone()));
+                        fetch.annotation(out.text(), shown, self.utf8);
+                        out.relieve().await?;
                     }
                 }
                 Item::Octets(asked) => {

@@ -1,12 +1,13 @@
-//! `SELECT` and `EXAMINE`, with CONDSTORE and QRESYNC.
+//! `SELECT` and `EXAMINE`, with CONDSTORE, QRESYNC and ANNOTATE.
 //!
-//! Source: RFC 9051 §6.3.2 and §6.3.3, RFC 3501 §6.3.1 (RECENT, UNSEEN), RFC 7162 §3.1.8 and §3.2.5, RFC 8474 §4.2.
+//! Source: RFC 9051 §6.3.2 and §6.3.3, RFC 3501 §6.3.1 (RECENT, UNSEEN), RFC 7162 §3.1.8 and §3.2.5, RFC 8474 §4.2, RFC 5257 §4.1 and §4.2.
 //! Answers OK `[READ-WRITE]` or `[READ-ONLY]`; NO `[NONEXISTENT]`, `[NOPERM]`, `[CANNOT]`; BAD for QRESYNC that was not enabled.
 //! A SELECT that fails leaves no mailbox selected (RFC 9051 §6.3.2).
 
-use imap_wire::SequenceSet;
 use imap_wire::command::{QResync, Select};
 use imap_wire::response::{self, ListData};
+use imap_wire::{Code, SequenceSet};
+use model::limits::ANNOTATION_VALUE_BYTES_MAX;
 use model::{Flags, FolderSnapshot, HIERARCHY_SEPARATOR, ModSeq, Rights, UidSet};
 
 use crate::connection::Output;
@@ -29,7 +30,8 @@ const CHANGING: Rights = Rights::from_bits(
         | Rights::EXPUNGE.bits()
         | Rights::SEEN.bits()
         | Rights::WRITE.bits()
-        | Rights::DELETE_MESSAGE.bits(),
+        | Rights::DELETE_MESSAGE.bits()
+        | Rights::ANNOTATE.bits(),
 );
 
 pub(crate) async fn run(
@@ -51,13 +53,16 @@ pub(crate) async fn run(
     let found = session.find_selectable(&select.mailbox).await?;
     found.check(Rights::READ)?;
     let snapshot = session.store().folder(&session.ctx(), found.account, found.id()).await?;
+    let examined = access == Access::ReadOnly;
     // RFC 4314 §5.2: who can change nothing has opened it to be read, whatever was asked.
     let access = if found.entry.rights.has_any(CHANGING) { access } else { Access::ReadOnly };
     if select.condstore || select.qresync.is_some() {
         session.enabled.condstore = true;
     }
 
-    let view = View::new(found, access == Access::ReadOnly, &snapshot);
+    let mut view = View::new(found, access == Access::ReadOnly, &snapshot);
+    view.examined = examined;
+    view.annotate = select.annotate;
     head(session, out, &snapshot, &view);
     if let Some(known) = &select.qresync
         && known.uid_validity.get() == view.uid_validity.get()
@@ -91,6 +96,9 @@ fn head(session: &Session, out: &mut Output, snapshot: &FolderSnapshot, view: &V
     out.untagged(format_args!("OK [UIDNEXT {}] the next UID", state.uid_next.min(u64::from(u32::MAX))));
     out.untagged(format_args!("OK [HIGHESTMODSEQ {}] the last change", state.highest_modseq));
     out.untagged(format_args!("OK [MAILBOXID ({})] the mailbox for ever", snapshot.mailbox));
+    let annotations = (!view.examined).then_some(ANNOTATION_VALUE_BYTES_MAX as u64);
+    let annotations = encode::code(&Code::Annotations(annotations));
+    out.untagged(format_args!("OK [{annotations}] octets of an annotation"));
     if rev2 {
         // RFC 9051 §6.3.2: the name as the server knows it.
         let data =

@@ -1,6 +1,7 @@
 //! `SORT [RETURN (options)] (criteria) charset keys`, `UID SORT`.
 //!
-//! Source: RFC 5256 §3, RFC 5267 §3 (RETURN), §4 (CONTEXT, UPDATE), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 7162 §3.1.5 (MODSEQ).
+//! Source: RFC 5256 §3, RFC 5267 §3 (RETURN), §4 (CONTEXT, UPDATE), RFC 5957 (DISPLAYFROM, DISPLAYTO),
+//! RFC 5257 §4.9 (ANNOTATION), RFC 7162 §3.1.5 (MODSEQ).
 //! Answers: as SEARCH; NO `[LIMIT]` when there is too much to sort.
 //!
 //! Texts compare by i;unicode-casemap (RFC 5051): titlecase, then decomposed, then octet by octet.
@@ -8,6 +9,7 @@
 pub(crate) mod collation;
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cpm_mime::MessageIndex;
@@ -18,7 +20,7 @@ use model::{MessageRow, Uid, UidSet};
 use self::collation::Collation;
 use super::search::Kept;
 use super::search::results::{self, Results};
-use super::{fetch, search};
+use super::{annotation, fetch, search};
 use crate::connection::Output;
 use crate::contexts::Order;
 use crate::progress::{Progress, patiently};
@@ -90,24 +92,64 @@ pub(crate) async fn keyed(
     uids: &UidSet,
 ) -> Result<Vec<Keyed>, Reply> {
     let mut keyed = Vec::new();
-    if criteria.iter().all(|c| matches!(c.key, SortKey::Arrival | SortKey::Size)) {
+    let mut room = Room(KEYS_BYTES_MAX);
+    let beside = beside(session, out, criteria, uids, &mut room).await?;
+    let of_rows =
+        |c: &SortCriterion| matches!(c.key, SortKey::Arrival | SortKey::Size | SortKey::Annotation(..));
+    if criteria.iter().all(of_rows) {
         let snapshot = session.snapshot().await?;
         for row in snapshot.rows_in(uids) {
-            let keys = criteria.iter().map(|c| Key::of_row(c.key, row)).collect();
+            let criteria = criteria.iter().zip(&beside);
+            let keys = criteria.map(|(c, beside)| Key::of_row(&c.key, row, beside)).collect();
             keyed.push(Keyed { uid: row.uid.get(), keys });
         }
         return Ok(keyed);
     }
     let collation = Collation::new();
-    let mut room = Room(KEYS_BYTES_MAX);
     for_each_index(session, out, uids, |row, index| {
-        let keys: Box<[Key]> = criteria.iter().map(|c| Key::of(c.key, row, index, &collation)).collect();
+        let criteria = criteria.iter().zip(&beside);
+        let keys: Box<[Key]> =
+            criteria.map(|(c, beside)| Key::of(&c.key, row, index, &collation, beside)).collect();
         room.take(keys.iter().map(Key::weight).sum::<usize>() + size_of::<Keyed>())?;
         keyed.push(Keyed { uid: row.uid.get(), keys });
         Ok(())
     })
     .await?;
     Ok(keyed)
+}
+
+/// Of each criterion the keys of the messages that have an annotation which it names; nothing for any other.
+async fn beside(
+    session: &Session,
+    out: &mut Output,
+    criteria: &[SortCriterion],
+    uids: &UidSet,
+    room: &mut Room,
+) -> Result<Vec<BTreeMap<Uid, Box<[u8]>>>, Reply> {
+    let mut all = Vec::with_capacity(criteria.len());
+    for criterion in criteria {
+        let mut keys = BTreeMap::new();
+        if let SortKey::Annotation(name, scope) = &criterion.key {
+            let collation = Collation::new();
+            let (ctx, folder) = (session.ctx(), session.view()?.folder());
+            let (store, entries) = (session.store(), vec![name.clone().into()]);
+            let mut read =
+                annotation::Reading::new((store, &ctx), folder, uids.clone(), entries, Some(*scope));
+            let read = async {
+                while let Some((uid, found)) = read.any().await? {
+                    if let Some(value) = found.get(name).and_then(|values| values.of(*scope)) {
+                        let key = collation.key(&String::from_utf8_lossy(value));
+                        room.take(key.len() + size_of::<Key>())?;
+                        keys.insert(uid, key);
+                    }
+                }
+                Ok::<(), Reply>(())
+            };
+            patiently(session, out, read).await??;
+        }
+        all.push(keys);
+    }
+    Ok(all)
 }
 
 /// Octets that may still be held.
@@ -200,15 +242,25 @@ enum Key {
 }
 
 impl Key {
-    /// The key of a criterion that rows suffice for.
-    fn of_row(key: SortKey, row: &MessageRow) -> Self {
-        Self::Number(if key == SortKey::Size { i64::from(row.size) } else { row.internal_date })
+    /// The key of a criterion that rows suffice for, and what stands beside them.
+    fn of_row(key: &SortKey, row: &MessageRow, beside: &BTreeMap<Uid, Box<[u8]>>) -> Self {
+        match key {
+            SortKey::Size => Self::Number(i64::from(row.size)),
+            SortKey::Annotation(..) => Self::Text(beside.get(&row.uid).cloned().unwrap_or_default()),
+            _ => Self::Number(row.internal_date),
+        }
     }
 
-    fn of(key: SortKey, row: &MessageRow, index: &MessageIndex, collation: &Collation) -> Self {
+    fn of(
+        key: &SortKey,
+        row: &MessageRow,
+        index: &MessageIndex,
+        collation: &Collation,
+        beside: &BTreeMap<Uid, Box<[u8]>>,
+    ) -> Self {
         let text = |text: Option<&str>| Self::Text(collation.key(text.unwrap_or_default()));
         match key {
-            SortKey::Arrival | SortKey::Size => Self::of_row(key, row),
+            SortKey::Arrival | SortKey::Size | SortKey::Annotation(..) => Self::of_row(key, row, beside),
             SortKey::Date => Self::Number(sent(row, index)),
             SortKey::Subject => text(Some(index.base_subject())),
             SortKey::From => text(index.first_from().map(|name| name.mailbox)),

@@ -1,4 +1,5 @@
-//! `STORE set [(UNCHANGEDSINCE n CPMDEVICE device)] [+-]FLAGS[.SILENT] flags`, `UID STORE`.
+//! `STORE set [(UNCHANGEDSINCE n CPMDEVICE device)] [+-]FLAGS[.SILENT] flags`, `UID STORE`. That of annotations goes on in
+//! [`annotation`].
 //!
 //! Source: RFC 9051 §6.4.6, RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED, MODSEQ).
 //! CPMDEVICE is for network functions (`XCPM-DEVICE`): the change counts as made at that device.
@@ -7,14 +8,16 @@
 //! `[NOPERM]` when CPMDEVICE comes from a subscriber; BAD for `\Recent`, for flags with a backslash that are not known, and
 //! for a CPMDEVICE that is not the identity of a device.
 
+use std::sync::Arc;
+
 use imap_wire::command::{Store, StoreAction};
 use imap_wire::response::fetch::FetchWriter;
 use imap_wire::{Code, Flag, IString};
 use model::{DeviceId, Flags, FolderSnapshot, Keyword, ModSeq, UidSet};
-use store_api::{Ctx, FlagAction, FlagChange, Requestor, StoreFlags, User};
+use store_api::{Ctx, FlagAction, FlagChange, Requestor, StoreFlags, StoreOutcome, User};
 
-use super::fetch;
 use super::fetch::row::{self, FlagNames, RowItem};
+use super::{annotation, fetch};
 use crate::connection::Output;
 use crate::encode;
 use crate::progress::patiently;
@@ -22,12 +25,19 @@ use crate::reply::Reply;
 use crate::session::Session;
 use crate::sync::announce_keywords;
 
-pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -> Result<Reply, Reply> {
-    let view = session.writable_view()?;
+pub(crate) async fn run(session: &mut Session, out: &mut Output, mut store: Store) -> Result<Reply, Reply> {
+    // What a client has for itself it may change where it may change nothing else (RFC 5257 §3.4).
+    if store.annotations.is_none() || session.view()?.examined {
+        session.writable_view()?;
+    }
     let ctx = match &store.device {
         Some(device) => at_device(session.ctx(), device)?,
         None => session.ctx(),
     };
+    if let Some(values) = store.annotations.take() {
+        return annotation::store(session, out, ctx, store, values).await;
+    }
+    let view = session.view()?;
     if store.flags.contains(&Flag::Recent) {
         return Err(Reply::bad("\\Recent cannot be changed by clients"));
     }
@@ -39,15 +49,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
     if uids.is_empty() {
         return Ok(Reply::ok("STORE completed, there are no such messages"));
     }
-    // What the client has not been told yet of these messages must not be hidden by its own change.
-    let before = session.snapshot().await?;
-    let view = session.view()?;
-    let untold: UidSet = before
-        .rows_changed_since(view.known_modseq)
-        .filter(|row| uids.contains(row.uid) && !view.is_own_change(row.uid, row.modseq))
-        .map(|row| row.uid)
-        .collect();
-    let gone = missing(&before, &uids);
+    let before = Before::of(session, uids).await?;
     let action = match store.action {
         StoreAction::Replace => FlagAction::Replace,
         StoreAction::Add => FlagAction::Add,
@@ -55,12 +57,47 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
     };
     let request = StoreFlags {
         mailbox,
-        uids: uids.clone(),
+        uids: before.uids.clone(),
         change: FlagChange { action, flags, keywords },
         unchanged_since: store.unchanged_since.map(ModSeq),
     };
     let outcome = patiently(session, out, session.store().store_flags(&ctx, account, request)).await??;
+    finish(session, out, &store, before, outcome).await
+}
 
+/// What a STORE must know of its messages before it changes them.
+pub(super) struct Before {
+    snapshot: Arc<FolderSnapshot>,
+    /// The messages.
+    pub uids: UidSet,
+    /// What the client has not been told yet of them must not be hidden by its own change.
+    untold: UidSet,
+    /// Some of them are gone.
+    gone: bool,
+}
+
+impl Before {
+    pub async fn of(session: &mut Session, uids: UidSet) -> Result<Self, Reply> {
+        let snapshot = session.snapshot().await?;
+        let view = session.view()?;
+        let untold: UidSet = snapshot
+            .rows_changed_since(view.known_modseq)
+            .filter(|row| uids.contains(row.uid) && !view.is_own_change(row.uid, row.modseq))
+            .map(|row| row.uid)
+            .collect();
+        let gone = missing(&snapshot, &uids);
+        Ok(Self { snapshot, uids, untold, gone })
+    }
+}
+
+/// Tells what a STORE did, and ends it.
+pub(super) async fn finish(
+    session: &mut Session,
+    out: &mut Output,
+    store: &Store,
+    Before { snapshot: before, uids, untold, gone }: Before,
+    outcome: StoreOutcome,
+) -> Result<Reply, Reply> {
     if store.silent && !session.enabled.condstore {
         // Others changed flags between the two calls: which of them is not known, so the client is told all.
         if outcome.modseq_before <= before.state.highest_modseq {
@@ -71,7 +108,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, store: Store) -
         let told = if store.silent { outcome.changed.clone() } else { uids.difference(&outcome.modified) };
         let after = session.snapshot().await?;
         announce_keywords(session, out, &after)?;
-        tell(session, out, &after, &told, &store).await?;
+        tell(session, out, &after, &told, store).await?;
         let (reported, upto) = if store.silent {
             // MODSEQ alone was told; flags that others changed, before or after, must still come.
             let raced = outcome.modseq_before > before.state.highest_modseq;

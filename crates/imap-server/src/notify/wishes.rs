@@ -16,6 +16,7 @@ pub(crate) const EVENTS: &[&str] = &[
     "MessageNew",
     "MessageExpunge",
     "FlagChange",
+    "AnnotationChange",
     "MailboxName",
     "SubscriptionChange",
     "MailboxMetadataChange",
@@ -66,6 +67,8 @@ pub(crate) struct OfSelected {
     pub messages: bool,
     /// Changes of flags.
     pub flags: bool,
+    /// Changes of annotations.
+    pub annotations: bool,
     /// Removals wait for a command that allows them.
     pub delayed: bool,
     /// What is fetched of new messages.
@@ -157,7 +160,7 @@ impl Wishes {
         let mut wishes = Self::default();
         for EventGroup { filter, events } in groups {
             let mut wants = Wants::default();
-            let mut fetched = Vec::new();
+            let (mut fetched, mut annotations) = (Vec::new(), false);
             for event in events {
                 wants = wants.with(match event {
                     Event::MessageNew(items) => {
@@ -173,7 +176,15 @@ impl Wishes {
                         wishes.server_metadata = true;
                         continue;
                     }
-                    Event::AnnotationChange | Event::Other(_) => {
+                    Event::AnnotationChange => {
+                        annotations = true;
+                        // Of a mailbox that is not selected HIGHESTMODSEQ tells of both, and not of which.
+                        if matches!(filter, MailboxFilter::Selected | MailboxFilter::SelectedDelayed) {
+                            continue;
+                        }
+                        Wants::FLAGS
+                    }
+                    Event::Other(_) => {
                         let code = format!("BADEVENT ({})", EVENTS.join(" "));
                         return Err(Reply::no_code(code, "one of the events cannot be told of"));
                     }
@@ -185,6 +196,7 @@ impl Wishes {
                     wishes.selected = OfSelected {
                         messages: wants.has(Wants::MESSAGES),
                         flags: wants.has(Wants::FLAGS),
+                        annotations,
                         delayed: filter == MailboxFilter::SelectedDelayed,
                         items: fetched.into(),
                     };

@@ -121,6 +121,18 @@ fn promises(table: &Table) {
     );
     let noop = table.get("NOOP, nothing new", LARGE);
     assert!(noop.keys_read <= 1, "{noop:?}");
+    let (one, many) = (
+        table.get("STORE ANNOTATION, one message", LARGE),
+        table.get("STORE ANNOTATION, 30 messages", LARGE),
+    );
+    assert_eq!(one.transactions, many.transactions, "a STORE ANNOTATION is one: {one:?} {many:?}");
+    for name in ["FETCH 1:* (ANNOTATION), there are none", "FETCH 1:* (ANNOTATION), of 31 messages"] {
+        let read = table.get(name, LARGE);
+        assert!(
+            read.ranges <= 2 && read.round_trips <= 4,
+            "annotations are read by the page: {name} {read:?}"
+        );
+    }
     for name in ["APPEND 2 kB", "STORE +FLAGS, one message", "UID FETCH BODY.PEEK[], not cached"] {
         let (small, large) = (table.get(name, SIZES[0]), table.get(name, LARGE));
         assert!(small.round_trips == large.round_trips, "{name} costs the same in every folder");
@@ -266,6 +278,26 @@ async fn commands(table: &mut Table, counting: &Arc<CountingEngine>, user: &str,
 
     idle(table, counting, &bench, &mut client, size).await;
     resync(table, counting, user, size).await;
+    annotations(table, counting, user, size).await;
+}
+
+async fn annotations(table: &mut Table, counting: &Arc<CountingEngine>, user: &str, size: u32) {
+    let bench = Bench::new(counting.clone()).await;
+    let mut client = bench.login_as(user).await;
+    client.ok("SELECT INBOX").await;
+    for (name, command) in [
+        ("FETCH 1:* (ANNOTATION), there are none", "FETCH 1:* (ANNOTATION (* value))"),
+        ("STORE ANNOTATION, one message", "STORE 41 ANNOTATION (/comment (value.shared \"x\"))"),
+        ("STORE ANNOTATION, 30 messages", "STORE 1:30 ANNOTATION (/comment (value.shared \"x\"))"),
+        ("FETCH 1:* (ANNOTATION), of 31 messages", "FETCH 1:* (ANNOTATION (* value))"),
+        ("SEARCH ANNOTATION", "SEARCH ANNOTATION /comment value \"x\""),
+    ] {
+        bench.quiet().await;
+        counting.take();
+        client.ok(command).await;
+        bench.quiet().await;
+        table.add(name, size, counting.take());
+    }
 }
 
 /// What an APPEND costs while another session of the account waits in IDLE on another node, from the one's command to

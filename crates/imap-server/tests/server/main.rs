@@ -1,6 +1,7 @@
 //! The server over a real store and engine, spoken to over sockets.
 
 mod accounts;
+mod annotations;
 mod changes;
 mod client;
 mod contexts;

@@ -201,7 +201,7 @@ async fn status_at_once() {
 async fn refused() {
     let fixture = Fixture::new().await;
     let (mut one, mut two) = two(&fixture, "SET (personal (MessageNew MessageExpunge))").await;
-    let events = "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)]";
+    let events = "NO [BADEVENT (MessageNew MessageExpunge FlagChange AnnotationChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange)]";
     one.expect("NOTIFY SET (personal (MessageNew MessageExpunge Surprise))", events).await;
     one.expect("NOTIFY SET (personal (MessageNew))", "BAD ").await;
     one.expect("NOTIFY SET (mailboxes &-x (MailboxName))", "OK ").await;

@@ -105,6 +105,7 @@ const TRIALS: &[Trial] = &[
     ("GETMETADATA",    Nowhere, "GETMETADATA {m} (/shared/comment /private/comment)", READ),
     ("MYRIGHTS",       Nowhere, "MYRIGHTS {m}", [BAD, GONE, OK, OK, OK, OK]),
     ("APPEND",         Nowhere, "APPEND {m} {12+}\r\nSubject: a\r\n", CHANGE),
+    ("APPEND",         Nowhere, "APPEND {m} ANNOTATION (/comment (value.shared \"x\")) {12+}\r\nSubject: a\r\n", CHANGE),
     ("APPEND",         Nowhere, "APPEND {m} CATENATE (URL \"{u}\")", [BAD, GONE, NOPERM, NOPERM, "NO [BADURL ", "NO [BADURL "]),
     ("CREATE",         Nowhere, "CREATE {m}/new", CHANGE),
     ("DELETE",         Nowhere, "DELETE {m}", CHANGE),
@@ -134,13 +135,16 @@ const TRIALS: &[Trial] = &[
     ("CLOSE",          Theirs,  "CLOSE", READ_IN),
     ("UNSELECT",       Theirs,  "UNSELECT", READ_IN),
     ("FETCH",          Theirs,  "FETCH 1 (FLAGS UID BODY[])", READ_IN),
+    ("FETCH",          Theirs,  "FETCH 1 (ANNOTATION (* value))", READ_IN),
     ("UID FETCH",      Theirs,  "UID FETCH 1:* (FLAGS ENVELOPE BODY[])", READ_IN),
     ("SEARCH",         Theirs,  "SEARCH TEXT owner", READ_IN),
+    ("SEARCH",         Theirs,  "SEARCH ANNOTATION * value \"note\"", READ_IN),
     ("UID SEARCH",     Theirs,  "UID SEARCH ALL", READ_IN),
     ("UID SEARCH",     Theirs,  "UID SEARCH RETURN (UPDATE ALL) ALL", READ_IN),
     ("ESEARCH",        Theirs,  "ESEARCH RETURN (UPDATE ALL) TEXT owner", READ_IN),
     ("CANCELUPDATE",   Theirs,  "CANCELUPDATE \"t1\"", [BAD, BAD, BAD, "NO ", "NO ", "NO "]),
     ("SORT",           Theirs,  "SORT (DATE) UTF-8 ALL", READ_IN),
+    ("SORT",           Theirs,  "SORT (ANNOTATION /comment value.priv) UTF-8 ALL", READ_IN),
     ("UID SORT",       Theirs,  "UID SORT (SUBJECT) UTF-8 ALL", READ_IN),
     ("THREAD",         Theirs,  "THREAD REFERENCES UTF-8 ALL", READ_IN),
     ("UID THREAD",     Theirs,  "UID THREAD ORDEREDSUBJECT UTF-8 ALL", READ_IN),
@@ -149,6 +153,7 @@ const TRIALS: &[Trial] = &[
     ("COPY",           Theirs,  "COPY 1 mine", READ_IN),
     ("UID COPY",       Theirs,  "UID COPY 1:* mine", READ_IN),
     ("STORE",          Theirs,  "STORE 1 +FLAGS (\\Seen \\Flagged word)", CHANGE_IN),
+    ("STORE",          Theirs,  "STORE 1 ANNOTATION (/comment (value.shared \"x\"))", [BAD, BAD, BAD, NOPERM, OK, OK]),
     ("UID STORE",      Theirs,  "UID STORE 1 FLAGS (\\Deleted)", CHANGE_IN),
     ("EXPUNGE",        Theirs,  "EXPUNGE", CHANGE_IN),
     ("UID EXPUNGE",    Theirs,  "UID EXPUNGE 1", CHANGE_IN),
@@ -282,7 +287,9 @@ async fn fixture(siblings: bool) -> Fixture {
 /// A mailbox of the owner's with a message.
 async fn mailbox(owner: &mut Client, name: &str) {
     owner.ok(&format!("CREATE {name}")).await;
-    owner.append(name, &format!("Subject: x\r\n\r\n{BODY}\r\n")).await;
+    let noted =
+        format!("ANNOTATION (/comment (value.shared \"{SHARED_NOTE}\" value.priv \"{PRIVATE_NOTE}\"))");
+    owner.append(&format!("{name} {noted}"), &format!("Subject: x\r\n\r\n{BODY}\r\n")).await;
     let notes = format!("(/shared/comment \"{SHARED_NOTE}\" /private/comment \"{PRIVATE_NOTE}\")");
     owner.ok(&format!("SETMETADATA {name} {notes}")).await;
 }

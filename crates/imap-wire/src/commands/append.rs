@@ -3,7 +3,7 @@
 //! ```abnf
 //! append         = "APPEND" SP mailbox 1*append-message
 //! replace        = ["UID" SP] "REPLACE" SP seq-number SP mailbox append-message
-//! append-message = [SP flag-list] [SP date-time] SP append-data
+//! append-message = [SP flag-list] [SP date-time] [SP "ANNOTATION" …] SP append-data      ; see `annotation`
 //! append-data    = literal / literal8 / "UTF8" SP "(" literal8 ")" / "CATENATE" SP "(" cat-part *(SP cat-part) ")"
 //! cat-part       = "URL" SP astring / "TEXT" SP literal / "UTF8" SP "(" literal8 ")"
 //! ```
@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::commands;
+use crate::commands::annotation::{self, AnnotationValue};
 use crate::cursor::{Cursor, LiteralHeader, literal_header};
 use crate::date::DateTime;
 use crate::error::{Fail, Parse, ParseErrorKind};
@@ -55,6 +56,8 @@ pub struct MessageStart {
     pub flags: Vec<Flag>,
     /// Its INTERNALDATE, if given.
     pub date: Option<DateTime>,
+    /// Its annotations (RFC 5257 §4.7).
+    pub annotations: Vec<AnnotationValue>,
     /// Whether it is put together from parts (CATENATE), any number of literals and URLs. Otherwise one literal
     /// is the message.
     pub catenate: bool,
@@ -216,13 +219,18 @@ impl Progress {
     /// `append-message` up to its first octets that are streamed; nothing if CATENATE has URLs alone.
     fn message(&mut self, c: &mut Cursor<'_>, steps: &mut VecDeque<Step>) -> Parse<Option<LiteralHeader>> {
         c.space("a message as a literal")?;
-        let mut start = MessageStart { flags: Vec::new(), date: None, catenate: false };
+        let mut start =
+            MessageStart { flags: Vec::new(), date: None, annotations: Vec::new(), catenate: false };
         if c.peek() == Some(b'(') {
             start.flags = c.flag_list()?;
             c.space("a date or a message as a literal")?;
         }
         if c.peek() == Some(b'"') {
             start.date = Some(c.date_time()?);
+            c.space("a message as a literal")?;
+        }
+        if c.eat_word(b"ANNOTATION") {
+            start.annotations = annotation::values(c)?;
             c.space("a message as a literal")?;
         }
         start.catenate = c.eat_text(b"CATENATE (");

@@ -8,7 +8,7 @@
 //!                  "SAVEDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY" / "BODYSTRUCTURE" /
 //!                  "BODY" [".PEEK"] section [partial] /
 //!                  "BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary /
-//!                  "PREVIEW" [SP "(" "LAZY" ")"]
+//!                  "PREVIEW" [SP "(" "LAZY" ")"] / "ANNOTATION" …           ; see `annotation`
 //! section        = "[" [section-msgtext / (section-part ["." section-text])] "]"
 //! section-msgtext = "HEADER" / "HEADER.FIELDS" [".NOT"] SP header-list / "TEXT"
 //! section-text   = section-msgtext / "MIME"
@@ -26,6 +26,7 @@
 use std::num::NonZeroU32;
 
 use crate::command::Command;
+use crate::commands::annotation::{self, FetchAnnotation};
 use crate::commands::search::{PartialRange, partial_range};
 use crate::cursor::Cursor;
 use crate::error::{Fail, Parse, ParseErrorKind, once};
@@ -73,6 +74,8 @@ pub enum FetchItem {
         /// Answer `NIL` rather than compute one.
         lazy: bool,
     },
+    /// `ANNOTATION (entries attributes)` (RFC 5257)
+    Annotation(FetchAnnotation),
     /// `RFC822`: as `BODY[]`, under its own name.
     Rfc822,
     /// `RFC822.HEADER`: as `BODY.PEEK[HEADER]`, under its own name.
@@ -162,6 +165,7 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         item_list(c, &mut fetch.items)?;
     } else if !macro_items(c, &mut fetch.items) {
         fetch.items.push(item(c)?);
+        annotation::check_few(&fetch.items)?;
     }
     if c.eat(b' ') {
         modifiers(c, &mut fetch)?;
@@ -174,7 +178,8 @@ pub(crate) fn item_list(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Parse
     c.list1("data items", |c| {
         items.push(item(c)?);
         Ok(())
-    })
+    })?;
+    annotation::check_few(items)
 }
 
 fn macro_items(c: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> bool {
@@ -248,6 +253,7 @@ fn item(c: &mut Cursor<'_>) -> Parse<FetchItem> {
         b"THREADID" => FetchItem::ThreadId,
         b"SAVEDATE" => FetchItem::SaveDate,
         b"PREVIEW" => preview(c)?,
+        b"ANNOTATION" => FetchItem::Annotation(annotation::fetch(c)?),
         b"RFC822" => FetchItem::Rfc822,
         b"RFC822.HEADER" => FetchItem::Rfc822Header,
         b"RFC822.SIZE" => FetchItem::Rfc822Size,

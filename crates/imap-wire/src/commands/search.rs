@@ -19,7 +19,8 @@
 //!                  "OLDER" SP nz-number / "YOUNGER" SP nz-number /
 //!                  "MODSEQ" [SP entry-name SP entry-type] SP mod-sequence-valzer /
 //!                  "EMAILID" SP objectid / "THREADID" SP objectid /
-//!                  "SAVEDBEFORE" SP date / "SAVEDON" SP date / "SAVEDSINCE" SP date / "SAVEDATESUPPORTED"
+//!                  "SAVEDBEFORE" SP date / "SAVEDON" SP date / "SAVEDSINCE" SP date / "SAVEDATESUPPORTED" /
+//!                  "ANNOTATION" …                                       ; see `annotation`
 //! entry-name     = DQUOTE "/flags/" flag DQUOTE
 //! entry-type     = "priv" / "shared" / "all"
 //! ```
@@ -30,8 +31,10 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
+use model::{AnnotationPattern, EntryScope};
 
 use crate::command::Command;
+use crate::commands::annotation;
 use crate::commands::fetch::{self, FetchItem};
 use crate::cursor::Cursor;
 use crate::date::Date;
@@ -168,6 +171,9 @@ pub enum SearchKey {
     EmailId(Bytes),
     /// `THREADID` (RFC 8474)
     ThreadId(Bytes),
+    /// `ANNOTATION`: an entry that the pattern stands for has a value with this text (RFC 5257 §4.8); `NIL`: none has a
+    /// value.
+    Annotation(AnnotationPattern, Option<EntryScope>, Option<IString>),
     /// A set of sequence numbers, or `$`.
     Sequence(SequenceSet),
     /// `UID` and a set of UIDs, or `$`.
@@ -401,6 +407,10 @@ fn key(c: &mut Cursor<'_>, budget: &mut Budget) -> Parse<SearchKey> {
         b"MODSEQ" => SearchKey::ModSeq(mod_seq(c)?),
         b"EMAILID" => SearchKey::EmailId(object_id(c)?),
         b"THREADID" => SearchKey::ThreadId(object_id(c)?),
+        b"ANNOTATION" => {
+            let (entry, scope, value) = annotation::search(c)?;
+            SearchKey::Annotation(entry, scope, value)
+        }
         b"UID" => {
             c.space("a set of UIDs")?;
             SearchKey::Uid(c.sequence_set()?)

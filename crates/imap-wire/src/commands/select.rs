@@ -3,14 +3,14 @@
 //! ```abnf
 //! select         = "SELECT" SP mailbox [select-params]      ; and so EXAMINE
 //! select-params  = SP "(" select-param *(SP select-param) ")"
-//! select-param   = "CONDSTORE" /
+//! select-param   = "CONDSTORE" / "ANNOTATE" /
 //!                  "QRESYNC" SP "(" uidvalidity SP mod-sequence-value
 //!                            [SP known-uids] [SP seq-match-data] ")"
 //! known-uids     = sequence-set                              ; neither "*" nor "$"
 //! seq-match-data = "(" known-sequence-set SP known-uid-set ")"
 //! ```
 //!
-//! Source: RFC 9051 §9, RFC 4466 §2.1, RFC 7162 §7.
+//! Source: RFC 9051 §9, RFC 4466 §2.1, RFC 7162 §7, RFC 5257 §5.
 
 use std::num::NonZeroU32;
 
@@ -29,6 +29,8 @@ pub struct Select {
     pub condstore: bool,
     /// `QRESYNC` (RFC 7162 §3.2.5).
     pub qresync: Option<QResync>,
+    /// `ANNOTATE`: changes of annotations are told, too (RFC 5257 §4.2).
+    pub annotate: bool,
 }
 
 /// What a client remembers of a mailbox.
@@ -55,10 +57,10 @@ pub(crate) fn examine(c: &mut Cursor<'_>) -> Parse<Command> {
 
 fn arguments(c: &mut Cursor<'_>) -> Parse<Select> {
     c.space("a mailbox name")?;
-    let mut select = Select { mailbox: c.mailbox()?, condstore: false, qresync: None };
+    let mut select = Select { mailbox: c.mailbox()?, condstore: false, qresync: None, annotate: false };
     if c.eat(b' ') {
-        c.list1("the parameters CONDSTORE and QRESYNC", |c| {
-            let name = c.word("CONDSTORE or QRESYNC")?;
+        c.list1("the parameters CONDSTORE, QRESYNC and ANNOTATE", |c| {
+            let name = c.word("CONDSTORE, QRESYNC or ANNOTATE")?;
             if name.eq_ignore_ascii_case(b"CONDSTORE") {
                 once(select.condstore)?;
                 select.condstore = true;
@@ -66,8 +68,12 @@ fn arguments(c: &mut Cursor<'_>) -> Parse<Select> {
                 once(select.qresync.is_some())?;
                 c.space("the QRESYNC arguments")?;
                 select.qresync = Some(qresync(c)?);
+            } else if name.eq_ignore_ascii_case(b"ANNOTATE") {
+                once(select.annotate)?;
+                select.annotate = true;
             } else {
-                return Err(Fail::syntax("SELECT and EXAMINE take the parameters CONDSTORE and QRESYNC"));
+                let text = "SELECT and EXAMINE take the parameters CONDSTORE, QRESYNC and ANNOTATE";
+                return Err(Fail::syntax(text));
             }
             Ok(())
         })?;
@@ -135,7 +141,7 @@ mod tests {
 
     #[test]
     fn table() {
-        let plain = Select { mailbox: "INBOX".into(), condstore: false, qresync: None };
+        let plain = Select { mailbox: "INBOX".into(), condstore: false, qresync: None, annotate: false };
         let qresync = |known_uids, seq_match| Select {
             qresync: Some(QResync {
                 uid_validity: nz(67890007),
@@ -147,6 +153,7 @@ mod tests {
         };
         check("SELECT INBOX", Command::Select(plain.clone()));
         check("EXAMINE INBOX", Command::Examine(plain.clone()));
+        check("EXAMINE INBOX (annotate)", Command::Examine(Select { annotate: true, ..plain.clone() }));
         check("SELECT INBOX (CONDSTORE)", Command::Select(Select { condstore: true, ..plain.clone() }));
         // RFC 7162 §3.2.5.1, §3.2.5.2.
         check("SELECT INBOX (QRESYNC (67890007 90060115194045000))", Command::Select(qresync(None, None)));
@@ -175,7 +182,8 @@ mod tests {
         refuse("SELECT", "mailbox name");
         refuse("SELECT a b", "in parentheses");
         refuse("SELECT a ()", "at least one");
-        refuse("SELECT a (ANNOTATE)", "CONDSTORE and QRESYNC");
+        refuse("SELECT a (ANNOTATION)", "CONDSTORE, QRESYNC and ANNOTATE");
+        refuse("SELECT a (ANNOTATE ANNOTATE)", "once");
         refuse("SELECT a (QRESYNC)", "QRESYNC arguments");
         refuse("SELECT a (QRESYNC 1 1)", "QRESYNC takes a list");
         refuse("SELECT a (QRESYNC (1))", "a mod-sequence");

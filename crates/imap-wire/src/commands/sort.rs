@@ -5,15 +5,17 @@
 //!                 SP "(" sort-criterion *(SP sort-criterion) ")" SP charset SP search-key *(SP search-key)
 //! sort-criterion = ["REVERSE" SP] sort-key
 //! sort-key      = "ARRIVAL" / "CC" / "DATE" / "FROM" / "SIZE" / "SUBJECT" / "TO" /
-//!                 "DISPLAYFROM" / "DISPLAYTO"
+//!                 "DISPLAYFROM" / "DISPLAYTO" / "ANNOTATION" …           ; see `annotation`
 //! charset       = atom / quoted
 //! ```
 //!
 //! Source: RFC 5256 §5, RFC 5267 §3 §4 (RETURN), RFC 5957 §3 (DISPLAYFROM, DISPLAYTO).
 
 use bytes::Bytes;
+use model::{AnnotationName, EntryScope};
 
 use crate::command::Command;
+use crate::commands::annotation;
 use crate::commands::fetch::FetchItem;
 use crate::commands::search::{self, ResultOptions, SearchKey};
 use crate::cursor::Cursor;
@@ -37,7 +39,7 @@ pub struct Sort {
 }
 
 /// One criterion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SortCriterion {
     /// Descending.
     pub reverse: bool,
@@ -46,7 +48,7 @@ pub struct SortCriterion {
 }
 
 /// What a criterion compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SortKey {
     /// `ARRIVAL`: INTERNALDATE.
     Arrival,
@@ -66,6 +68,8 @@ pub enum SortKey {
     DisplayFrom,
     /// `DISPLAYTO` (RFC 5957)
     DisplayTo,
+    /// `ANNOTATION`: the value of an entry (RFC 5257 §4.9).
+    Annotation(AnnotationName, EntryScope),
 }
 
 pub(crate) fn parse(c: &mut Cursor<'_>) -> Parse<Command> {
@@ -111,6 +115,10 @@ fn criterion(c: &mut Cursor<'_>) -> Parse<SortCriterion> {
         b"TO" => SortKey::To,
         b"DISPLAYFROM" => SortKey::DisplayFrom,
         b"DISPLAYTO" => SortKey::DisplayTo,
+        b"ANNOTATION" => {
+            let (entry, scope) = annotation::sort(c)?;
+            SortKey::Annotation(entry, scope)
+        }
         _ => return Err(Fail::syntax("one of the sort keys is not known")),
     };
     Ok(SortCriterion { reverse, key })
@@ -127,7 +135,7 @@ mod tests {
             uid: false,
             returns: None,
             update_items: Vec::new(),
-            criteria: criteria.iter().map(|&(reverse, key)| SortCriterion { reverse, key }).collect(),
+            criteria: criteria.iter().cloned().map(|(reverse, key)| SortCriterion { reverse, key }).collect(),
             charset: "UTF-8".into(),
             key: SearchKey::Since(crate::Date { year: 1994, month: 2, day: 1 }),
         };

@@ -4,13 +4,15 @@
 //! store           = "STORE" SP sequence-set [SP store-modifiers] SP store-att-flags
 //! store-modifiers = "(" store-modifier *(SP store-modifier) ")"
 //! store-modifier  = "UNCHANGEDSINCE" SP mod-sequence-valzer / "CPMDEVICE" SP astring
-//! store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))
+//! store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag))) /
+//!                   "ANNOTATION" …                                      ; see `annotation`
 //! ```
 //!
 //! Source: RFC 9051 §9, RFC 4466 §2.5, RFC 7162 §7. `CPMDEVICE` is this server's own (`XCPM-DEVICE`): a network function
 //! names the device on whose behalf it changes flags (OMA CPM Message Storage, Message-seen-identity).
 
 use crate::command::Command;
+use crate::commands::annotation::{self, AnnotationValue};
 use crate::cursor::Cursor;
 use crate::error::{Fail, Parse, ParseErrorKind, once};
 use crate::flag::Flag;
@@ -34,6 +36,8 @@ pub struct Store {
     pub silent: bool,
     /// The flags.
     pub flags: Vec<Flag>,
+    /// `ANNOTATION`: annotations to change, and no flags (RFC 5257 §4.5).
+    pub annotations: Option<Vec<AnnotationValue>>,
 }
 
 /// What `STORE` does with its flags.
@@ -59,7 +63,7 @@ pub(crate) fn parse_uid(c: &mut Cursor<'_>) -> Parse<Command> {
 fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a set of messages")?;
     let set = c.sequence_set()?;
-    c.space("FLAGS, +FLAGS or -FLAGS")?;
+    c.space("FLAGS, +FLAGS, -FLAGS or ANNOTATION")?;
     let (mut unchanged_since, mut device) = (None, None);
     if c.peek() == Some(b'(') {
         c.list1("STORE modifiers", |c| {
@@ -77,7 +81,21 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
             unchanged_since = Some(c.number63("a mod-sequence")?);
             Ok(())
         })?;
-        c.space("FLAGS, +FLAGS or -FLAGS")?;
+        c.space("FLAGS, +FLAGS, -FLAGS or ANNOTATION")?;
+    }
+    if c.eat_word(b"ANNOTATION") {
+        let (action, silent, flags) = (StoreAction::Replace, true, Vec::new());
+        let annotations = Some(annotation::values(c)?);
+        return Ok(Command::Store(Store {
+            uid,
+            set,
+            unchanged_since,
+            device,
+            action,
+            silent,
+            flags,
+            annotations,
+        }));
     }
     let action = if c.eat(b'+') {
         StoreAction::Add
@@ -89,11 +107,15 @@ fn arguments(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     let silent = match c.name() {
         name if name.eq_ignore_ascii_case(b"FLAGS") => false,
         name if name.eq_ignore_ascii_case(b"FLAGS.SILENT") => true,
-        _ => return Err(Fail::syntax("STORE changes FLAGS, +FLAGS or -FLAGS, each with .SILENT if wished")),
+        _ => {
+            let text = "STORE changes FLAGS, +FLAGS or -FLAGS, each with .SILENT if wished, or ANNOTATION";
+            return Err(Fail::syntax(text));
+        }
     };
     c.space("flags")?;
     let flags = if c.peek() == Some(b'(') { c.flag_list()? } else { bare_flags(c)? };
-    Ok(Command::Store(Store { uid, set, unchanged_since, device, action, silent, flags }))
+    let annotations = None;
+    Ok(Command::Store(Store { uid, set, unchanged_since, device, action, silent, flags, annotations }))
 }
 
 fn bare_flags(c: &mut Cursor<'_>) -> Parse<Vec<Flag>> {
@@ -124,6 +146,7 @@ mod tests {
             action: StoreAction::Add,
             silent: false,
             flags: vec![Flag::Deleted],
+            annotations: None,
         };
         check("STORE 2:4 +FLAGS (\\Deleted)", Command::Store(plain.clone()));
         check("UID STORE 2:4 +flags (\\deleted)", Command::Store(Store { uid: true, ..plain.clone() }));

@@ -13,7 +13,7 @@
 //! The writer holds no reference to the output, so that the caller may send what is there while the octets of a
 //! large part pass by: write [`FetchWriter::section_literal`], let exactly so many octets follow, go on.
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 
 use crate::command::{Section, SectionText};
 use crate::date::DateTime;
@@ -134,6 +134,37 @@ impl FetchWriter {
         encode::nstring(out, preview.map(str::as_bytes), utf8);
     }
 
+    /// `ANNOTATION (entry (attribute value ...) ...)` (RFC 5257 §4.4); at least one entry, each with at least one
+    /// attribute. A value with NUL in it is a literal8.
+    pub fn annotation<'a, B: BufMut, V>(
+        &mut self,
+        out: &mut B,
+        entries: impl IntoIterator<Item = (&'a str, V)>,
+        utf8: bool,
+    ) where
+        V: IntoIterator<Item = (&'a str, Option<Bytes>)>,
+    {
+        self.name(out, b"ANNOTATION (");
+        for (i, (entry, attributes)) in entries.into_iter().enumerate() {
+            out.put_slice(if i > 0 { b" " } else { b"" });
+            encode::astring(out, entry.as_bytes(), false);
+            for (i, (attribute, value)) in attributes.into_iter().enumerate() {
+                out.put_slice(if i > 0 { b" " } else { b" (" });
+                out.put_slice(attribute.as_bytes());
+                out.put_u8(b' ');
+                match value.as_deref() {
+                    Some(value) if memchr::memchr(0, value).is_some() => {
+                        encode::literal_header(out, value.len() as u64, true);
+                        out.put_slice(value);
+                    }
+                    value => encode::nstring(out, value, utf8),
+                }
+            }
+            out.put_u8(b')');
+        }
+        out.put_u8(b')');
+    }
+
     /// `ENVELOPE ...`, of octets in the form of RFC 9051 §7.5.2 already.
     pub fn envelope<B: BufMut>(&mut self, out: &mut B, encoded: &[u8]) {
         self.name(out, b"ENVELOPE ");
@@ -250,6 +281,16 @@ pub(crate) fn section_name<B: BufMut>(out: &mut B, section: &Section) {
     }
 }
 
+/// `ANNOTATION (entry ...)`: these entries changed (RFC 5257 §4.4). At least one. For whoever writes a response as a whole.
+pub fn annotations_changed<'a, B: BufMut>(out: &mut B, entries: impl IntoIterator<Item = &'a str>) {
+    out.put_slice(b"ANNOTATION (");
+    for (i, entry) in entries.into_iter().enumerate() {
+        out.put_slice(if i > 0 { b" " } else { b"" });
+        encode::astring(out, entry.as_bytes(), false);
+    }
+    out.put_u8(b')');
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -290,6 +331,26 @@ mod tests {
              SAVEDATE NIL RFC822.SIZE 44827 EMAILID (M6d99ac3275bb4e) THREADID NIL THREADID (T64b478a75b7ea9) \
              PREVIEW {6}\r\ngrüß ENVELOPE (NIL) BINARY.SIZE[1.2] 9 RFC822.TEXT NIL RFC822.HEADER<0> \"x\")\r\n"
         );
+    }
+
+    /// RFC 5257 §4.4, and literal8 where a value has NUL.
+    #[test]
+    fn annotations() {
+        let value = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        let out = written(|f, out| {
+            f.size(out, 1);
+            let comment = [("value.priv", value("My comment")), ("value.shared", None)];
+            let other = [("value.shared", value("a\0b")), ("size.shared", value("3"))];
+            f.annotation(out, [("/comment", comment), ("/vendor/a b/x", other)], false);
+        });
+        assert_eq!(
+            out,
+            "* 1 FETCH (RFC822.SIZE 1 ANNOTATION (/comment (value.priv \"My comment\" value.shared NIL) \
+             \"/vendor/a b/x\" (value.shared ~{3}\r\na\0b size.shared \"3\")))\r\n"
+        );
+        let mut out = Vec::new();
+        annotations_changed(&mut out, ["/comment", "/1.2/vendor/%x"]);
+        assert_eq!(out, b"ANNOTATION (/comment \"/1.2/vendor/%x\")");
     }
 
     /// A section's name in the response is what the request had.

@@ -63,13 +63,18 @@ pub(crate) fn changes_pb(changes: Vec<AnnotationChange>) -> Vec<pb::AnnotationCh
 }
 
 pub(crate) fn query(wire: &pb::GetAnnotationsRequest) -> Result<AnnotationQuery> {
+    let too_many = || invalid("a request asks for the annotations of too many patterns");
     if wire.entries.len() > ANNOTATION_PATTERNS_MAX {
-        return Err(invalid("a request asks for the annotations of at most 64 patterns"));
+        return Err(too_many());
+    }
+    let entries: Vec<_> = wire.entries.iter().map(|text| pattern(text)).collect::<Result<_>>()?;
+    if !AnnotationPattern::are_few(&entries) {
+        return Err(too_many());
     }
     Ok(AnnotationQuery {
         mailbox: MailboxId(wire.mailbox),
         uids: uid_set(wire.uids.as_ref().unwrap_or(&pb::UidSet::default()))?,
-        entries: wire.entries.iter().map(|text| pattern(text)).collect::<Result<_>>()?,
+        entries,
         scope: scope(wire.scope)?,
     })
 }

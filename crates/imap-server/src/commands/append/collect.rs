@@ -7,6 +7,7 @@ use model::AccountId;
 use model::limits::{APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX, MULTIAPPEND_MESSAGES_MAX};
 use store_api::{AppendBody, AppendMessage, BodyWriter};
 
+use super::super::annotation;
 use super::super::fetch::octets::streaming;
 use super::super::store_flags::parse_flags;
 use super::catenate::Parts;
@@ -43,10 +44,11 @@ pub(crate) async fn collect(
 ) -> Result<Vec<AppendMessage>, Reply> {
     let mut messages: Vec<AppendMessage> = Vec::new();
     let mut current: Option<(MessageStart, Option<Sink>)> = None;
-    let mut held = 0;
+    let (mut held, mut noted) = (0, 0);
+    let mut annotations = Vec::new();
     loop {
         match input.step(out).await? {
-            Step::MessageStart(start) => {
+            Step::MessageStart(mut start) => {
                 if messages.len() >= MULTIAPPEND_MESSAGES_MAX {
                     return Err(Reply::no_code(
                         "LIMIT",
@@ -54,6 +56,13 @@ pub(crate) async fn collect(
                     ));
                 }
                 parse_flags(&start.flags)?;
+                let octets;
+                (annotations, octets) = annotation::of_new(std::mem::take(&mut start.annotations))?;
+                noted += octets;
+                if noted > INLINE_BYTES_MAX {
+                    let text = format!("one command brings at most {INLINE_BYTES_MAX} octets of annotations");
+                    return Err(Reply::no_code("LIMIT", text));
+                }
                 let sink = start.catenate.then(|| Sink::Catenate(Parts::default()));
                 current = Some((start, sink));
             }
@@ -84,7 +93,7 @@ pub(crate) async fn collect(
                 };
                 let (flags, keywords) = parse_flags(&start.flags)?;
                 let internal_date = start.date.map(|date| (date.unix_seconds, date.zone_minutes));
-                let annotations = Vec::new();
+                let annotations = std::mem::take(&mut annotations);
                 messages.push(AppendMessage { flags, keywords, internal_date, annotations, body });
             }
             Step::AppendEnd => return Ok(messages),

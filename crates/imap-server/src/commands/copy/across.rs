@@ -6,9 +6,10 @@
 use futures::StreamExt;
 use imap_wire::Code;
 use model::limits::MULTIAPPEND_MESSAGES_MAX;
-use model::{ErrorKind, FolderSnapshot, MessageRow, UidSet};
-use store_api::{AppendBody, AppendMessage, AppendRequest, Missing};
+use model::{AnnotationPattern, EntryScope, ErrorKind, FolderSnapshot, MessageRow, Rights, UidSet};
+use store_api::{AnnotationChange, Annotations, AppendBody, AppendMessage, AppendRequest, Missing};
 
+use crate::commands::annotation;
 use crate::commands::append::{fits_inline, refusal};
 use crate::commands::fetch;
 use crate::commands::fetch::octets::{Opened, opened, streaming};
@@ -22,6 +23,8 @@ use crate::view::FolderRef;
 
 /// Octets of messages that one command copies at most: they stand written ahead of it in the target's account.
 const BYTES_MAX: u64 = 512 << 20;
+/// Octets of annotations that one command copies at most: they travel with the request.
+const ANNOTATION_OCTETS_MAX: usize = 4 << 20;
 
 pub(super) async fn copy(
     session: &mut Session,
@@ -72,6 +75,12 @@ async fn read(
 ) -> Result<(Vec<AppendMessage>, UidSet), Reply> {
     let FolderRef { account, mailbox } = session.view()?.folder();
     let (mut messages, mut copied, mut held) = (Vec::with_capacity(rows.len()), UidSet::new(), 0);
+    let rights = session.tree_of(place).await?.find(&place.name).map_or(Rights::NONE, |it| it.rights);
+    let (about, mut noted) = (session.ctx(), 0);
+    let everything: Vec<AnnotationPattern> = AnnotationPattern::parse(b"*").into_iter().collect();
+    let uids: UidSet = rows.iter().map(|row| row.uid).collect();
+    let (store, folder) = (session.store(), FolderRef { account, mailbox });
+    let mut annotations = annotation::Reading::new((store, &about), folder, uids, everything, None);
     for row in rows {
         let ctx = streaming(&session.ctx());
         let octets = match session.store().body(&ctx, account, mailbox, row.body, None).await {
@@ -99,14 +108,37 @@ async fn read(
             AppendBody::Staged(writer.finish().await?)
         };
         let keywords = &snapshot.state.keywords;
+        let annotations = carried(annotations.of(row.uid).await?, rights);
+        let octets = annotations.iter().filter_map(|change| change.value.as_ref()).map(bytes::Bytes::len);
+        noted += octets.sum::<usize>();
+        if noted > ANNOTATION_OCTETS_MAX {
+            let text =
+                format!("at most {ANNOTATION_OCTETS_MAX} octets of annotations are copied to another user");
+            return Err(Reply::no_code("LIMIT", text));
+        }
         messages.push(AppendMessage {
             flags: row.flags.system_only(),
             keywords: row.flags.keyword_indexes().filter_map(|index| keywords.get(index).cloned()).collect(),
             internal_date: Some((row.internal_date, row.zone_minutes)),
-            annotations: Vec::new(),
+            annotations,
             body,
         });
         copied.insert(row.uid);
     }
     Ok((messages, copied))
+}
+
+/// Which annotations of a message go along to where the client has these rights (RFC 5257 §4.6).
+fn carried(annotations: Annotations, rights: Rights) -> Vec<AnnotationChange> {
+    let mut changes = Vec::new();
+    for (name, values) in annotations.into_iter().filter(|(name, _)| !name.is_of_server()) {
+        let private = values.private.filter(|_| rights.has(Rights::READ));
+        let shared = values.shared.filter(|_| rights.has(Rights::ANNOTATE));
+        for (scope, value) in [(EntryScope::Private, private), (EntryScope::Shared, shared)] {
+            if value.is_some() {
+                changes.push(AnnotationChange { name: name.clone(), scope, value });
+            }
+        }
+    }
+    changes
 }

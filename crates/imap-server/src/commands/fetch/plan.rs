@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use imap_wire::command::{FetchItem, Partial, SectionText};
+use imap_wire::command::{FetchAnnotation, FetchItem, Partial, SectionText};
 use imap_wire::response::fetch::PartName;
+use model::AnnotationPattern;
 use store_api::Identities;
 
 use super::octets::is_small;
@@ -23,6 +24,8 @@ pub(super) enum Item<'a> {
     Binary(&'a [NonZeroU32], Option<Partial>),
     /// `BINARY.SIZE[...]`
     BinarySize(&'a [NonZeroU32]),
+    /// `ANNOTATION`
+    Annotation(&'a FetchAnnotation),
 }
 
 /// A data item of a message's index.
@@ -120,6 +123,8 @@ pub(super) struct Plan<'a> {
     pub octets: bool,
     /// The devices that read and deleted a message are needed.
     pub identities: bool,
+    /// The entries of annotations that are needed.
+    pub annotations: Vec<AnnotationPattern>,
     /// `\Seen` is to be set.
     pub sets_seen: bool,
     /// `FLAGS` is among the items.
@@ -138,6 +143,7 @@ impl<'a> Plan<'a> {
             facts_if_large: false,
             octets: false,
             identities: false,
+            annotations: Vec::new(),
             sets_seen: false,
             flags: false,
             modseq: false,
@@ -148,7 +154,7 @@ impl<'a> Plan<'a> {
         for item in items {
             plan.add(item);
         }
-        plan.rows_only = !(plan.facts || plan.octets);
+        plan.rows_only = !(plan.facts || plan.octets) && plan.annotations.is_empty();
         plan
     }
 
@@ -185,6 +191,14 @@ impl<'a> Plan<'a> {
             FetchItem::ThreadId => self.fact(FactItem::ThreadId),
             // Previews are made at append, so that LAZY (RFC 8970 §4.1) changes nothing.
             FetchItem::Preview { lazy: _ } => self.fact(FactItem::Preview),
+            FetchItem::Annotation(item) => {
+                for entry in &item.entries {
+                    if !self.annotations.contains(entry) {
+                        self.annotations.push(entry.clone());
+                    }
+                }
+                Item::Annotation(item)
+            }
             FetchItem::Rfc822 => {
                 self.sets_seen = true;
                 self.octets(PartName::Rfc822, What::Whole)
@@ -276,6 +290,7 @@ mod tests {
             );
         };
         check("FLAGS UID MODSEQ INTERNALDATE RFC822.SIZE EMAILID SAVEDATE", true, false, false, false);
+        check("FLAGS ANNOTATION (/comment value)", false, false, false, false);
         check("FLAGS ENVELOPE", false, true, false, false);
         check("BODY.PEEK[]", false, false, false, false);
         check("BODY[]", false, false, false, true);

@@ -149,6 +149,14 @@ pub(crate) fn translate(key: &Wire, scope: &Scope<'_>) -> Result<SearchKey, Prog
         Wire::ModSeq(key) => Ok(SearchKey::ModSeq(ModSeq(key.mod_seq))),
         Wire::EmailId(id) => Ok(email_id(id).map_or_else(nothing, SearchKey::EmailId)),
         Wire::ThreadId(id) => Ok(SearchKey::ThreadId(String::from_utf8_lossy(id).into_owned())),
+        Wire::Annotation(entry, of, value) => {
+            let key = |text: String| SearchKey::Annotation(entry.clone(), *of, text);
+            match value {
+                Some(value) => Ok(key(text(value, scope)?)),
+                // RFC 5257 §3.2: `NIL` is to have no value.
+                None => Ok(not(key(String::new()))),
+            }
+        }
         Wire::Sequence(set) => Ok(SearchKey::Uids((scope.by_sequence)(set))),
         Wire::Uid(set) => Ok(SearchKey::Uids((scope.by_uid)(set))),
         Wire::Not(key) => Ok(not(translate(key, scope)?)),
