@@ -97,6 +97,10 @@ pub const METADATA_PER_REQUEST_MAX: usize = 64;
 /// Most folders that a device's checkpoint names; the largest record stays below what a value may be. Of others the
 /// device is told again than it need be.
 pub const CHECKPOINT_FOLDERS_MAX: usize = 4_096;
+/// Changes of folders without a MODSEQ that an account remembers: of each folder the last of its name, kind or rights, also
+/// its removal, and the last of its metadata. A client whose token is older than the oldest is told of the whole account.
+/// Bounds what such a change writes.
+pub const CHANGES_REMEMBERED_MAX: usize = 1_024;
 /// Devices of an account with a checkpoint; the one that was away longest makes room for a new one.
 pub const CHECKPOINTS_PER_ACCOUNT_MAX: usize = 32;
 /// Longest text of a SEARCH string, bytes.

@@ -13,10 +13,10 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
-    BodyData, BodyPieces, BodyWriter, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome,
-    FolderTree, Identities, MailStore, Metadata, MetadataChange, NewAccount, Quota, QuotaLimits, Reference,
-    Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
-    StoreOutcome,
+    BodyData, BodyPieces, BodyWriter, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange,
+    NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass,
+    SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -314,6 +314,10 @@ impl MailStore for Router {
 
     async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()> {
         ask!(self, ctx, account.partition(), Idempotent, set_checkpoint(account, checkpoint))
+    }
+
+    async fn changes(&self, ctx: &Ctx, account: AccountId, since: ChangesSince) -> Result<Changes> {
+        ask!(self, ctx, account.partition(), None, changes(account, since))
     }
 
     async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {

@@ -16,10 +16,10 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
-    BodyData, BodyWriter, ChangeFeed, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome,
-    FolderTree, Identities, MailStore, Metadata, MetadataChange, NewAccount, Pulse, Quota, QuotaLimits,
-    Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations,
-    StoreFlags, StoreOutcome, Subscription,
+    BodyData, BodyWriter, ChangeFeed, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest,
+    Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange,
+    NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest,
+    ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -164,6 +164,7 @@ calls! {
     Write reset_reference_keys(account.partition(); account: AccountId, mailbox: Option<MailboxId>) -> ();
     Read checkpoint(account.partition(); account: AccountId) -> Option<Checkpoint>;
     Write set_checkpoint(account.partition(); account: AccountId, checkpoint: &Checkpoint) -> ();
+    Read changes(account.partition(); account: AccountId, since: ChangesSince) -> Changes;
     Read referenced(signed.reference.owner.partition(); signed: &SignedReference) -> Referenced;
     Read referenced_body(signed.reference.owner.partition(); signed: &SignedReference, range: Option<Range<u64>>) -> BodyData;
     Read search(account.partition(); account: AccountId, request: &SearchRequest) -> UidSet;

@@ -21,6 +21,7 @@
 
 mod account;
 mod annotations;
+mod changes;
 mod checkpoint;
 mod feed;
 mod folders;
@@ -54,6 +55,7 @@ pub use annotations::{
     Annotation, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, Annotations,
     StoreAnnotations,
 };
+pub use changes::{ChangeToken, ChangedFolder, Changes, ChangesSince, NotAToken};
 pub use checkpoint::Checkpoint;
 pub use folders::{FolderEntry, FolderTree};
 pub use maintenance::{
@@ -460,6 +462,14 @@ pub trait MailStore: Send + Sync + 'static {
     /// # Errors
     /// `NoSuchMailbox` when the account is not the requestor's own.
     async fn checkpoint(&self, ctx: &Ctx, account: AccountId) -> Result<Option<Checkpoint>>;
+
+    /// What changed in the whole account since a token, or all there is, as of one point in time: every change that was
+    /// answered before the call is told, or was before the token was made. One key is read when nothing changed, else the
+    /// state of each folder. What others share with the account is not in it.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` when the account is not the requestor's own.
+    async fn changes(&self, ctx: &Ctx, account: AccountId, since: ChangesSince) -> Result<Changes>;
 
     /// Notes what the requestor's device was told of the account, in place of what was noted before. Idempotent. The
     /// device that was away longest is forgotten when there would be more than

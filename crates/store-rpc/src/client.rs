@@ -15,10 +15,10 @@ use model::{
 use moka::sync::Cache;
 use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
-    BodyData, BodyWriter, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, FolderTree,
-    Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, QuotaUsage,
-    Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass, SignedReference, StoreAnnotations,
-    StoreFlags, StoreOutcome,
+    BodyData, BodyWriter, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx,
+    ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota,
+    QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass,
+    SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -657,6 +657,24 @@ impl MailStore for RemoteStore {
         let checkpoint = Some(convert::checkpoint_pb(checkpoint));
         let message = pb::SetCheckpointRequest { account: account.0, checkpoint };
         written(self.client().set_checkpoint(request(ctx, message)).await).map(drop)
+    }
+
+    async fn changes(&self, ctx: &Ctx, account: AccountId, since: ChangesSince) -> Result<Changes> {
+        let message = convert::changes_since_pb(account.0, since);
+        let mut pages = answer(self.client().get_changes(request(ctx, message)).await)?;
+        let mut changes: Option<Changes> = None;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|s| from_status(&s, Call::Read))?;
+            match &mut changes {
+                None => changes = Some(convert::changes(&page)?),
+                Some(changes) => {
+                    for folder in &page.folders {
+                        changes.folders.push(convert::changed_folder(folder)?);
+                    }
+                }
+            }
+        }
+        changes.ok_or_else(cut_short)
     }
 
     async fn referenced(&self, ctx: &Ctx, signed: &SignedReference) -> Result<Referenced> {

@@ -1,6 +1,7 @@
 //! Between the contract's types and ours. From the wire everything is checked; what passes is valid.
 
 pub(crate) mod annotations;
+mod changes;
 mod checkpoint;
 mod reference;
 
@@ -18,6 +19,7 @@ use store_api::{
     ObjectRule, QuotaLimits, ScramVerifier, SearchKey, ServiceClass,
 };
 
+pub(crate) use changes::{changed_folder, changes, changes_pb, changes_since, changes_since_pb};
 pub(crate) use checkpoint::{checkpoint, checkpoint_pb};
 pub(crate) use reference::{reference, reference_pb, signed_reference, signed_reference_pb};
 

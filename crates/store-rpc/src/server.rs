@@ -261,6 +261,7 @@ fn body_pieces(data: BodyData) -> Pages<pb::BodyPiece> {
 
 #[tonic::async_trait]
 impl StoreService for StoreCalls {
+    type GetChangesStream = Pages<pb::ChangesPage>;
     type ListFoldersStream = Pages<pb::FolderTreePage>;
     type GetFolderStream = Pages<pb::FolderPage>;
     type GetInfosStream = Pages<pb::InfoPage>;
@@ -879,6 +880,17 @@ impl StoreService for StoreCalls {
             let checkpoint = q.checkpoint.map(convert::checkpoint).transpose()?.unwrap_or_default();
             store.set_checkpoint(&ctx, AccountId(q.account), &checkpoint).await?;
             Ok(pb::SetCheckpointResponse {})
+        })
+        .await
+    }
+
+    async fn get_changes(
+        &self,
+        request: Request<pb::GetChangesRequest>,
+    ) -> Result<Response<Self::GetChangesStream>, Status> {
+        self.call("GetChanges", request, |store, ctx, q| async move {
+            let changes = store.changes(&ctx, AccountId(q.account), convert::changes_since(&q)).await?;
+            Ok(iterated(convert::changes_pb(&changes)))
         })
         .await
     }

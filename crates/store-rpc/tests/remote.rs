@@ -612,6 +612,40 @@ async fn annotations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_an_account() {
+    use store_api::{ChangeToken, ChangesSince};
+    let tier = tier().await;
+    let id = account(&tier).await;
+    let ctx = owner(id);
+    let name = |text: &str| MailboxName::parse(text).expect("a name");
+    let start = tier.remote.changes(&ctx, id, ChangesSince::Now).await.expect("an answer").token;
+    for folder in ["kept", "gone", "up/down"] {
+        tier.remote.create_folder(&ctx, id, &name(folder), None).await.expect("made");
+    }
+    tier.remote.delete_folder(&ctx, id, &name("gone")).await.expect("deleted");
+    tier.remote.subscribe(&ctx, id, &name("kept"), true).await.expect("subscribed");
+    let entry = model::EntryName::parse(b"/private/comment").expect("an entry");
+    tier.remote.set_metadata(&ctx, id, None, vec![(entry, Some("x".into()))]).await.expect("set");
+    for since in [ChangesSince::Token(start), ChangesSince::Beginning, ChangesSince::Now] {
+        let told = tier.remote.changes(&ctx, id, since).await.expect("an answer");
+        assert_eq!(told, tier.local.changes(&ctx, id, since).await.expect("an answer"));
+        let folders = match since {
+            ChangesSince::Token(_) => 3,
+            ChangesSince::Beginning => 6,
+            ChangesSince::Now => 0,
+        };
+        assert_eq!(told.folders.len(), folders, "{told:?}");
+        if folders == 3 {
+            assert!(told.metadata && told.subscriptions && told.gone.len() == 1, "{told:?}");
+        }
+    }
+    let forged = ChangeToken { era: start.era, change: u64::MAX };
+    assert!(tier.remote.changes(&ctx, id, ChangesSince::Token(forged)).await.expect("an answer").whole);
+    let refused = tier.remote.changes(&owner(AccountId(id.0 ^ 1)), id, ChangesSince::Now).await;
+    assert_eq!(refused.expect_err("another's").kind(), ErrorKind::NoSuchMailbox);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_of_devices() {
     use model::DeviceId;
     use store_api::{Checkpoint, User};

@@ -73,12 +73,13 @@ pub(crate) async fn create(shared: &Shared, new: NewAccount) -> Result<AccountId
             trx.set(&keys.address(id), new.address.as_str().as_bytes());
             let (limits, service) = (new.limits, new.service);
             let mut ledger = Ledger { limits, service, next_id: 1, tree_version: 1, ..Ledger::default() };
+            let changed = ledger.next_change(shared.environment().random());
             for name in standing_names() {
                 let mailbox = MailboxId(ledger.take_id());
                 let folder = FolderRecord { name, special_use: None, noselect: false, acl: Acl::default() };
                 trx.set_bytes(keys.folder(id, mailbox), folder.encode().into());
                 let state = new_state(&mut ledger, now);
-                let marks = FolderMarks { log_from: state.highest_modseq, ..FolderMarks::default() };
+                let marks = FolderMarks { log_from: state.highest_modseq, changed, ..FolderMarks::default() };
                 let state = StateRecord { folder: state, marks };
                 trx.set_bytes(keys.state(id, mailbox), state.encode().into());
             }

@@ -7,7 +7,8 @@ use model::AccountId;
 use crate::keyspace::Keyspace;
 use crate::records::{
     AccountRecord, AnnotationRecord, CheckpointRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord,
-    IdentityBlock, Ledger, LogBatch, MetadataRecord, MoveRecord, Pending, Place, ReferenceKey, StateRecord,
+    IdentityBlock, Ledger, LogBatch, MetadataRecord, MoveRecord, NewsRecord, Pending, Place, ReferenceKey,
+    StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -36,6 +37,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, LogBatch::decode, LogBatch::encode);
     check(input, MetadataRecord::decode, MetadataRecord::encode);
     check(input, MoveRecord::decode, MoveRecord::encode);
+    check(input, NewsRecord::decode, NewsRecord::encode);
     check(input, Pending::decode, Pending::encode);
     check(input, Place::decode, Place::encode);
     check(input, ReferenceKey::decode, ReferenceKey::encode);

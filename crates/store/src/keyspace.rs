@@ -18,10 +18,10 @@
 //!
 //! | subspace | key after the account | value | size | written by | read by |
 //! |---|---|---|---|---|---|
-//! | 1 Ledger | () | [`Ledger`] v1 | ~130 B | every change | every change, quota, tree check |
+//! | 1 Ledger | () | [`Ledger`] v1, v2 with a class of service, v3 with the count of changes | ~140 B | every change | every change, quota, tree check |
 //! | 2 Folder | mailbox | [`FolderRecord`] v1, v2 with an access control list | ~40 B, 60 B more an entry of the list | create, rename, delete, SETACL | tree load |
 //! | 3 Subscription | name | empty | 0 B | subscribe | tree load |
-//! | 4 State | mailbox | [`StateRecord`] v2 | ~40 B | every change of the folder | every read of the folder |
+//! | 4 State | mailbox | [`StateRecord`] v1 to v4, by what it says | ~40 B | every change of the folder | every read of the folder |
 //! | 5 Block | mailbox, block | [`model::Block`] | ≤ 4 kB | append, store, copy, expunge | cold select, refresh |
 //! | 6 Log | mailbox, MODSEQ of the last entry | [`LogBatch`] v1 | ~30 B | every change of the folder | refresh, vanished |
 //! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
@@ -38,6 +38,7 @@
 //! | 18 Address | () | the account's address | ~15 B | create, once by `push` | push |
 //! | 19 Device | identity of a device | [`DeviceRecord`] v1 | ~30 B | provisioning | push |
 //! | 20 Move | mailbox, MODSEQ of the MOVE out of it | [`MoveRecord`] v1 | ~12 B | MOVE | append of notifications |
+//! | 21 News | () | [`NewsRecord`] v1 | ≤ 20 kB, ~5 B a change | create, rename, delete, SUBSCRIBE, SETACL, SETMETADATA | XCPMCHANGES |
 //!
 //! | what | key after it | value | size | written by | read by |
 //! |---|---|---|---|---|---|
@@ -99,6 +100,11 @@
 //! `Checkpoint` has all folders in one value: a device is told of all, or of none. It is read by that device alone, and
 //! neither exported nor restored: who imports an account has folders that no device was told of.
 //!
+//! The ledger counts the changes of the account, and `State` says which of them gave the folder its last MODSEQ: what
+//! changed since a token, which is such a number, is found by reading all states, and no change writes a key for it. What
+//! has no MODSEQ stands in `News`, the last of each kind and folder, also of those that are gone. An account without it had
+//! no such change since changes are counted.
+//!
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
 //! [`AccountRecord`]: crate::records::AccountRecord
@@ -114,6 +120,7 @@
 //! [`LogBatch`]: crate::records::LogBatch
 //! [`MetadataRecord`]: crate::records::MetadataRecord
 //! [`MoveRecord`]: crate::records::MoveRecord
+//! [`NewsRecord`]: crate::records::NewsRecord
 //! [`IdentityBlock`]: crate::records::IdentityBlock
 //! [`AnnotationRecord`]: crate::records::AnnotationRecord
 //! [`ReferenceKey`]: crate::records::ReferenceKey
@@ -198,6 +205,8 @@ pub enum Subspace {
     Device = 19,
     /// Where messages went that were moved out of a folder.
     Move = 20,
+    /// What changed of folders that no MODSEQ tells of.
+    News = 21,
 }
 
 /// What a key of [`Area::Cluster`] holds.
@@ -857,6 +866,11 @@ impl Keyspace {
         self.sub(account, Subspace::Checkpoint).text(device.as_str()).done()
     }
 
+    /// What changed of an account's folders that no MODSEQ tells of.
+    pub fn news(&self, account: AccountId) -> Bytes {
+        self.sub(account, Subspace::News).done()
+    }
+
     /// Where an account is told that `sharer` has given it a right on a folder.
     pub fn sharer(&self, account: AccountId, sharer: AccountId) -> Bytes {
         self.sub(account, Subspace::Sharer).u64(sharer.0).done()
@@ -977,6 +991,7 @@ mod tests {
                 "701012300000000000420d0000000000000003000000090000000000000007",
             ),
             (keys.reference_key(ACCOUNT, MailboxId(3)), "701012300000000000420e0000000000000003"),
+            (keys.news(ACCOUNT), "7010123000000000004215"),
             (
                 keys.checkpoint(ACCOUNT, &DeviceId::parse(b"ab").expect("a device")),
                 "70101230000000000042106162",

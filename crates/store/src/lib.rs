@@ -17,6 +17,7 @@ mod accounts;
 mod annotations;
 mod bodies;
 mod cache;
+mod changes;
 mod check;
 mod checkpoints;
 mod combiner;

@@ -22,11 +22,11 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
-    AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, CheckEvent, CheckRequest, Checkpoint,
-    CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding, FolderTree, Identities,
-    MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits, Reference, Referenced,
-    ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags,
-    StoreOutcome,
+    AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, Changes, ChangesSince, CheckEvent,
+    CheckRequest, Checkpoint, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
+    FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
+    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference,
+    StoreAnnotations, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -56,7 +56,8 @@ use crate::work::annotations::Carried;
 use crate::work::origin::Origin;
 use crate::work::page::spans_pages;
 use crate::{
-    Options, Swept, access, accounts, annotations, bodies, checkpoints, identities, references, search, sweep,
+    Options, Swept, access, accounts, annotations, bodies, changes, checkpoints, identities, references,
+    search, sweep,
 };
 
 /// Octets of inline bodies above which they are parsed off the threads that serve requests.
@@ -1009,6 +1010,12 @@ impl MailStore for Store {
     async fn set_checkpoint(&self, ctx: &Ctx, account: AccountId, checkpoint: &Checkpoint) -> Result<()> {
         measured!(self, ctx, SetCheckpoint, {
             self.within(ctx, checkpoints::write(&self.shared, ctx, account, checkpoint)).await
+        })
+    }
+
+    async fn changes(&self, ctx: &Ctx, account: AccountId, since: ChangesSince) -> Result<Changes> {
+        measured!(self, ctx, Changes, {
+            self.within(ctx, changes::read(&self.shared, ctx, account, since)).await
         })
     }
 

@@ -55,6 +55,7 @@ operations! {
     ResetReferenceKeys => "reset_reference_keys",
     Checkpoint => "checkpoint",
     SetCheckpoint => "set_checkpoint",
+    Changes => "changes",
     Referenced => "referenced",
     ReferencedBody => "referenced_body",
     Search => "search",

@@ -33,8 +33,8 @@ use crate::limits::{
     WHOLE_IN_PLACE_MAX,
 };
 use crate::records::{
-    Annotated, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, LogBatch, Pending,
-    StateRecord,
+    Annotated, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, LogBatch, NewsOf,
+    NewsRecord, Pending, StateRecord,
 };
 use crate::shared::Shared;
 use crate::snapshot::{current, load_folder, read_blocks, read_whole};
@@ -90,6 +90,9 @@ pub(crate) struct Work<'t> {
     tree: Option<Arc<FolderTree>>,
     tree_changed: bool,
     feed: Vec<FeedItem>,
+    /// What changes of folders that has no MODSEQ, and what is known of such changes before.
+    news: Vec<(Option<MailboxId>, NewsOf)>,
+    news_before: Option<NewsRecord>,
     released: Vec<BodyId>,
     sweep: bool,
     prepared: &'t Prepared,
@@ -156,6 +159,8 @@ impl<'t> Work<'t> {
             tree: None,
             tree_changed: false,
             feed: Vec::new(),
+            news: Vec::new(),
+            news_before: None,
             released: Vec::new(),
             sweep: false,
             prepared,
@@ -311,7 +316,7 @@ impl<'t> Work<'t> {
     }
 
     /// Puts another tree in place: writes what differs in `put` and `gone`.
-    pub(crate) fn change_tree(
+    pub(crate) async fn change_tree(
         &mut self,
         folders: Vec<FolderEntry>,
         put: &[FolderEntry],
@@ -320,6 +325,9 @@ impl<'t> Work<'t> {
         by: &Origin,
     ) -> Result<(), Failure> {
         let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
+        self.read_news().await?;
+        let named = put.iter().map(|entry| entry.id).chain(gone.iter().copied());
+        self.news.extend(named.map(|mailbox| (Some(mailbox), NewsOf::NAME)));
         for mailbox in gone {
             self.trx.clear(&self.shared.keys.folder(self.account, *mailbox));
             let metadata = self.shared.keys.metadata_of_folder(self.account, *mailbox);
@@ -345,13 +353,15 @@ impl<'t> Work<'t> {
     }
 
     /// Subscribes to a name or ends it.
-    pub(crate) fn change_subscription(
+    pub(crate) async fn change_subscription(
         &mut self,
         name: &MailboxName,
         subscribed: bool,
         by: &Origin,
     ) -> Result<(), Failure> {
         let old = self.tree.clone().ok_or_else(|| bug("a tree is changed that was not read"))?;
+        self.read_news().await?;
+        self.news.push((None, NewsOf::SUBSCRIPTIONS));
         let key = self.shared.keys.subscription(self.account, name);
         let mut names = old.subscribed().clone();
         if subscribed {
@@ -376,6 +386,31 @@ impl<'t> Work<'t> {
         self.tree_changed = true;
         self.tree = Some(Arc::new(FolderTree::new(self.ledger.tree_version, folders, subscribed)));
         self.note(None, kind, by);
+    }
+
+    /// Notes that metadata of a folder changed, or of the account itself.
+    pub(crate) async fn note_metadata(
+        &mut self,
+        mailbox: Option<MailboxId>,
+        by: &Origin,
+    ) -> Result<(), Failure> {
+        self.read_news().await?;
+        self.news.push((mailbox, NewsOf::METADATA));
+        self.note(mailbox, ChangeKind::Metadata, by);
+        Ok(())
+    }
+
+    /// Reads what is known of changes without a MODSEQ, which this batch adds to. Adds no conflict: the ledger orders it.
+    async fn read_news(&mut self) -> Result<(), Failure> {
+        if self.news_before.is_none() {
+            let key = self.shared.keys.news(self.account);
+            let raw = self.trx.get(&key, ReadMode::Snapshot).await?;
+            // One that cannot be read says nothing: it begins anew, and who holds a token is told of everything.
+            let unreadable = || NewsRecord { from: self.ledger.changes, entries: Vec::new() };
+            let record = raw.map(|raw| NewsRecord::decode(&raw).unwrap_or_else(unreadable));
+            self.news_before = Some(record.unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Notes a change that has no MODSEQ, of a folder or of the account itself.
@@ -410,7 +445,7 @@ impl<'t> Work<'t> {
         let empty = Arc::new(FolderSnapshot::new(mailbox, state.clone(), Vec::new()));
         let marks = FolderMarks { log_from: state.highest_modseq, ..FolderMarks::default() };
         let mut folder = FolderWork::new(mailbox, state, marks, Some(empty));
-        folder.dirty = true;
+        (folder.moved, folder.dirty) = (true, true);
         self.folders.insert(mailbox, folder);
         mailbox
     }
@@ -429,7 +464,7 @@ impl<'t> Work<'t> {
             deleted_bytes: state.deleted_bytes as i64,
         });
         let mut folder = FolderWork::new(mailbox, state, marks, None);
-        folder.dirty = true;
+        (folder.moved, folder.dirty) = (true, true);
         self.folders.insert(mailbox, folder);
     }
 
@@ -500,6 +535,12 @@ impl<'t> Work<'t> {
     pub(crate) fn finish(mut self, batch: u64) -> Learned {
         let mut learned = Learned::default();
         let folders = std::mem::take(&mut self.folders);
+        let moved = folders.values().any(|folder| folder.moved && !folder.deleted);
+        if moved || !self.news.is_empty() {
+            self.ledger.next_change(self.shared.environment().random());
+            self.ledger_dirty = true;
+        }
+        self.write_news();
         for (mailbox, mut folder) in folders {
             if folder.deleted {
                 learned.gone.push(mailbox);
@@ -548,6 +589,7 @@ impl<'t> Work<'t> {
 
     fn write_folder(&mut self, mut folder: FolderWork, learned: &mut Learned) {
         let mailbox = folder.mailbox;
+        folder.stamp(self.ledger.changes);
         // Every change of a folder is ordered by the ledger.
         self.ledger_dirty = true;
         let changed = self.write_blocks(&mut folder);
@@ -597,6 +639,17 @@ impl<'t> Work<'t> {
             let snapshot = Arc::new(base.with_changes(record.folder, changed));
             learned.folders.push(Arc::new(CachedFolder { raw, marks: record.marks, snapshot }));
         }
+    }
+
+    fn write_news(&mut self) {
+        if self.news.is_empty() {
+            return;
+        }
+        let mut record = self.news_before.take().unwrap_or_default();
+        for (folder, of) in std::mem::take(&mut self.news) {
+            record.note(self.ledger.changes, folder, of);
+        }
+        self.trx.set_bytes(self.shared.keys.news(self.account), record.encode().into());
     }
 
     fn write_feed(&mut self) {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind, Subspace, TreeKey};
-use crate::records::{AccountRecord, FolderRecord, Ledger, Pending, StateRecord};
+use crate::records::{AccountRecord, FolderRecord, Ledger, NewsRecord, Pending, StateRecord};
 
 /// What the later parts need to know of an account.
 pub(super) struct Outline {
@@ -84,6 +84,8 @@ async fn small(
             blind: false,
             given: 0,
             nameless: BTreeSet::new(),
+            counted: 0,
+            void: false,
         };
         let outline = look.look(trx.as_mut(), address).await?;
         Ok(((look.findings, outline, look.records, look.blind), look.wrote))
@@ -108,6 +110,10 @@ struct Look<'c> {
     given: u64,
     /// Folders whose entry in the tree cannot be read.
     nameless: BTreeSet<MailboxId>,
+    /// The last change that is noted anywhere.
+    counted: u64,
+    /// What changed since a token cannot be told any more, for any token.
+    void: bool,
 }
 
 impl Look<'_> {
@@ -149,6 +155,13 @@ impl Look<'_> {
         let works = self.works(trx).await?;
         let (tree, missing) = self.tree(trx).await?;
         let (folders, stateless) = self.states(trx, &mut ledger, &tree, &works).await?;
+        self.news(trx).await?;
+        if self.counted > stored.changes {
+            let (counted, last) = (stored.changes, self.counted);
+            self.void = true;
+            let text = format_args!("{counted} changes are counted, but change {last} is noted");
+            self.add_repairable(FindingKind::LedgerMarks, text);
+        }
         self.blind = !stateless.is_empty();
 
         // Bodies have numbers too.
@@ -175,7 +188,13 @@ impl Look<'_> {
                 let key = keys.folder(account, MailboxId(ledger.take_id()));
                 trx.set_bytes(key, folder.encode().into());
                 ledger.tree_version += 1;
+                self.void = true;
             }
+        }
+        if self.check.repair() && self.void {
+            // Who holds a token is told of everything.
+            ledger.next_era(self.check.shared.environment().random(), self.counted);
+            trx.clear(&keys.news(account));
         }
         if self.check.repair() && ledger != stored {
             trx.set_bytes(keys.ledger(account), ledger.encode().into());
@@ -222,6 +241,24 @@ impl Look<'_> {
             self.given = self.given.max(id.saturating_add(1));
         }
         Ok(works)
+    }
+
+    /// What changed of folders that no MODSEQ tells of.
+    async fn news(&mut self, trx: &mut dyn Transaction) -> Result<(), Failure> {
+        let key = self.check.shared.keys.news(self.account);
+        let Some(raw) = trx.get(&key, self.check.mode()).await? else { return Ok(()) };
+        self.records += 1;
+        match NewsRecord::decode(&raw) {
+            Some(news) => {
+                let last = news.entries.last().map_or(news.from, |(change, ..)| *change);
+                self.counted = self.counted.max(last);
+            }
+            None => {
+                self.void = true;
+                self.add_repairable(FindingKind::LedgerMarks, "the last changes of folders cannot be read");
+            }
+        }
+        Ok(())
     }
 
     /// The folders of the tree, by number, and the levels that are missing.
@@ -288,6 +325,7 @@ impl Look<'_> {
                 Some(state) => {
                     let given = state.folder.uid_validity.get();
                     ledger.last_uid_validity = ledger.last_uid_validity.max(given);
+                    self.counted = self.counted.max(state.marks.changed);
                     readable.insert(mailbox);
                 }
                 None => {

@@ -492,7 +492,8 @@ async fn compare(
         (folder.bytes, folder.deleted_bytes) = (found.bytes, found.deleted_bytes);
     }
     let highest = folder.highest_modseq;
-    let marks = FolderMarks { log_from: highest, ..marks };
+    let changed = ledger.next_change(check.shared.environment().random());
+    let marks = FolderMarks { log_from: highest, changed, ..marks };
     let record = StateRecord { folder, marks };
     trx.set_bytes(heads[1].clone(), record.encode().into());
     // As much as one transaction may; nobody reads what is left.

@@ -75,7 +75,7 @@ impl Mutation for SetAcl {
             .iter()
             .map(|other| if other.id == changed.id { changed.clone() } else { other.clone() });
         let folders = folders.collect();
-        work.change_tree(folders, &[changed], &[], ChangeKind::Folders, &self.by)
+        work.change_tree(folders, &[changed], &[], ChangeKind::Folders, &self.by).await
     }
 }
 

@@ -68,7 +68,7 @@ impl Mutation for CreateFolder {
         let gone: Vec<MailboxId> = existing.map(|entry| entry.id).into_iter().collect();
         let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &gone, ChangeKind::Folders, &self.by)?;
+        work.change_tree(folders, &put, &gone, ChangeKind::Folders, &self.by).await?;
         Ok(mailbox)
     }
 }
@@ -134,7 +134,7 @@ impl Mutation for DeleteFolder {
         }
         let kept = tree.folders().iter().filter(|other| other.id != entry.id);
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by)?;
+        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by).await?;
         if !entry.noselect {
             work.note(Some(entry.id), ChangeKind::Folders, &self.by);
         }
@@ -190,7 +190,7 @@ impl Mutation for RenameFolder {
             put.push(entry.clone());
             folders.push(entry);
         }
-        work.change_tree(folders, &put, &[], ChangeKind::Folders, &self.by)?;
+        work.change_tree(folders, &put, &[], ChangeKind::Folders, &self.by).await?;
         work.note(Some(renamed), ChangeKind::Folders, &self.by);
         Ok(())
     }
@@ -223,6 +223,6 @@ impl Mutation for Subscribe {
             )
             .into());
         }
-        work.change_subscription(&self.name, self.subscribed, &self.by)
+        work.change_subscription(&self.name, self.subscribed, &self.by).await
     }
 }

@@ -9,7 +9,7 @@ use store_api::MetadataChange;
 
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, corrupt, no_such_mailbox};
-use crate::records::{ChangeKind, MetadataRecord};
+use crate::records::MetadataRecord;
 use crate::work::Work;
 use crate::work::origin::Origin;
 
@@ -81,7 +81,6 @@ impl Mutation for SetMetadata {
                 work.trx.set_bytes(key, record.encode().into());
             }
         }
-        work.note(self.mailbox, ChangeKind::Metadata, &self.by);
-        Ok(())
+        work.note_metadata(self.mailbox, &self.by).await
     }
 }

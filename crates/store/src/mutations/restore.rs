@@ -53,7 +53,7 @@ impl Mutation for BeginRestore {
                 Work::check_room(&tree, missing.len() + 1)?;
                 let id = MailboxId(work.take_id());
                 let entry = FolderEntry { noselect: true, ..FolderEntry::own(id, wanted.name.clone(), None) };
-                place(work, &tree, missing, entry, None, &self.by)?;
+                place(work, &tree, missing, entry, None, &self.by).await?;
             }
             return Ok(RestoreProgress::Done);
         }
@@ -325,7 +325,7 @@ impl Mutation for FinishRestore {
         }
         let acl = inherited(&tree, &name);
         let entry = FolderEntry { acl, ..FolderEntry::own(self.restore, name, special_use) };
-        place(work, &tree, missing, entry, existing.map(|entry| entry.id), &self.by)?;
+        place(work, &tree, missing, entry, existing.map(|entry| entry.id), &self.by).await?;
         work.adopt_folder(self.restore, restoring.state);
         let key = work.shared.keys.pending(work.account, PendingKind::Restore, self.restore.0);
         work.trx.clear(&key);
@@ -334,7 +334,7 @@ impl Mutation for FinishRestore {
 }
 
 /// Puts an entry into the tree in the place of `gone`, with the levels above it that are missing.
-fn place(
+async fn place(
     work: &mut Work<'_>,
     tree: &FolderTree,
     missing: Vec<MailboxName>,
@@ -348,7 +348,7 @@ fn place(
     let gone: Vec<MailboxId> = gone.into_iter().collect();
     let kept = tree.folders().iter().filter(|entry| !gone.contains(&entry.id));
     let folders = kept.chain(&put).cloned().collect();
-    work.change_tree(folders, &put, &gone, ChangeKind::Folders, by)
+    work.change_tree(folders, &put, &gone, ChangeKind::Folders, by).await
 }
 
 fn refuse_messages(name: &MailboxName, state: &FolderState) -> Result<(), Failure> {

@@ -1,11 +1,12 @@
 //! An account's counters, limits and marks.
 
-use store_api::{QuotaLimits, QuotaUsage, ServiceClass};
+use store_api::{ChangeToken, QuotaLimits, QuotaUsage, ServiceClass};
 
 use super::codec::{Reader, Writer};
 
-/// Version 2 has the class of service at its end. An account of the common class is written as version 1.
-const VERSION: u8 = 2;
+/// Version 2 has the class of service at its end, version 3 the count of changes behind that. A ledger is written as the
+/// first that says all of it: one of the common class as version 1, as long as no change was counted.
+const VERSION: u8 = 3;
 
 /// Batches whose numbers the ledger remembers. A writer that does not know whether its commit happened looks here.
 pub const BATCHES_REMEMBERED: usize = 8;
@@ -27,6 +28,10 @@ pub struct Ledger {
     pub batches: Vec<u64>,
     /// The class of service.
     pub service: ServiceClass,
+    /// Changes of folders that were counted; 0 for an account that had none since changes are counted.
+    pub changes: u64,
+    /// A random number that goes with the count, for as long as it says what was told.
+    pub era: u64,
 }
 
 impl Ledger {
@@ -34,6 +39,25 @@ impl Ledger {
     pub fn take_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
+    }
+
+    /// Where the account is now, for who wants to know later what changed.
+    pub fn token(&self) -> ChangeToken {
+        ChangeToken { era: self.era, change: self.changes }
+    }
+
+    /// Counts a change. The first begins an era.
+    pub fn next_change(&mut self, random: u64) -> u64 {
+        if self.changes == 0 {
+            self.era = random;
+        }
+        self.changes += 1;
+        self.changes
+    }
+
+    /// Begins another era: what tokens said before is void. The count goes on, above `change`.
+    pub fn next_era(&mut self, random: u64, change: u64) {
+        (self.changes, self.era) = (self.changes.max(change) + 1, random);
     }
 
     /// Notes a batch, forgetting the oldest.
@@ -46,7 +70,11 @@ impl Ledger {
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
-        let version = if self.service == ServiceClass::default() { 1 } else { VERSION };
+        let version = match (self.changes, self.service == ServiceClass::default()) {
+            (0, true) => 1,
+            (0, false) => 2,
+            _ => VERSION,
+        };
         let mut out = Writer::new(version, 48 + 8 * self.batches.len());
         out.optional(self.limits.bytes).optional(self.limits.messages);
         out.number(self.usage.bytes).number(self.usage.messages);
@@ -58,6 +86,9 @@ impl Ledger {
         }
         if version > 1 {
             out.u8(self.service.bits());
+        }
+        if version > 2 {
+            out.number(self.changes).fixed(&self.era.to_be_bytes());
         }
         out.done()
     }
@@ -85,8 +116,26 @@ impl Ledger {
         }
         let service = match version {
             1 => ServiceClass::default(),
-            _ => ServiceClass::from_bits(input.u8()?).filter(|class| *class != ServiceClass::default())?,
+            2 => ServiceClass::from_bits(input.u8()?).filter(|class| *class != ServiceClass::default())?,
+            _ => ServiceClass::from_bits(input.u8()?)?,
         };
-        input.end(Self { limits, usage, next_id, last_uid_validity, tree_version, batches, service })
+        let (changes, era) = match version {
+            1 | 2 => (0, 0),
+            _ => {
+                let changes = Some(input.number()?).filter(|changes| *changes > 0)?;
+                (changes, u64::from_be_bytes(input.fixed(8)?.try_into().ok()?))
+            }
+        };
+        input.end(Self {
+            limits,
+            usage,
+            next_id,
+            last_uid_validity,
+            tree_version,
+            batches,
+            service,
+            changes,
+            era,
+        })
     }
 }

@@ -7,9 +7,10 @@ use model::{FolderState, Keyword, KeywordTable, ModSeq, UidValidity};
 
 use super::codec::{Reader, Writer};
 
-/// Version 2 adds a byte of marks, version 3 a number after it. A folder is written as the first that says all of it:
-/// without any marks as version 1, without annotations as version 2.
-const VERSION: u8 = 3;
+/// Version 2 adds a byte of marks, version 3 the octets of annotations after it, version 4 the last change behind these. A
+/// folder is written as the first that says all of it: as long as no change of it was counted, one without any marks as
+/// version 1, and one without annotations as version 2.
+const VERSION: u8 = 4;
 /// The mark of a folder with identities.
 const HAS_IDENTITIES: u8 = 1;
 
@@ -22,6 +23,9 @@ pub struct FolderMarks {
     pub identities: bool,
     /// Octets of all annotations of its messages, as the quota counts them; 0 without any.
     pub annotation_bytes: u64,
+    /// Which of the account's changes gave it the last MODSEQ ([`Ledger::changes`](super::Ledger::changes)); 0 for one
+    /// that had none since changes are counted.
+    pub changed: u64,
 }
 
 /// A folder's state, with what readers of the folder do not see. Its key exists as long as the folder can be
@@ -38,10 +42,11 @@ impl StateRecord {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         let folder = &self.folder;
-        let FolderMarks { log_from, identities, annotation_bytes } = self.marks;
-        let version = match (identities, annotation_bytes) {
-            (false, 0) => 1,
-            (true, 0) => 2,
+        let FolderMarks { log_from, identities, annotation_bytes, changed } = self.marks;
+        let version = match (identities, annotation_bytes, changed) {
+            (false, 0, 0) => 1,
+            (true, 0, 0) => 2,
+            (_, _, 0) => 3,
             _ => VERSION,
         };
         let mut out = Writer::new(version, 64 + folder.keywords.slots().len() * 16);
@@ -58,6 +63,9 @@ impl StateRecord {
         }
         if version > 2 {
             out.number(annotation_bytes);
+        }
+        if version > 3 {
+            out.number(changed);
         }
         out.done()
     }
@@ -108,10 +116,15 @@ impl StateRecord {
             },
         };
         let annotation_bytes = match version {
+            1 | 2 => 0,
             3 => Some(input.number()?).filter(|bytes| *bytes > 0)?,
+            _ => input.number()?,
+        };
+        let changed = match version {
+            4 => Some(input.number()?).filter(|changed| *changed > 0)?,
             _ => 0,
         };
-        input.end(Self { folder, marks: FolderMarks { log_from, identities, annotation_bytes } })
+        input.end(Self { folder, marks: FolderMarks { log_from, identities, annotation_bytes, changed } })
     }
 }
 
@@ -134,13 +147,15 @@ mod tests {
             recent_uid: 1,
             keywords: Arc::default(),
         };
-        for (identities, annotation_bytes, version, end) in [
-            (false, 0, 1, &b"\x01\x00"[..]),
-            (true, 0, 2, b"\x00\x01"),
-            (false, 5, 3, b"\x00\x00\x05"),
-            (true, 5, 3, b"\x00\x01\x05"),
+        for (identities, annotation_bytes, changed, version, end) in [
+            (false, 0, 0, 1, &b"\x01\x00"[..]),
+            (true, 0, 0, 2, b"\x00\x01"),
+            (false, 5, 0, 3, b"\x00\x00\x05"),
+            (true, 5, 0, 3, b"\x00\x01\x05"),
+            (false, 0, 7, 4, b"\x00\x00\x00\x07"),
+            (true, 5, 7, 4, b"\x00\x01\x05\x07"),
         ] {
-            let marks = FolderMarks { log_from: ModSeq(1), identities, annotation_bytes };
+            let marks = FolderMarks { log_from: ModSeq(1), identities, annotation_bytes, changed };
             let record = StateRecord { folder: folder.clone(), marks };
             let stored = record.encode();
             assert_eq!((stored[0], stored.ends_with(end)), (version, true), "{stored:?}");

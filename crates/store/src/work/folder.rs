@@ -74,6 +74,10 @@ pub(crate) struct FolderWork {
     pub(crate) identities: FolderIdentities,
     /// The annotations of its messages.
     pub(crate) annotations: FolderAnnotations,
+    /// Which of the account's changes it had last.
+    changed: u64,
+    /// It has a MODSEQ that it did not have, or is new: the batch counts as a change of the account.
+    pub(crate) moved: bool,
     /// Whether the state is to be written.
     pub(crate) dirty: bool,
     /// Deleted by this transaction.
@@ -99,6 +103,8 @@ impl FolderWork {
             log_from: marks.log_from,
             identities: FolderIdentities::of(marks.identities),
             annotations: FolderAnnotations::of(marks.annotation_bytes),
+            changed: marks.changed,
+            moved: false,
             dirty: false,
             deleted: false,
             base,
@@ -113,6 +119,14 @@ impl FolderWork {
             log_from: self.log_from,
             identities: self.identities.any(),
             annotation_bytes: self.annotations.bytes(),
+            changed: self.changed,
+        }
+    }
+
+    /// Says which of the account's changes this is, where it is one.
+    pub(crate) fn stamp(&mut self, change: u64) {
+        if self.moved {
+            self.changed = change;
         }
     }
 
@@ -238,7 +252,7 @@ impl FolderWork {
     /// Begins a change: gives it a MODSEQ.
     pub(crate) fn next_modseq(&mut self) -> ModSeq {
         self.state.highest_modseq = self.state.highest_modseq.next();
-        self.dirty = true;
+        (self.moved, self.dirty) = (true, true);
         self.state.highest_modseq
     }
 

@@ -4,6 +4,7 @@
 mod accounts;
 mod annotating;
 mod appending;
+mod changes;
 mod checking;
 mod checkpoints;
 mod copying;
