@@ -63,6 +63,7 @@ const LOGGED_IN: &[Capability] = &[
     Capability::Unauthenticate,
     Capability::SelectA,
     Capability::ListA,
+    Capability::XCpmChanges,
 ];
 
 /// `CAPABILITY` and its list, as the untagged response and the response code have it.

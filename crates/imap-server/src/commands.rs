@@ -10,6 +10,7 @@ pub(crate) mod append;
 pub(crate) mod authenticate;
 pub(crate) mod cancel_update;
 pub(crate) mod capability;
+pub(crate) mod changes;
 pub(crate) mod check;
 pub(crate) mod close;
 pub(crate) mod compress;
@@ -269,6 +270,7 @@ commands! {
     Examine      "EXAMINE",      LOGGED_IN, QUIET,                 "RFC 9051 §6.3.3",  Command::Examine(select) => select::run(session, out, select, select::Access::ReadOnly);
     SelectA      "SELECTA",      LOGGED_IN, QUIET | ANY_ACCOUNT,   "OMA-TS-CPM_MessageStorage §6.2.1.2", Command::SelectA(address) => selecta::run(session, out, address);
     ListA        "LISTA",        LOGGED_IN, MAY_EXPUNGE | ANY_ACCOUNT, "OMA-TS-CPM_MessageStorage §6.2.1.2", Command::ListA => lista::run(session, out);
+    XcpmChanges  "XCPMCHANGES",  LOGGED_IN, MAY_EXPUNGE,           "XCPM-CHANGES",     Command::XcpmChanges(asked) => changes::run(session, out, asked);
     Create       "CREATE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.4",  Command::Create(create) => create::run(session, create);
     Delete       "DELETE",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.5",  Command::Delete(mailbox) => delete::run(session, out, mailbox);
     Rename       "RENAME",       LOGGED_IN, MAY_EXPUNGE,           "RFC 9051 §6.3.6",  Command::Rename(rename) => rename::run(session, out, rename);

@@ -413,7 +413,7 @@ impl Notify {
                         separator: Some(HIERARCHY_SEPARATOR),
                         name: name.as_str(),
                         old_name: before.map(MailboxName::as_str),
-                        child_info: &[],
+                        ..ListData::default()
                     };
                     response::list(out.text(), &data, session.mailbox_encoding());
                     out.relieve().await?;

@@ -99,6 +99,7 @@ capabilities! {
     UrlAuthBinary "URLAUTH=BINARY" "RFC 5524",
     Utf8Accept "UTF8=ACCEPT" "RFC 6855",
     Within "WITHIN" "RFC 5032",
+    XCpmChanges "XCPM-CHANGES" "this server's own",
     XCpmDevice "XCPM-DEVICE" "OMA-TS-CPM_MessageStorage-V2_0 §5.2.1",
 }
 

@@ -50,6 +50,8 @@ pub enum Command {
     SelectA(IString),
     /// `LISTA`: the accounts that SELECTA may name.
     ListA,
+    /// `XCPMCHANGES`: what changed in the account.
+    XcpmChanges(XcpmChanges),
     /// `CREATE` (RFC 9051 §6.3.4).
     Create(Create),
     /// `DELETE` (RFC 9051 §6.3.5).
@@ -135,6 +137,7 @@ pub enum Command {
 pub use crate::commands::acl::{MailboxIdentifier, SetAcl};
 pub use crate::commands::annotation::{AnnotationAttribute, AnnotationValue, FetchAnnotation};
 pub use crate::commands::authenticate::Authenticate;
+pub use crate::commands::changes::XcpmChanges;
 pub use crate::commands::convert::{Conversions, Convert, ConvertItem, MediaRange};
 pub use crate::commands::create::Create;
 pub use crate::commands::esearch::MultiSearch;

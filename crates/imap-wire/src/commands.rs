@@ -13,6 +13,7 @@ pub mod annotation;
 pub mod append;
 pub mod authenticate;
 pub mod cancel_update;
+pub mod changes;
 pub mod convert;
 pub mod create;
 pub mod enable;
@@ -98,6 +99,7 @@ const TABLE: &[(&[u8], &str, Parser)] = &[
     (b"THREAD",          "RFC 5256 §3",      thread::parse),
     (b"SELECTA",         "OMA-TS-CPM_MessageStorage §6.2.1.2", selecta::parse),
     (b"LISTA",           "OMA-TS-CPM_MessageStorage §6.2.1.2", simple::lista),
+    (b"XCPMCHANGES",     "XCPM-CHANGES",     changes::parse),
 ];
 
 /// The commands that `UID` goes before.

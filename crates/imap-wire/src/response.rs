@@ -153,30 +153,38 @@ pub struct ListData<'a> {
     pub old_name: Option<&'a str>,
     /// `CHILDINFO`: selection options that a child matches (RFC 5258 §3.5); empty for none.
     pub child_info: &'a [&'a str],
+    /// `MAILBOXID` (RFC 8474 §4), in answers of XCPMCHANGES.
+    pub mailbox_id: Option<&'a str>,
 }
 
 /// `* LIST (attributes) "/" name ...`
 pub fn list<B: BufMut>(out: &mut B, data: &ListData<'_>, encoding: MailboxEncoding) {
     list_start(out, "LIST ", data, encoding);
-    if data.old_name.is_some() || !data.child_info.is_empty() {
+    let mut opening = " (";
+    let mut item = |out: &mut B, name: &str| {
+        out.put_slice(std::mem::replace(&mut opening, " ").as_bytes());
+        encode::quoted(out, name.as_bytes());
         out.put_slice(b" (");
-        if let Some(old_name) = data.old_name {
-            out.put_slice(b"\"OLDNAME\" (");
-            encode::mailbox(out, old_name, encoding);
-            out.put_u8(b')');
-        }
-        if !data.child_info.is_empty() {
-            out.put_slice(if data.old_name.is_some() { b" " } else { b"" });
-            out.put_slice(b"\"CHILDINFO\" (");
-            for (i, option) in data.child_info.iter().enumerate() {
-                out.put_slice(if i > 0 { b" " } else { b"" });
-                encode::quoted(out, option.as_bytes());
-            }
-            out.put_u8(b')');
+    };
+    if let Some(old_name) = data.old_name {
+        item(out, "OLDNAME");
+        encode::mailbox(out, old_name, encoding);
+        out.put_u8(b')');
+    }
+    if !data.child_info.is_empty() {
+        item(out, "CHILDINFO");
+        for (i, option) in data.child_info.iter().enumerate() {
+            out.put_slice(if i > 0 { b" " } else { b"" });
+            encode::quoted(out, option.as_bytes());
         }
         out.put_u8(b')');
     }
-    out.put_slice(b"\r\n");
+    if let Some(id) = data.mailbox_id {
+        item(out, "MAILBOXID");
+        out.put_slice(id.as_bytes());
+        out.put_u8(b')');
+    }
+    out.put_slice(if opening == " " { b")\r\n" } else { b"\r\n" });
 }
 
 /// `* LSUB (attributes) "/" name` (RFC 3501 §7.2.3); extended data is not sent.
@@ -192,6 +200,25 @@ pub fn lista<B: BufMut>(out: &mut B, attributes: &[&str], address: &str) {
     out.put_u8(b' ');
     encode::astring(out, address.as_bytes(), false);
     out.put_slice(b"\r\n");
+}
+
+/// `* XCPMCHANGES GONE (id ...)`: mailboxes that are no more, by MAILBOXID. At least one.
+pub fn changed_gone<B: BufMut>(out: &mut B, ids: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+    start(out, "XCPMCHANGES GONE ");
+    encode::name_list(out, ids);
+    out.put_slice(b"\r\n");
+}
+
+/// `* XCPMCHANGES METADATA name`: its metadata changed; the empty name is the server.
+pub fn changed_metadata<B: BufMut>(out: &mut B, name: &str, encoding: MailboxEncoding) {
+    start(out, "XCPMCHANGES METADATA ");
+    encode::mailbox(out, name, encoding);
+    out.put_slice(b"\r\n");
+}
+
+/// `* XCPMCHANGES SUBSCRIPTIONS`: the names subscribed to changed.
+pub fn changed_subscriptions<B: BufMut>(out: &mut B) {
+    start(out, "XCPMCHANGES SUBSCRIPTIONS\r\n");
 }
 
 fn list_start<B: BufMut>(out: &mut B, name: &str, data: &ListData<'_>, encoding: MailboxEncoding) {
@@ -750,6 +777,8 @@ mod tests {
             |out| list(out, &extended, utf8),
             "* LIST () NIL INBOX (\"OLDNAME\" (old) \"CHILDINFO\" (\"SUBSCRIBED\"))",
         );
+        let with_id = ListData { mailbox_id: Some("f7"), ..flat };
+        check(|out| list(out, &with_id, utf8), "* LIST () NIL INBOX (\"MAILBOXID\" (f7))");
         let child_info = ListData { child_info: &["SUBSCRIBED", "SPECIAL-USE"], ..flat };
         check(
             |out| list(out, &child_info, utf8),

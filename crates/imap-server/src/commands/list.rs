@@ -297,8 +297,8 @@ fn write_line(
         attributes: &attributes(tree, name, show),
         separator: Some(HIERARCHY_SEPARATOR),
         name: name.as_str(),
-        old_name: None,
         child_info: &child_info,
+        ..ListData::default()
     };
     response::list(out.text(), &data, session.mailbox_encoding());
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, rename: Rename)
                 separator: Some(HIERARCHY_SEPARATOR),
                 name: &shown(target.owner.as_ref(), &to),
                 old_name: Some(&shown(source.owner.as_ref(), &from)),
-                child_info: &[],
+                ..ListData::default()
             };
             response::list(out.text(), &data, encoding);
         }

@@ -119,6 +119,11 @@ fn promises(table: &Table) {
         status.keys_read <= 2,
         "STATUS reads the folder's one key, and which folders there are: {status:?}"
     );
+    let changes = table.get("XCPMCHANGES, nothing new", LARGE);
+    assert!(
+        changes.keys_read <= 2,
+        "one key says that nothing changed, one of the selected folder: {changes:?}"
+    );
     let noop = table.get("NOOP, nothing new", LARGE);
     assert!(noop.keys_read <= 1, "{noop:?}");
     let (one, many) = (
@@ -272,6 +277,12 @@ async fn commands(table: &mut Table, counting: &Arc<CountingEngine>, user: &str,
     client.ok("UID STORE 42:60 +FLAGS (\\Deleted)").await;
     cost!(bench, "UID EXPUNGE, one message", client.ok("UID EXPUNGE 42").await);
     cost!(bench, "EXPUNGE, 18 messages", client.ok("EXPUNGE").await);
+    let (_, status) = client.run("XCPMCHANGES").await;
+    let since = format!("XCPMCHANGES \"{}\"", status.split('"').nth(1).expect("a token"));
+    cost!(bench, "XCPMCHANGES, nothing new", client.ok(&since).await);
+    client.append("Default", &[message(900_004)]).await;
+    let told = cost!(bench, "XCPMCHANGES, one folder changed", client.ok(&since).await);
+    assert_eq!(told.iter().filter(|line| line.starts_with("* STATUS ")).count(), 1, "{told:?}");
     cost!(bench, "CREATE", client.ok("CREATE Holiday").await);
     cost!(bench, "RENAME", client.ok("RENAME Holiday Summer").await);
     cost!(bench, "DELETE", client.ok("DELETE Summer").await);

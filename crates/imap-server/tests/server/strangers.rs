@@ -89,6 +89,8 @@ const TRIALS: &[Trial] = &[
     ("GETQUOTAROOT",   Nowhere, "GETQUOTAROOT {m}", LOGGED_IN),
     ("SELECTA",        Nowhere, "SELECTA {o}", [BAD, GONE, GONE, GONE, OK, OK]),
     ("LISTA",          Nowhere, "LISTA", LOGGED_IN),
+    ("XCPMCHANGES",    Nowhere, "XCPMCHANGES", LOGGED_IN),
+    ("XCPMCHANGES",    Nowhere, "XCPMCHANGES NIL RETURN (UIDNEXT MESSAGES)", LOGGED_IN),
     ("CONVERSIONS",    Nowhere, "CONVERSIONS \"text/html\" \"text/plain\"", LOGGED_IN),
     ("SUBSCRIBE",      Nowhere, "SUBSCRIBE {m}", LOGGED_IN),
     ("UNSUBSCRIBE",    Nowhere, "UNSUBSCRIBE {m}", LOGGED_IN),
