@@ -113,9 +113,19 @@ fn a_deposit_that_is_repeated_is_answered_as_the_first() {
         said.iter().find(|line| line.kind() == "STATUS").expect("STATUS").text()
     };
     assert!(messages(&mut again).contains("(MESSAGES 1)"));
+    // One of several is known wherever it stands, and told in its place.
+    let object = std::str::from_utf8(object).expect("text");
+    let other = |id: &str| object.replace("Mjkx9a1f", id);
+    let literal = |octets: &str| format!("{{{}+}}\r\n{octets}", octets.len());
+    let all = [&other("a"), object, &other("b"), &other("a")].map(literal).join(" ");
+    let (_, tagged) = again.command(&format!("APPEND Default {all}")).expect("APPEND");
+    let validity = answer.split(' ').nth(1).expect("UIDVALIDITY");
+    assert!(tagged.text().contains(&format!("[APPENDUID {validity} 2,1,3,2]")), "{}", tagged.text());
+    assert!(messages(&mut again).contains("(MESSAGES 3)"));
     let mut owner = Client::login(server.imap, &user.name, &user.password).expect("a login");
-    assert_ne!(append(&mut owner), answer);
-    assert!(messages(&mut owner).contains("(MESSAGES 2)"));
+    let (_, tagged) = owner.literal("APPEND Default", object.as_bytes(), "").expect("APPEND");
+    assert!(tagged.text().contains(&format!("[APPENDUID {validity} 4]")), "{}", tagged.text());
+    assert!(messages(&mut owner).contains("(MESSAGES 4)"));
 }
 
 #[test]

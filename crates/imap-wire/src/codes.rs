@@ -1,7 +1,7 @@
 //! Response codes: one table of those without data, and the ones with.
 
 use bytes::BufMut;
-use model::UidSet;
+use model::{UidList, UidSet};
 
 use crate::encode;
 
@@ -13,8 +13,8 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub enum Code<'a> {
             $(#[doc = concat!("`", $name, "` (", $source, ")")] $variant,)*
-            /// `APPENDUID` (RFC 4315 §3): UIDVALIDITY of the destination and the new UIDs.
-            AppendUid(u32, &'a UidSet),
+            /// `APPENDUID` (RFC 4315 §3): UIDVALIDITY of the destination and the UIDs, in the order of the messages.
+            AppendUid(u32, &'a UidList),
             /// `ANNOTATE TOOBIG` (RFC 5257 §4.5)
             AnnotateTooBig,
             /// `ANNOTATE TOOMANY` (RFC 5257 §4.5)
@@ -31,7 +31,7 @@ macro_rules! codes {
             Capability(&'a [&'a str]),
             /// `COPYUID` (RFC 4315 §3): UIDVALIDITY of the destination, old UIDs, new UIDs, as many in the same
             /// order. When nothing was copied the code must not be sent.
-            CopyUid(u32, &'a UidSet, &'a UidSet),
+            CopyUid(u32, &'a UidSet, &'a UidList),
             /// `HIGHESTMODSEQ` (RFC 7162 §3.1.2.1)
             HighestModSeq(u64),
             /// `INPROGRESS` (RFC 9585 §3): tag of the running command, what is done, and of how much if that is
@@ -131,7 +131,7 @@ impl Code<'_> {
             Code::AppendUid(validity, uids) => {
                 named(out, "APPENDUID ", validity.into());
                 out.put_u8(b' ');
-                encode::uid_set(out, uids);
+                encode::uid_list(out, uids);
             }
             Code::AnnotateTooBig => out.put_slice(b"ANNOTATE TOOBIG"),
             Code::AnnotateTooMany => out.put_slice(b"ANNOTATE TOOMANY"),
@@ -169,7 +169,7 @@ impl Code<'_> {
                 out.put_u8(b' ');
                 encode::uid_set(out, from);
                 out.put_u8(b' ');
-                encode::uid_set(out, to);
+                encode::uid_list(out, to);
             }
             Code::HighestModSeq(value) => named(out, "HIGHESTMODSEQ ", value),
             Code::InProgress(progress) => in_progress(out, progress),
@@ -245,8 +245,10 @@ mod tests {
         };
         let (one, many) = (UidSet::from_ranges([(7, 7)]), UidSet::from_ranges([(3, 5), (9, 9)]));
         check(Code::ReadWrite, "READ-WRITE");
-        check(Code::AppendUid(38505, &one), "APPENDUID 38505 7");
-        check(Code::CopyUid(38505, &many, &many), "COPYUID 38505 3:5,9 3:5,9");
+        let mixed = UidList::from_runs([(9, 9), (3, 5), (9, 9)]).expect("runs");
+        check(Code::AppendUid(38505, &UidList::from(&one)), "APPENDUID 38505 7");
+        check(Code::AppendUid(38505, &mixed), "APPENDUID 38505 9,3:5,9");
+        check(Code::CopyUid(38505, &many, &UidList::from(&many)), "COPYUID 38505 3:5,9 3:5,9");
         check(Code::Annotations(Some(6144)), "ANNOTATIONS 6144");
         check(Code::Annotations(None), "ANNOTATIONS READ-ONLY");
         check(Code::AnnotateTooBig, "ANNOTATE TOOBIG");

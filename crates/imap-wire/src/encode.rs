@@ -1,7 +1,7 @@
 //! The terminals of responses, appended to any [`BufMut`] (a `BytesMut`, a `Vec<u8>`) without anything between.
 
 use bytes::BufMut;
-use model::UidSet;
+use model::{UidList, UidSet};
 
 use crate::date::{Date, DateTime, MONTHS};
 use crate::mailbox::MailboxEncoding;
@@ -107,7 +107,7 @@ pub fn name_list<B: BufMut>(out: &mut B, names: impl IntoIterator<Item = impl As
     out.put_u8(b')');
 }
 
-/// `sequence-set` of ascending ranges, which are UIDs or sequence numbers; at least one.
+/// `sequence-set` of ranges that ascend each, which are UIDs or sequence numbers; at least one.
 pub fn ranges<B: BufMut>(out: &mut B, ranges: impl IntoIterator<Item = (u32, u32)>) {
     let mut first_range = true;
     for (first, last) in ranges {
@@ -126,6 +126,11 @@ pub fn ranges<B: BufMut>(out: &mut B, ranges: impl IntoIterator<Item = (u32, u32
 /// `uid-set`; not empty.
 pub fn uid_set<B: BufMut>(out: &mut B, set: &UidSet) {
     ranges(out, set.ranges());
+}
+
+/// `uid-set`, in the order of the list.
+pub fn uid_list<B: BufMut>(out: &mut B, list: &UidList) {
+    ranges(out, list.runs());
 }
 
 /// `date-time`, with its quotes: ` 1-Feb-2026 12:30:00 +0100`. Years are held within 1 to 9999, zones within a

@@ -13,7 +13,7 @@ use imap_wire::fuzzing::{Literals, drive};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::response::{self, Condition, ListData, QuotaResource, StatusValue};
 use imap_wire::{Code, DateTime, Limits, MailboxEncoding, Step, Tag, parse_command};
-use model::UidSet;
+use model::{UidList, UidSet};
 use proptest::prelude::*;
 
 const COMMANDS: &str = include_str!("commands.txt");
@@ -146,6 +146,7 @@ fn reread(write: impl FnOnce(&mut Vec<u8>)) {
 fn responses() {
     let tag = Tag::new(b"A1").unwrap();
     let set = UidSet::from_ranges([(1, 3), (7, 7)]);
+    let list = UidList::from(&set);
     for code in [
         Code::Alert,
         Code::AlreadyExists,
@@ -158,8 +159,8 @@ fn responses() {
         Code::NoModSeq,
         Code::Closed,
         Code::Modified(&set),
-        Code::AppendUid(9, &set),
-        Code::CopyUid(9, &set, &set),
+        Code::AppendUid(9, &list),
+        Code::CopyUid(9, &set, &list),
         Code::PermanentFlags(&["\\Seen", "$x", "\\*"]),
         Code::BadCharset(&["US-ASCII", "UTF-8"]),
         Code::Capability(&["IMAP4REV1", "IDLE"]),

@@ -16,6 +16,7 @@ mod ids;
 pub mod limits;
 mod mailbox_name;
 mod rights;
+mod uid_list;
 mod uid_set;
 pub mod varint;
 
@@ -30,4 +31,5 @@ pub use folder::{Block, BlockNo, FolderSnapshot, FolderState, MessageRow};
 pub use ids::{AccountId, BodyId, MailboxId, ModSeq, Uid, UidValidity};
 pub use mailbox_name::{HIERARCHY_SEPARATOR, MailboxName, MailboxNameError};
 pub use rights::{Rights, RightsError};
+pub use uid_list::UidList;
 pub use uid_set::{UidRanges, UidSet};

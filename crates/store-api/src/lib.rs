@@ -312,11 +312,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// `TooBig` when `size` is above [`model::limits::APPEND_BYTES_MAX`], `OverQuota`.
     async fn stage_body(&self, ctx: &Ctx, account: AccountId, size: u64) -> Result<Box<dyn BodyWriter>>;
 
-    /// Appends messages, all or none, with ascending UIDs.
+    /// Appends messages, all or none; new ones with ascending UIDs.
     ///
     /// A network function that was not told whether a deposit arrived repeats it: an object of the same kind,
     /// IMDN-Message-ID and direction that still stands where it came is not stored again, and the answer is that of the
-    /// first time. Of several messages those at the front that are repeated are known again.
+    /// first time. So is each of several messages known, and one that is the same as another before it.
     ///
     /// A disposition notification that the owner or a network function appends is noted with the messages that it is
     /// about, in the same step: the keywords $Delivered, $Displayed and $DeliveryFailed on what was sent,

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
 use model::{
-    BodyId, DeviceId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, Uid, UidSet, UidValidity,
+    BodyId, DeviceId, Flags, Keyword, MailboxId, MailboxName, ModSeq, Result, Uid, UidList, UidSet,
+    UidValidity,
 };
 
 use crate::AnnotationChange;
@@ -64,11 +65,11 @@ pub struct Appended {
     pub mailbox: MailboxId,
     /// Its UIDVALIDITY.
     pub uid_validity: UidValidity,
-    /// The UIDs, in the order of the messages.
-    pub uids: UidSet,
+    /// The UIDs, in the order of the messages: ascending, unless a network function deposited some of them before.
+    pub uids: UidList,
     /// The folder's HIGHESTMODSEQ after it.
     pub modseq: ModSeq,
-    /// The first of the messages, or all, were there already: a network function deposited them before.
+    /// Some of the messages, or all, were there already: a network function deposited them before.
     pub repeated: bool,
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use model::{
     AccountId, Acl, AclAction, AclEntry, Block, BlockNo, BodyId, CpmAddress, DeviceId, EntryName, Flags,
     FolderState, Identifier, Keyword, KeywordTable, MailboxId, MailboxName, ModSeq, Result, Rights,
-    SpecialUse, Uid, UidSet, UidValidity, limits,
+    SpecialUse, Uid, UidList, UidSet, UidValidity, limits,
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
@@ -127,6 +127,15 @@ pub(crate) fn uid_set(set: &pb::UidSet) -> Result<UidSet> {
 
 pub(crate) fn uid_set_pb(set: &UidSet) -> pb::UidSet {
     pb::UidSet { ranges: set.ranges().map(|(first, last)| pb::UidRange { first, last }).collect() }
+}
+
+pub(crate) fn uid_list(list: Option<&pb::UidSet>) -> Result<UidList> {
+    let runs = list.into_iter().flat_map(|list| &list.ranges).map(|run| (run.first, run.last));
+    UidList::from_runs(runs).ok_or_else(|| invalid("the runs of a list of UIDs must ascend"))
+}
+
+pub(crate) fn uid_list_pb(list: &UidList) -> pb::UidSet {
+    pb::UidSet { ranges: list.runs().map(|(first, last)| pb::UidRange { first, last }).collect() }
 }
 
 // --- accounts ----------------------------------------------------------------------------------------------------
@@ -398,7 +407,7 @@ pub(crate) fn appended(wire: &pb::AppendResponse) -> Result<Appended> {
     Ok(Appended {
         mailbox: MailboxId(wire.mailbox),
         uid_validity: uid_validity(wire.uid_validity)?,
-        uids: uid_set(wire.uids.as_ref().unwrap_or(&pb::UidSet::default()))?,
+        uids: uid_list(wire.uids.as_ref())?,
         modseq: modseq(wire.modseq)?,
         repeated: wire.repeated,
     })
@@ -408,7 +417,7 @@ pub(crate) fn appended_pb(appended: &Appended) -> pb::AppendResponse {
     pb::AppendResponse {
         mailbox: appended.mailbox.0,
         uid_validity: appended.uid_validity.get(),
-        uids: Some(uid_set_pb(&appended.uids)),
+        uids: Some(uid_list_pb(&appended.uids)),
         modseq: appended.modseq.0,
         repeated: appended.repeated,
     }
@@ -606,6 +615,9 @@ mod tests {
         ] {
             assert!(uid_set(&pb::UidSet { ranges: bad }).is_err());
         }
+        let mixed = UidList::from_runs([(9, 9), (1, 3), (9, 9)]).expect("runs");
+        assert_eq!(uid_list(Some(&uid_list_pb(&mixed))).expect("read back"), mixed);
+        assert!(uid_list(Some(&pb::UidSet { ranges: vec![pb::UidRange { first: 3, last: 2 }] })).is_err());
         let good = UidSet::from_ranges([(1, 3), (9, u32::MAX)]);
         assert_eq!(uid_set(&uid_set_pb(&good)).ok(), Some(good));
     }

@@ -8,7 +8,7 @@
 pub(crate) mod annotations;
 pub(crate) mod folder;
 pub(crate) mod identities;
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod origin;
 pub(crate) mod page;
 

@@ -259,7 +259,7 @@ impl World {
             Change::Append { folder, count, flags } => {
                 let messages = (0..*count).map(|n| message(n, *flags)).collect();
                 let request = AppendRequest { mailbox: name(*folder), messages };
-                store.append(&ctx, account, request).await.map(|done| Told::Appended(done.uids))
+                store.append(&ctx, account, request).await.map(|done| Told::Appended(done.uids.to_set()))
             }
             Change::Replace { from, uid, to } => {
                 let request = ReplaceRequest {
@@ -268,7 +268,7 @@ impl World {
                     target: name(*to),
                     message: message(0, 0),
                 };
-                store.replace(&ctx, account, request).await.map(|done| Told::Appended(done.uids))
+                store.replace(&ctx, account, request).await.map(|done| Told::Appended(done.uids.to_set()))
             }
             Change::Flags { folder, first, last, action, flags, words } => {
                 let keywords = words.iter().map(|at| Keyword::parse(WORDS[*at]).unwrap()).collect();

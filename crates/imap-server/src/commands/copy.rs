@@ -11,7 +11,7 @@ mod across;
 
 use imap_wire::Code;
 use imap_wire::command::Transfer;
-use model::UidSet;
+use model::{UidList, UidSet};
 use store_api::{CopyMode, CopyRequest, Missing};
 
 use super::append::{open_target, refusal};
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     if place.owner.is_none() {
         session.note_own_arrivals(&place.name, &to).await;
     }
-    let copied = encode::code(&Code::CopyUid(outcome.uid_validity.get(), &from, &to));
+    let copied = encode::code(&Code::CopyUid(outcome.uid_validity.get(), &from, &UidList::from(&to)));
     match mode {
         CopyMode::Copy => Ok(Reply::ok_code(copied, "COPY completed")),
         CopyMode::Move => {

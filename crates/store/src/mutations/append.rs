@@ -1,6 +1,6 @@
 //! APPEND, MULTIAPPEND and REPLACE: messages come into a folder, all or none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use kv::ReadMode;
 use model::limits::{BODY_CHUNK_BYTES, MESSAGES_PER_FOLDER_MAX};
 use model::{
     AccountId, BodyId, DeviceId, Error, ErrorKind, Flags, FolderState, Keyword, MailboxId, MailboxName,
-    MessageRow, Uid, UidSet, varint,
+    MessageRow, Uid, UidList, UidSet, varint,
 };
 use store_api::{AnnotationChange, Appended, Identities};
 
@@ -24,6 +24,7 @@ use crate::shared::Shared;
 use crate::work::Work;
 use crate::work::annotations::{Copied, first_records, size_of};
 use crate::work::folder::{FolderWork, Tally, entry};
+use crate::work::objects::Object;
 use crate::work::origin::Origin;
 
 /// A message ready to be written: parsed before it came into the queue.
@@ -72,6 +73,30 @@ pub(crate) fn named_devices(index: &MessageIndex) -> Identities {
         seen: device(index.message_seen_identity()),
         deleted: device(index.message_delete_identity()),
     }
+}
+
+/// Whether a message was deposited before.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    /// It was not.
+    New,
+    /// It stands under this UID.
+    Stored(Uid),
+    /// It is what a message before it in the command is, counted from 0.
+    As(usize),
+}
+
+/// The UIDs of all messages, by those of the new ones.
+fn uids_of(known: &[Known], new: impl IntoIterator<Item = Uid>) -> UidList {
+    let (mut uids, mut new) = (Vec::with_capacity(known.len()), new.into_iter());
+    for known in known {
+        uids.extend(match known {
+            Known::New => new.next(),
+            Known::Stored(uid) => Some(*uid),
+            Known::As(at) => uids.get(*at).copied(),
+        });
+    }
+    uids.into_iter().collect()
 }
 
 /// What is known of a message that comes.
@@ -165,20 +190,24 @@ impl Mutation for Append {
         // Read.
         let target = work.resolve(&self.target).await?;
         work.load_end(target).await?;
-        let mut coming = self.coming(work).await?;
-        let repeated = self.repeated(work, target, &coming).await?;
-        coming.drain(..repeated.len());
-        let messages = &self.messages[repeated.len()..];
+        let coming = self.coming(work).await?;
+        let known = self.known(work, target, &coming).await?;
+        let is_new = |at: usize| matches!(known.get(at), Some(Known::New));
+        let new = self.messages.iter().enumerate().filter(|(at, _)| is_new(*at));
+        let messages: Vec<&NewMessage> = new.map(|(_, message)| message).collect();
+        let repeated = messages.len() < self.messages.len();
         if messages.is_empty() {
             let FolderState { uid_validity, highest_modseq: modseq, .. } = work.folder(target)?.state;
-            let uids = repeated.into_iter().collect();
-            return Ok(Appended { mailbox: target, uid_validity, uids, modseq, repeated: true });
+            let uids = uids_of(&known, []);
+            return Ok(Appended { mailbox: target, uid_validity, uids, modseq, repeated });
         }
+        let coming = coming.into_iter().enumerate().filter(|(at, _)| is_new(*at));
+        let coming: Vec<Coming> = coming.map(|(_, message)| message).collect();
         let mut keywords = work.folder(target)?.state.keywords.clone();
-        let mut flags = flags_of(messages, work.folder(target)?, &mut keywords);
+        let mut flags = flags_of(&messages, work.folder(target)?, &mut keywords);
         if flags.is_none() {
             work.load_rows(target, None).await?;
-            flags = flags_of(messages, work.folder(target)?, &mut keywords);
+            flags = flags_of(&messages, work.folder(target)?, &mut keywords);
         }
         let replaced = match self.replaced {
             None => None,
@@ -288,33 +317,40 @@ impl Mutation for Append {
         self.fold(work, &coming).await?;
         self.fold_earlier(work, target, &coming, &uids).await?;
         let modseq = work.folder(target)?.state.highest_modseq;
-        let before: UidSet = repeated.iter().copied().collect();
-        let (uids, repeated) = (before.union(&uids), !before.is_empty());
+        let uids = uids_of(&known, uids.iter());
         Ok(Appended { mailbox: target, uid_validity, uids, modseq, repeated })
     }
 }
 
 impl Append {
-    /// The UIDs of the first messages that a network function deposited before: it was not told that they arrived, and
-    /// is told now. Ascending, since UIDs are told in the order of messages: a message that came before others of a
-    /// command was stored before them, too. One behind a new one is taken for new.
-    async fn repeated(
+    /// Which of the messages a network function deposited before: it was not told that they arrived, and is told now. Two
+    /// of one command that are the same object are stored once, too.
+    async fn known(
         &self,
         work: &mut Work<'_>,
         target: MailboxId,
         coming: &[Coming],
-    ) -> Result<Vec<Uid>, Failure> {
-        let mut uids: Vec<Uid> = Vec::new();
+    ) -> Result<Vec<Known>, Failure> {
+        let mut known = vec![Known::New; coming.len()];
         if !self.by.network || self.replaced.is_some() {
-            return Ok(uids);
+            return Ok(known);
         }
-        for index in coming.iter().map_while(|message| message.index.as_ref()) {
-            match work.repeated(target, index).await? {
-                Some(uid) if uids.last().is_none_or(|last| *last < uid) => uids.push(uid),
-                _ => break,
-            }
+        let objects: Vec<(usize, Object<'_>)> = coming
+            .iter()
+            .enumerate()
+            .filter_map(|(at, message)| Some((at, Object::of(message.index.as_ref()?)?)))
+            .collect();
+        let asked: Vec<Object<'_>> = objects.iter().map(|(_, object)| *object).collect();
+        let mut first: BTreeMap<Object<'_>, usize> = BTreeMap::new();
+        for ((at, object), stored) in objects.into_iter().zip(work.repeated(target, &asked).await?) {
+            known[at] = match (stored, first.get(&object)) {
+                (Some(uid), _) => Known::Stored(uid),
+                (None, Some(first)) => Known::As(*first),
+                (None, None) => Known::New,
+            };
+            first.entry(object).or_insert(at);
         }
-        Ok(uids)
+        Ok(known)
     }
 
     /// Notes what the notifications among the messages say with what they are about.
@@ -368,7 +404,7 @@ fn unless_it_could_not(work: &Work<'_>, folded: Result<(), Failure>) -> Result<(
 
 /// The flags of each message in `folder`, new keywords added to `table`.
 fn flags_of(
-    messages: &[NewMessage],
+    messages: &[&NewMessage],
     folder: &FolderWork,
     table: &mut Arc<model::KeywordTable>,
 ) -> Option<Vec<Flags>> {

@@ -17,7 +17,7 @@
 use cpm_mime::imdn::{Notification, Status};
 use cpm_mime::object::Direction;
 use cpm_mime::{Imdn, MessageIndex, ObjectKind};
-use kv::{RangeRequest, ReadMode};
+use kv::{RangePage, RangeRequest, ReadMode};
 use model::{BodyId, Flags, Keyword, MailboxId, MessageRow, Uid, UidSet};
 
 use crate::failure::{Failure, corrupt};
@@ -28,6 +28,23 @@ use crate::work::Work;
 use crate::work::folder::{Tally, entry};
 use crate::work::origin::{Origin, flag_names};
 
+/// By what one deposit is known to be another: its kind, its direction and its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Object<'a> {
+    kind: ObjectKind,
+    is_sent: Option<bool>,
+    id: &'a [u8],
+}
+
+impl<'a> Object<'a> {
+    /// The object that a message is; none for mail, and without an id.
+    pub(crate) fn of(index: &'a MessageIndex) -> Option<Self> {
+        let kind = Some(index.kind()).filter(|kind| *kind != ObjectKind::Mail)?;
+        let is_sent = index.direction().map(|direction| direction == Direction::Sent);
+        Some(Self { kind, is_sent, id: index.imdn_message_id()? })
+    }
+}
+
 /// A message that is there.
 pub(crate) struct Found {
     place: Place,
@@ -36,17 +53,33 @@ pub(crate) struct Found {
 }
 
 impl Work<'_> {
-    /// The messages of that IMDN-Message-ID, octet for octet: the newest, as many as are looked at. `within` leaves out
-    /// those that did not come to that folder or are there no more.
-    async fn objects(&mut self, id: &[u8], within: Option<MailboxId>) -> Result<Vec<Found>, Failure> {
-        let keys = &self.shared.keys;
-        let header = IndexedHeader::ImdnMessageId;
-        let begin = keys.header(self.account, header, id, BodyId(0));
-        let end = keys.header(self.account, header, id, BodyId(self.ledger.next_id));
-        let request =
-            RangeRequest { reverse: true, ..RangeRequest::new(begin, end).limit(OBJECTS_OF_AN_ID_MAX) };
-        // Every change of the account is ordered by its ledger.
-        let page = self.trx.get_range(&request, ReadMode::Snapshot).await?;
+    /// What the index has of each of these IMDN-Message-IDs: the newest messages, as many as are looked at.
+    async fn entries(&mut self, ids: &[&[u8]]) -> Result<Vec<RangePage>, Failure> {
+        let (keys, header) = (&self.shared.keys, IndexedHeader::ImdnMessageId);
+        let mut pages = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_ASKED_MAX) {
+            let requests: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let begin = keys.header(self.account, header, id, BodyId(0));
+                    let end = keys.header(self.account, header, id, BodyId(self.ledger.next_id));
+                    RangeRequest::new(begin, end).limit(OBJECTS_OF_AN_ID_MAX).reverse()
+                })
+                .collect();
+            // Every change of the account is ordered by its ledger.
+            pages.extend(self.trx.get_together(&[], &requests, ReadMode::Snapshot).await?.1);
+        }
+        Ok(pages)
+    }
+
+    /// The messages of that IMDN-Message-ID, octet for octet, by what the index has of it. `within` leaves out those that
+    /// did not come to that folder or are there no more.
+    async fn objects(
+        &mut self,
+        id: &[u8],
+        page: RangePage,
+        within: Option<MailboxId>,
+    ) -> Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
         for pair in page.pairs {
             let (_, body) = self
@@ -107,21 +140,20 @@ impl Work<'_> {
         Ok(None)
     }
 
-    /// The message of `target` that `index` repeats: of the same kind, id and direction, deposited before. What is no
-    /// object repeats nothing.
+    /// For each of the objects, the message of `target` that is the same, deposited before.
     pub(crate) async fn repeated(
         &mut self,
         target: MailboxId,
-        index: &MessageIndex,
-    ) -> Result<Option<Uid>, Failure> {
-        let (kind, direction) = (index.kind(), index.direction());
-        let Some(id) = index.imdn_message_id().filter(|_| kind != ObjectKind::Mail) else { return Ok(None) };
-        let same = self
-            .objects(id, Some(target))
-            .await?
-            .into_iter()
-            .find(|found| found.index.kind() == kind && found.index.direction() == direction);
-        Ok(same.map(|found| found.place.uid))
+        objects: &[Object<'_>],
+    ) -> Result<Vec<Option<Uid>>, Failure> {
+        let ids: Vec<&[u8]> = objects.iter().map(|object| object.id).collect();
+        let mut same = Vec::with_capacity(objects.len());
+        for (object, page) in objects.iter().zip(self.entries(&ids).await?) {
+            let found = self.objects(object.id, page, Some(target)).await?;
+            let found = found.into_iter().find(|found| Object::of(&found.index).as_ref() == Some(object));
+            same.push(found.map(|found| found.place.uid));
+        }
+        Ok(same)
     }
 
     /// Notes with the messages that a notification is about what it says of them. `direction` is that of the
@@ -132,7 +164,9 @@ impl Work<'_> {
         direction: Option<Direction>,
         by: &Origin,
     ) -> Result<(), Failure> {
-        for found in self.objects(imdn.message_id.as_bytes(), None).await? {
+        let id = imdn.message_id.as_bytes();
+        let Some(page) = self.entries(&[id]).await?.pop() else { return Ok(()) };
+        for found in self.objects(id, page, None).await? {
             let about = found.index.direction();
             if found.index.kind() == ObjectKind::Imdn || about.is_some() && about == direction {
                 continue;

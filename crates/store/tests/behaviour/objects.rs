@@ -196,6 +196,13 @@ async fn a_repeated_deposit_lives_and_dies_with_its_message() {
     );
     // Half of a command was there: what is new comes behind it.
     assert_eq!(deposit(&h, &pf, "Default", &[&chat("2"), &chat("4")]).await, ("2,4".into(), true));
+    // Behind what is new it is known, too, and what comes twice in a command is stored once.
+    assert_eq!(
+        deposit(&h, &pf, "Default", &[&chat("5"), &chat("3"), &chat("6"), &chat("5"), &sent("5")]).await,
+        ("5,3,6,5,7".into(), true)
+    );
+    assert_eq!(h.folder("Default").await.state.messages, 7);
+    h.check().await;
     // Copies are none of the network's deposits; the first stays where it came.
     h.try_copy(CopyMode::Copy, "Default", "1", "Default/a").await.unwrap();
     assert_eq!(deposit(&h, &pf, "Default/a", &[&chat("1")]).await, ("2".into(), false));
@@ -205,9 +212,9 @@ async fn a_repeated_deposit_lives_and_dies_with_its_message() {
     h.add_flags("Default", "2", Flags::DELETED).await;
     let folder = h.id("Default").await;
     h.store.expunge(&h.ctx(), h.account, folder, None).await.unwrap();
-    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("5:6".into(), false));
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("8:9".into(), false));
     h.store.sweep_all().await.unwrap();
-    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("5:6".into(), true));
+    assert_eq!(deposit(&h, &pf, "Default", &[&chat("1"), &chat("2")]).await, ("8:9".into(), true));
     // A folder that was renamed is the same; one deleted and made again is not.
     h.store.rename_folder(&pf, h.account, &name("Default/a"), &name("Default/b")).await.unwrap();
     assert_eq!(deposit(&h, &pf, "Default/b", &[&chat("1")]).await, ("2".into(), true));
