@@ -233,7 +233,7 @@ impl Session {
             deadline: Some(Instant::now() + self.server.options.limits.call_time_max),
             requestor: match &self.login {
                 Some(login) => Requestor::User(login.user.clone()),
-                None => Requestor::Operator,
+                None => Requestor::Nobody,
             },
         }
     }

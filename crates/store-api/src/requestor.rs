@@ -12,6 +12,8 @@ pub enum Requestor {
     User(Arc<User>),
     /// The operator: provisioning and maintenance.
     Operator,
+    /// A client that has not logged in. Nothing is there for it.
+    Nobody,
 }
 
 /// Somebody logged in to an account: a device of the subscriber, or a network function that acts for the subscriber.
@@ -37,14 +39,18 @@ impl Requestor {
 
     /// Whether everything of an account is theirs: its owner, and the operator.
     pub fn owns(&self, account: AccountId) -> bool {
-        self.user().is_none_or(|user| user.account == account)
+        match self {
+            Self::User(user) => user.account == account,
+            Self::Operator => true,
+            Self::Nobody => false,
+        }
     }
 
-    /// Who is logged in; none for the operator.
+    /// Who is logged in; none for the operator, and for nobody.
     pub fn user(&self) -> Option<&User> {
         match self {
             Self::User(user) => Some(user),
-            Self::Operator => None,
+            Self::Operator | Self::Nobody => None,
         }
     }
 

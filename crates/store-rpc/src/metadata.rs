@@ -32,6 +32,7 @@ pub(crate) fn request<T>(ctx: &Ctx, message: T) -> Request<T> {
         Requestor::User(user) if user.network => format!("network:{}", user.account),
         Requestor::User(user) => format!("owner:{}", user.account),
         Requestor::Operator => "operator".to_owned(),
+        Requestor::Nobody => "nobody".to_owned(),
     };
     if let Ok(value) = MetadataValue::try_from(requestor) {
         map.insert(REQUESTOR, value);
@@ -63,6 +64,7 @@ pub(crate) fn ctx(map: &MetadataMap) -> Result<Ctx> {
         .ok_or_else(|| invalid("the metadata mss-request-id must be up to 16 hexadecimal digits"))?;
     let requestor = match text(REQUESTOR) {
         Some("operator") => Requestor::Operator,
+        Some("nobody") => Requestor::Nobody,
         Some(user) => {
             let parts = user.split_once(':').and_then(|(kind, id)| Some((kind, account_id(id)?)));
             let (network, account) = match parts {
@@ -70,7 +72,8 @@ pub(crate) fn ctx(map: &MetadataMap) -> Result<Ctx> {
                 Some(("network", account)) => (true, account),
                 _ => {
                     return Err(invalid(
-                        "the metadata mss-requestor must be owner:<account id>, network:<account id> or operator",
+                        "the metadata mss-requestor must be owner:<account id>, network:<account id>, operator \
+                         or nobody",
                     ));
                 }
             };
@@ -138,7 +141,8 @@ mod tests {
             ..User::owner(AccountId(7))
         };
         let owner = Requestor::owner(AccountId(0xabc));
-        for requestor in [Requestor::Operator, owner, Requestor::User(Arc::new(function))] {
+        for requestor in [Requestor::Operator, Requestor::Nobody, owner, Requestor::User(Arc::new(function))]
+        {
             let sent =
                 Ctx { request_id: 77, deadline: Some(Instant::now() + Duration::from_secs(9)), requestor };
             let got = ctx(request(&sent, ()).metadata()).expect("complete");

@@ -39,6 +39,8 @@ pub(crate) enum Access {
     Sibling(AccountId),
     /// Somebody else: what the folders' lists say.
     Stranger(AccountId),
+    /// Who has not logged in, and is not even `anyone`.
+    Nobody,
 }
 
 impl Access {
@@ -53,6 +55,7 @@ impl Access {
                 }
             }
             Requestor::User(_) | Requestor::Operator => Self::Owner,
+            Requestor::Nobody => Self::Nobody,
         }
     }
 
@@ -62,6 +65,7 @@ impl Access {
             Self::Owner => Rights::ALL,
             Self::Sibling(own) => (Rights::ALL - Rights::ADMINISTER) | entry.acl.rights_of(own),
             Self::Stranger(own) => entry.acl.rights_of(own),
+            Self::Nobody => Rights::NONE,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::shared::{Shared, authorize};
 fn device(ctx: &Ctx) -> Option<&DeviceId> {
     match &ctx.requestor {
         Requestor::User(user) => user.device.as_ref(),
-        Requestor::Operator => None,
+        Requestor::Operator | Requestor::Nobody => None,
     }
 }
 

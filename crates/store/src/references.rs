@@ -48,7 +48,7 @@ fn owner_only(ctx: &Ctx, account: AccountId) -> Result<(), Failure> {
     match &ctx.requestor {
         Requestor::Operator => Ok(()),
         Requestor::User(user) if user.account == account => Ok(()),
-        Requestor::User(_) => Err(no_such_mailbox().into()),
+        Requestor::User(_) | Requestor::Nobody => Err(no_such_mailbox().into()),
     }
 }
 

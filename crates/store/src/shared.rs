@@ -69,6 +69,6 @@ pub(crate) fn authorize(ctx: &Ctx, account: AccountId) -> Result<(), Failure> {
     match &ctx.requestor {
         Requestor::Operator => Ok(()),
         Requestor::User(user) if user.account == account => Ok(()),
-        Requestor::User(_) => Err(no_such_mailbox().into()),
+        Requestor::User(_) | Requestor::Nobody => Err(no_such_mailbox().into()),
     }
 }

@@ -429,7 +429,9 @@ async fn read_metadata(
 fn operator(ctx: &Ctx) -> Result<()> {
     match ctx.requestor {
         Requestor::Operator => Ok(()),
-        Requestor::User(_) => Err(Error::new(ErrorKind::NoPermission, "only the operator may do this")),
+        Requestor::User(_) | Requestor::Nobody => {
+            Err(Error::new(ErrorKind::NoPermission, "only the operator may do this"))
+        }
     }
 }
 

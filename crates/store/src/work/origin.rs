@@ -24,6 +24,7 @@ impl Origin {
         let (bound, network) = match &ctx.requestor {
             Requestor::User(user) => (!user.network, user.network),
             Requestor::Operator => (false, false),
+            Requestor::Nobody => (true, false),
         };
         Self { request: ctx.request_id, device: ctx.requestor.device().cloned(), bound, network }
     }
