@@ -112,7 +112,8 @@ impl Transaction for DiskTransaction {
             let key = Bytes::copy_from_slice(key);
             let mut read = self.shared.read.lock().unwrap_or_else(PoisonError::into_inner);
             let before = read.insert(key, value.clone()).flatten();
-            if before.is_some() && self.shared.strikes(Sabotage::StaleReads, 0.1) {
+            // What has not changed is not stale.
+            if before.is_some() && before != value && self.shared.strikes(Sabotage::StaleReads, 0.3) {
                 return Ok(before);
             }
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 /// Seeds of a default run.
 const SEEDS: u64 = 24;
 /// Seeds within which every defect that is put in must be found.
-const SEEDS_TO_FIND: u64 = 12;
+const SEEDS_TO_FIND: u64 = 24;
 
 fn sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the simulation starts")
