@@ -86,7 +86,8 @@ trait Job: Send {
     fn folders(&self, shared: &Shared, account: AccountId, hints: &mut Vec<MailboxId>);
     /// Whether nobody waits for it any more, or not long enough. Answers in the latter case.
     fn is_over(&mut self) -> bool;
-    async fn run(&mut self, work: &mut Work<'_>) -> Result<(), Failure>;
+    /// Runs it behind others of the attempt; `alone` if none of them changed anything. Whether this one did not either.
+    async fn run(&mut self, work: &mut Work<'_>, alone: bool) -> Result<bool, Failure>;
     /// Answers with what the last run gave, or with the failure of the whole.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
@@ -95,6 +96,8 @@ struct Typed<M: Mutation> {
     mutation: Arc<M>,
     deadline: Option<Instant>,
     outcome: Option<Result<M::Outcome, Error>>,
+    /// The outcome follows from what is stored, and from no change that is still to be committed.
+    alone: bool,
     caller: Option<oneshot::Sender<Result<M::Outcome, Error>>>,
 }
 
@@ -121,20 +124,23 @@ impl<M: Mutation> Job for Typed<M> {
         false
     }
 
-    async fn run(&mut self, work: &mut Work<'_>) -> Result<(), Failure> {
-        self.outcome = Some(match self.mutation.run(work).await {
+    async fn run(&mut self, work: &mut Work<'_>, alone: bool) -> Result<bool, Failure> {
+        let outcome = match self.mutation.run(work).await {
             Ok(outcome) => Ok(outcome),
             Err(Failure::Request(error)) => Err(error),
             Err(failure @ Failure::Engine(_)) => return Err(failure),
-        });
-        Ok(())
+        };
+        let refused = outcome.is_err();
+        (self.outcome, self.alone) = (Some(outcome), alone);
+        Ok(refused)
     }
 
     fn answer(mut self: Box<Self>, failure: Option<&Failure>) {
         let Some(caller) = self.caller.take() else { return };
         let result = match (failure, self.outcome.take()) {
-            // What was refused was refused, whatever became of the others.
-            (_, Some(Err(error))) => Err(error),
+            // What was refused for what is stored was refused, whatever became of the others. What was refused for a change
+            // that then did not happen, as of messages that it would have taken away, was not.
+            (Some(_), Some(Err(error))) if self.alone => Err(error),
             (Some(failure), _) => Err(failure.clone().into()),
             (None, Some(outcome)) => outcome,
             (None, None) => Err(bug("an operation was answered before it ran").into()),
@@ -201,7 +207,8 @@ impl Combiner {
         mutation: Arc<M>,
     ) -> impl Future<Output = Result<M::Outcome, Error>> + Send + use<M> {
         let (caller, answer) = oneshot::channel();
-        let job = Typed { mutation, deadline: deadline_at, outcome: None, caller: Some(caller) };
+        let job =
+            Typed { mutation, deadline: deadline_at, outcome: None, alone: false, caller: Some(caller) };
         let admitted = self.enqueue(account, Box::new(job));
         async move {
             admitted?;
@@ -325,8 +332,9 @@ impl Combiner {
                     }
                 }
                 let seen = work.ledger.batches.last().copied();
+                let mut alone = true;
                 for job in jobs.iter_mut() {
-                    job.run(&mut work).await?;
+                    alone &= job.run(&mut work, alone).await?;
                 }
                 Ok(Some((work.finish(batch), seen)))
             };

@@ -1,7 +1,9 @@
-use model::{ErrorKind, Flags, Uid};
-use store_api::{AccountState, CopyMode, FlagAction, MailStore, QuotaLimits};
+use kv::fault::{FaultEngine, Faults};
+use model::{ErrorKind, Flags, MailboxId, Uid};
+use store::Options;
+use store_api::{AccountState, CopyMode, CopyRequest, FlagAction, MailStore, Missing, QuotaLimits};
 
-use crate::harness::{Harness, address, kind, operator, uids};
+use crate::harness::{Harness, address, kind, name, operator, uids};
 
 fn pairs(given: &[(u32, u32)]) -> Vec<(Uid, Uid)> {
     given.iter().map(|(a, b)| (Uid::new(*a).unwrap(), Uid::new(*b).unwrap())).collect()
@@ -30,7 +32,7 @@ async fn copies_share_bodies() {
     h.add_flags("Default", "1", Flags::DELETED).await;
     h.expunge("Default", None).await;
     h.check().await;
-    let gone = h.store.body(&h.ctx(), h.account, model::MailboxId(0), to.body, None).await;
+    let gone = h.store.body(&h.ctx(), h.account, MailboxId(0), to.body, None).await;
     assert_eq!(kind(gone.map(drop)), ErrorKind::Expunged);
 }
 
@@ -46,6 +48,34 @@ async fn moves_leave_the_source() {
     let vanished = h.store.vanished(&h.ctx(), h.account, h.id("INBOX").await, before).await.unwrap();
     assert_eq!(vanished, uids("100:200"));
     assert_eq!(h.octets("Default", 1).await, "Subject: 99\r\n\r\n99");
+    h.check().await;
+}
+
+/// Two moves of the same message wait for one commit: if that fails, nobody is told that the message is gone.
+#[tokio::test]
+async fn what_was_not_committed_refuses_nobody() {
+    let engine = FaultEngine::new(kv::memory::MemoryEngine::new(), 1, Faults::none());
+    let h = Harness::over(engine.clone(), tempfile::tempdir().unwrap(), Options::default()).await;
+    h.fill("INBOX", 1).await;
+    let request = |target: &str| CopyRequest {
+        mode: CopyMode::Move,
+        source: MailboxId(1),
+        uids: uids("1"),
+        target: name(target),
+        missing: Missing::Refuse,
+    };
+    assert_eq!(h.id("INBOX").await, MailboxId(1));
+    engine.set_faults(Faults { commit_unavailable: 1.0, ..Faults::none() });
+    for _ in 0..20 {
+        let ctx = h.ctx();
+        let moves = ["Default", "RCSMessageStore", "Default"].map(request);
+        let moves = moves.map(|request| h.store.copy(&ctx, h.account, request));
+        for answer in futures::future::join_all(moves).await {
+            assert_eq!(kind(answer), ErrorKind::Unavailable);
+        }
+    }
+    engine.set_faults(Faults::none());
+    assert_eq!(h.store.copy(&h.ctx(), h.account, request("Default")).await.unwrap().pairs, pairs(&[(1, 1)]));
     h.check().await;
 }
 
