@@ -33,14 +33,24 @@ pub fn file(path: &Path) -> anyhow::Result<Table> {
     }
 }
 
-/// The settings of environment variables `MSS_<SECTION>__<KEY>`; others are left alone.
+/// Variables that name a cluster to tests, and look like settings.
+const OF_TESTS: [&str; 2] = ["MSS_FDB_CLUSTER_FILE", "MSS_FDB_LIBRARY"];
+
+/// The settings of environment variables `MSS_<SECTION>__<KEY>`; others are left alone, for many programs make such
+/// names, but not one that is a setting's with a single underscore.
 ///
 /// # Errors
 /// One sentence that names the variable.
 pub fn environment(variables: impl Iterator<Item = (String, String)>) -> anyhow::Result<Table> {
     let mut all = Table::new();
     for (name, text) in variables {
-        let Some(path) = name.strip_prefix("MSS_").filter(|path| path.contains("__")) else { continue };
+        let Some(path) = name.strip_prefix("MSS_") else { continue };
+        if !path.contains("__") {
+            match meant(path).filter(|_| !OF_TESTS.contains(&name.as_str())) {
+                Some(meant) => anyhow::bail!("{name}, in the environment, is not a setting; {meant} is"),
+                None => continue,
+            }
+        }
         let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
         let table = readings(&text)
             .map(|value| nested(&path, value))
@@ -52,6 +62,16 @@ pub fn environment(variables: impl Iterator<Item = (String, String)>) -> anyhow:
         merge(&mut all, table);
     }
     Ok(all)
+}
+
+/// The variable that sets what somebody meant who wrote one underscore for two, after the prefix.
+fn meant(path: &str) -> Option<String> {
+    path.match_indices('_').map(|(at, _)| (&path[..at], &path[at + 1..])).find_map(|(section, key)| {
+        let names = [section, key].map(str::to_lowercase);
+        let mistake = mistake(&nested(&names, Value::String(String::new())));
+        let known = mistake.is_none_or(|mistake| !mistake.contains(" is not a setting; "));
+        known.then(|| format!("MSS_{section}__{key}"))
+    })
 }
 
 /// What the text of an environment variable may mean, the most literal first: the type of its setting decides.
@@ -128,6 +148,23 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_underscore_is_told() {
+        let read = |name: &str| environment([(name.to_owned(), "1".to_owned())].into_iter());
+        for (name, meant) in [
+            ("MSS_PUSH_URL", "MSS_PUSH__URL"),
+            ("MSS_LIMITS_CONNECTIONS_MAX", "MSS_LIMITS__CONNECTIONS_MAX"),
+            ("MSS_NETWORK_FUNCTIONS_FILE", "MSS_NETWORK_FUNCTIONS__FILE"),
+        ] {
+            let told = read(name).expect_err(name).to_string();
+            assert!(told.starts_with(name) && told.contains(meant), "{told}");
+        }
+        // What a cluster manager makes of a service's name, and what tests are told.
+        for name in ["MSS_STORE_SERVICE_HOST", "MSS_STORE_PORT_7143_TCP", "MSS_", "MSS_FDB_CLUSTER_FILE"] {
+            assert!(read(name).is_ok_and(|table| table.is_empty()), "{name}");
+        }
+    }
 
     #[test]
     fn variables_become_what_their_setting_is() -> anyhow::Result<()> {
