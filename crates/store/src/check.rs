@@ -81,6 +81,29 @@ macro_rules! transaction {
 }
 pub(crate) use transaction;
 
+/// Looks at what a range holds, a page in a transaction: `$look` gives what it found of the page and whether it wrote.
+macro_rules! in_pages {
+    ($check:expr, $range:expr, $per_page:expr, $mode:expr, |$pairs:ident, $trx:ident| $look:expr) => {{
+        let $crate::keyspace::KeyRange { mut begin, end } = $range;
+        loop {
+            let request = kv::RangeRequest::new(begin, end.clone()).limit($per_page);
+            let (findings, page) = $crate::check::transaction!($check, trx, {
+                let page = trx.get_range(&request, $mode).await?;
+                let ($pairs, $trx) = (&page.pairs, trx.as_mut());
+                let (findings, wrote) = $look?;
+                Ok(((findings, page), wrote))
+            });
+            $check.tell(findings).await?;
+            $check.read(page.pairs.len()).await?;
+            match page.pairs.last() {
+                Some(last) if page.more => begin = $crate::snapshot::after(&last.key),
+                _ => break,
+            }
+        }
+    }};
+}
+pub(crate) use in_pages;
+
 /// Begins a check; the reader of the stream drives it.
 pub(crate) fn inspect(shared: Arc<Shared>, request: CheckRequest) -> Result<CheckEvents> {
     if request.accounts.len() > CHECK_ACCOUNTS_MAX {

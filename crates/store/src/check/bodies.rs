@@ -10,7 +10,7 @@ use model::{AccountId, BodyId, varint};
 use store_api::{Finding, FindingKind};
 
 use super::references::Counts;
-use super::{Check, remedied, transaction};
+use super::{Check, in_pages, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::IndexedHeader;
 use crate::mutations::append::indexed_headers;
@@ -235,23 +235,13 @@ async fn octets(check: &mut Check, account: AccountId, body: BodyId, size: u64) 
 /// Entries of the index of headers that no body has.
 pub(super) async fn headers(check: &mut Check, account: AccountId) -> Result<(), Failure> {
     for (header, name) in IndexedHeader::ALL {
-        let range = check.shared.keys.header_values(account, header);
-        let mut begin = range.begin;
-        loop {
-            let request = RangeRequest::new(begin, range.end.clone()).limit(ENTRIES_PER_PAGE);
-            let (findings, page) = transaction!(check, trx, {
-                let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-                let (findings, wrote) =
-                    entries(check, account, header, name, &page.pairs, trx.as_mut()).await?;
-                Ok(((findings, page), wrote))
-            });
-            check.tell(findings).await?;
-            check.read(page.pairs.len()).await?;
-            match page.pairs.last() {
-                Some(last) if page.more => begin = after(&last.key),
-                _ => break,
-            }
-        }
+        in_pages!(
+            check,
+            check.shared.keys.header_values(account, header),
+            ENTRIES_PER_PAGE,
+            ReadMode::Snapshot,
+            |pairs, trx| entries(check, account, header, name, pairs, trx).await
+        );
     }
     Ok(())
 }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kv::{KeyValue, RangeRequest, Transaction};
+use kv::{KeyValue, Transaction};
 use model::{AccountId, DeviceId, MailboxId, ModSeq};
 use store_api::{Checkpoint, Finding, FindingKind};
 
-use super::{Check, read_all, remedied, transaction};
+use super::{Check, in_pages, read_all, remedied};
 use crate::failure::Failure;
 use crate::keyspace::Subspace;
 use crate::records::{CheckpointRecord, Ledger, StateRecord};
-use crate::snapshot::after;
 
 /// Records read in one transaction; each may have 82 kB.
 const RECORDS_PER_PAGE: usize = 16;
@@ -18,22 +17,14 @@ const RECORDS_PER_PAGE: usize = 16;
 /// The checkpoints of one account. Repair makes of one that is wrong what tells its device too much rather than too
 /// little: of what cannot be trusted it was told nothing.
 pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), Failure> {
-    let range = check.shared.keys.subspace(account, Subspace::Checkpoint);
-    let mut begin = range.begin;
-    loop {
-        let request = RangeRequest::new(begin, range.end.clone()).limit(RECORDS_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, check.mode()).await?;
-            let (findings, wrote) = records(check, account, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(
+        check,
+        check.shared.keys.subspace(account, Subspace::Checkpoint),
+        RECORDS_PER_PAGE,
+        check.mode(),
+        |pairs, trx| records(check, account, pairs, trx).await
+    );
+    Ok(())
 }
 
 async fn records(

@@ -5,11 +5,10 @@ use kv::{RangeRequest, ReadMode, Transaction};
 use model::{AccountId, PARTITIONS, Partition};
 use store_api::{Finding, FindingKind};
 
-use super::{Check, Subject, remedied, transaction};
+use super::{Check, Subject, in_pages, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::KeyRange;
 use crate::records::FeedEntry;
-use crate::snapshot::after;
 
 /// Partitions whose heads are compared in one transaction.
 const HEADS_PER_PAGE: u16 = 64;
@@ -25,22 +24,15 @@ pub(super) async fn check(check: &mut Check) -> Result<(), Failure> {
         check.tell(findings).await?;
         check.read(2 * partitions.len()).await?;
     }
-    let KeyRange { mut begin, .. } = check.shared.keys.feed_log_after(Partition(0), None);
-    let end = check.shared.keys.feed_log_after(Partition(PARTITIONS - 1), None).end;
-    loop {
-        let request = RangeRequest::new(begin, end.clone()).limit(ENTRIES_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = entries(check, &page.pairs, trx.as_mut());
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    let keys = &check.shared.keys;
+    let range = KeyRange {
+        begin: keys.feed_log_after(Partition(0), None).begin,
+        end: keys.feed_log_after(Partition(PARTITIONS - 1), None).end,
+    };
+    in_pages!(check, range, ENTRIES_PER_PAGE, ReadMode::Snapshot, |pairs, trx| Ok::<_, Failure>(entries(
+        check, pairs, trx
+    )));
+    Ok(())
 }
 
 /// A head is written with each entry, and so is the stamp of the last one.

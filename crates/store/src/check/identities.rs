@@ -1,14 +1,13 @@
 //! The records of which devices read and deleted messages.
 
-use kv::{RangeRequest, ReadMode, Transaction};
+use kv::{ReadMode, Transaction};
 use model::{AccountId, Block};
 use store_api::{Finding, FindingKind};
 
-use super::{Check, remedied, transaction};
+use super::{Check, in_pages, remedied};
 use crate::failure::Failure;
 use crate::keyspace::{PendingKind, Subspace};
 use crate::records::{FolderMarks, IdentityBlock, StateRecord};
-use crate::snapshot::after;
 
 /// Records looked at in one transaction.
 const RECORDS_PER_PAGE: usize = 64;
@@ -16,22 +15,14 @@ const RECORDS_PER_PAGE: usize = 64;
 /// Records that cannot be read, those of messages or folders that are not there, and folders whose state does not say
 /// that they have any: changes would not look for them.
 pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), Failure> {
-    let range = check.shared.keys.subspace(account, Subspace::Identities);
-    let mut begin = range.begin;
-    loop {
-        let request = RangeRequest::new(begin, range.end.clone()).limit(RECORDS_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = records(check, account, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(
+        check,
+        check.shared.keys.subspace(account, Subspace::Identities),
+        RECORDS_PER_PAGE,
+        ReadMode::Snapshot,
+        |pairs, trx| records(check, account, pairs, trx).await
+    );
+    Ok(())
 }
 
 async fn records(

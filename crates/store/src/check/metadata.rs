@@ -1,14 +1,13 @@
 //! What folders have beside messages: metadata entries, the keys of references, and notes of what was moved out.
 
-use kv::{RangeRequest, ReadMode, Transaction};
+use kv::{ReadMode, Transaction};
 use model::{AccountId, MailboxId};
 use store_api::{Finding, FindingKind};
 
-use super::{Check, remedied, transaction};
+use super::{Check, in_pages, remedied};
 use crate::failure::Failure;
 use crate::keyspace::{PendingKind, Subspace};
 use crate::records::{MetadataRecord, MoveRecord, ReferenceKey};
-use crate::snapshot::after;
 
 /// Records looked at in one transaction; each may have 66 kB.
 const RECORDS_PER_PAGE: usize = 32;
@@ -63,22 +62,14 @@ pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), F
 }
 
 async fn check_kind(check: &mut Check, account: AccountId, kind: &Kind) -> Result<(), Failure> {
-    let range = check.shared.keys.subspace(account, kind.subspace);
-    let mut begin = range.begin;
-    loop {
-        let request = RangeRequest::new(begin, range.end.clone()).limit(RECORDS_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = records(check, account, kind, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(
+        check,
+        check.shared.keys.subspace(account, kind.subspace),
+        RECORDS_PER_PAGE,
+        ReadMode::Snapshot,
+        |pairs, trx| records(check, account, kind, pairs, trx).await
+    );
+    Ok(())
 }
 
 async fn records(

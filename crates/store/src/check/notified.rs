@@ -1,16 +1,15 @@
 //! Which notifications are about a message: every entry is of a notification that is about it.
 
-use kv::{KeyValue, RangeRequest, ReadMode, Transaction};
+use kv::{KeyValue, ReadMode, Transaction};
 use model::{AccountId, BodyId};
 use store_api::{Finding, FindingKind};
 
 use cpm_mime::MessageIndex;
 
-use super::{Check, remedied, transaction};
+use super::{Check, in_pages, remedied};
 use crate::failure::Failure;
 use crate::keyspace::Subspace;
 use crate::records::Place;
-use crate::snapshot::after;
 
 /// Entries looked at in one transaction, each with the facts of its notification.
 const ENTRIES_PER_PAGE: usize = 256;
@@ -18,22 +17,14 @@ const ENTRIES_PER_PAGE: usize = 256;
 /// Entries that no notification has. One that is missing is none: who brought the notification may have had no say in
 /// the account's other folders, or an earlier release took it.
 pub(super) async fn check(check: &mut Check, account: AccountId) -> Result<(), Failure> {
-    let range = check.shared.keys.subspace(account, Subspace::Notified);
-    let mut begin = range.begin;
-    loop {
-        let request = RangeRequest::new(begin, range.end.clone()).limit(ENTRIES_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = entries(check, account, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(
+        check,
+        check.shared.keys.subspace(account, Subspace::Notified),
+        ENTRIES_PER_PAGE,
+        ReadMode::Snapshot,
+        |pairs, trx| entries(check, account, pairs, trx).await
+    );
+    Ok(())
 }
 
 async fn entries(

@@ -12,11 +12,10 @@ use model::limits::SHARERS_MAX;
 use model::{AccountId, CpmAddress};
 use store_api::{Finding, FindingKind};
 
-use super::{Check, read_all, remedied, transaction};
+use super::{Check, in_pages, read_all, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::TreeKey;
 use crate::records::FolderRecord;
-use crate::snapshot::after;
 
 /// Accounts with a right whose notes are looked at in one transaction.
 const GRANTEES_PER_PAGE: usize = 512;
@@ -124,22 +123,10 @@ async fn given_page(
 /// What this account is told that others give to it is so. One that gives it nothing shows it nothing, either; but such
 /// notes fill the room that there is for them.
 async fn noted(check: &mut Check, account: AccountId) -> Result<(), Failure> {
-    let range = check.shared.keys.sharers(account);
-    let mut begin = range.begin;
-    loop {
-        let request = RangeRequest::new(begin, range.end.clone()).limit(NOTES_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, check.mode()).await?;
-            let (findings, wrote) = noted_page(check, account, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(check, check.shared.keys.sharers(account), NOTES_PER_PAGE, check.mode(), |pairs, trx| {
+        noted_page(check, account, pairs, trx).await
+    });
+    Ok(())
 }
 
 async fn noted_page(

@@ -7,7 +7,7 @@ use model::{AccountId, MailboxId, PARTITIONS, Partition};
 use store_api::{Finding, FindingKind};
 
 use super::account::Outline;
-use super::{Check, DIRECTORY_PAGE, Subject, remedied, transaction};
+use super::{Check, DIRECTORY_PAGE, Subject, in_pages, remedied, transaction};
 use crate::failure::Failure;
 use crate::keyspace::{KeyRange, PendingKind};
 use crate::records::{AccountRecord, Pending};
@@ -206,22 +206,14 @@ async fn orphan(
 
 /// Works of accounts that have no data at all.
 pub(super) async fn works(check: &mut Check) -> Result<(), Failure> {
-    let KeyRange { mut begin, end } =
-        check.shared.keys.pending_of_partitions(Partition(0), Partition(PARTITIONS - 1));
-    loop {
-        let request = RangeRequest::new(begin, end.clone()).limit(WORKS_PER_PAGE);
-        let (findings, page) = transaction!(check, trx, {
-            let page = trx.get_range(&request, ReadMode::Snapshot).await?;
-            let (findings, wrote) = work_page(check, &page.pairs, trx.as_mut()).await?;
-            Ok(((findings, page), wrote))
-        });
-        check.tell(findings).await?;
-        check.read(page.pairs.len()).await?;
-        match page.pairs.last() {
-            Some(last) if page.more => begin = after(&last.key),
-            _ => return Ok(()),
-        }
-    }
+    in_pages!(
+        check,
+        check.shared.keys.pending_of_partitions(Partition(0), Partition(PARTITIONS - 1)),
+        WORKS_PER_PAGE,
+        ReadMode::Snapshot,
+        |pairs, trx| work_page(check, pairs, trx).await
+    );
+    Ok(())
 }
 
 async fn work_page(
