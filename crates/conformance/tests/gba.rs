@@ -111,10 +111,18 @@ impl Bsf {
         std::fs::remove_file(self.folder.path().join(format!("www/{random}-{version}.json"))).expect("gone");
     }
 
-    /// Questions so far, a line for each.
+    /// Questions so far, a line for each. nginx writes it after its answer: who looks at once may miss the last.
     fn asked(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.folder.path().join("taken")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        let read = || std::fs::read_to_string(self.folder.path().join("taken")).unwrap_or_default();
+        let mut text = read();
+        loop {
+            std::thread::sleep(Duration::from_millis(300));
+            let later = read();
+            if later == text {
+                return text.lines().map(str::to_owned).collect();
+            }
+            text = later;
+        }
     }
 }
 
