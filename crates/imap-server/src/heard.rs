@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{AccountId, MailboxId, ModSeq};
 use store_api::Subscription;
+use tokio::time::Instant;
 
 use crate::session::Session;
 
@@ -20,31 +21,81 @@ pub(crate) enum News {
     Anything,
 }
 
-/// An account's feed, and how much of it was heard.
+/// An account's feed, and how much of it was heard. One that ended or could not be had is had again after a pause.
 #[derive(Debug)]
 pub(crate) struct Heard {
-    feed: Subscription,
+    account: AccountId,
+    feed: Option<Subscription>,
     generation: u64,
+    /// When to subscribe again, without a feed.
+    again: Instant,
 }
 
 impl Heard {
-    /// The feed of an account, listened to from now on; none when it cannot be had.
-    pub async fn subscribe(session: &Session, account: AccountId) -> Option<Self> {
-        match session.server.feed.subscribe(account).await {
+    /// The feed of an account, not listened to yet.
+    pub fn of(account: AccountId) -> Self {
+        Self { account, feed: None, generation: 0, again: Instant::now() }
+    }
+
+    /// The feed of an account, listened to from now on, or as soon as it can be had.
+    pub async fn listen(session: &Session, account: AccountId) -> Self {
+        let mut heard = Self::of(account);
+        heard.subscribe(session).await;
+        heard
+    }
+
+    /// Whose it is.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// Whether it is listened to now.
+    pub fn is_heard(&self) -> bool {
+        self.feed.is_some()
+    }
+
+    async fn subscribe(&mut self, session: &Session) {
+        match session.server.feed.subscribe(self.account).await {
             Ok(mut feed) => {
-                let generation = feed.pulse().generation;
-                Some(Self { feed, generation })
+                self.generation = feed.pulse().generation;
+                self.feed = Some(feed);
             }
             Err(error) => {
-                tracing::warn!(%account, %error, "the change feed cannot be had");
-                None
+                tracing::warn!(account = %self.account, %error, "the change feed cannot be had");
+                self.again = Instant::now() + RETRY;
             }
         }
     }
 
-    /// What came since this was last asked; none if nothing did.
+    /// Waits until there may be news. Cancel-safe.
+    pub async fn woken(&mut self) {
+        match &mut self.feed {
+            Some(feed) => {
+                if !feed.changed().await {
+                    self.feed = None;
+                    self.again = Instant::now() + RETRY;
+                }
+            }
+            None => tokio::time::sleep_until(self.again).await,
+        }
+    }
+
+    /// What came since this was last asked; none if nothing did. Anything may have while there was no feed: it is
+    /// subscribed to again then, if it is time.
+    pub async fn news_or_again(&mut self, session: &Session) -> Option<News> {
+        if self.feed.is_some() {
+            return self.news();
+        }
+        if Instant::now() < self.again {
+            return None;
+        }
+        self.subscribe(session).await;
+        Some(News::Anything)
+    }
+
+    /// What came since this was last asked; none if nothing did, or there is no feed.
     pub fn news(&mut self) -> Option<News> {
-        let pulse = self.feed.pulse();
+        let pulse = self.feed.as_mut()?.pulse();
         if pulse.generation == self.generation {
             return None;
         }
@@ -56,18 +107,4 @@ impl Heard {
             _ => News::Anything,
         })
     }
-}
-
-/// Waits for a change; false, after a pause, when the feed must be subscribed to again. Never ends without a feed where
-/// none is wanted. Cancel-safe.
-pub(crate) async fn changed(feed: &mut Option<Heard>, wanted: bool) -> bool {
-    if let Some(heard) = feed {
-        if heard.feed.changed().await {
-            return true;
-        }
-    } else if !wanted {
-        std::future::pending::<()>().await;
-    }
-    tokio::time::sleep(RETRY).await;
-    false
 }

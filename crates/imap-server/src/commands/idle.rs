@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::accounts;
 use crate::connection::{Ended, Input, Output};
-use crate::heard::{Heard, News, RETRY, changed};
-use crate::notify::{self, Notify, attend};
+use crate::heard::{Heard, News, RETRY};
+use crate::notify::{self, Notify};
 use crate::reply::{After, Reply};
 use crate::session::Session;
 use crate::sync::{Removals, Told, sync};
@@ -38,15 +38,8 @@ async fn idle(session: &mut Session, out: &mut Output, input: &mut Input) -> Res
     // Without a keep-alive, once a day does no harm.
     let pause = if keepalive.is_zero() { Duration::from_secs(86_400) } else { keepalive };
     let beat = Instant::now() + pause;
-    let mut feed = match session.notify.as_deref_mut().and_then(Notify::take_feed) {
-        Some(feed) => Some(feed),
-        None => subscribe(session).await,
-    };
-    let result = watch(session, out, input, &mut feed, beat, pause).await;
-    if let Some(notify) = session.notify.as_deref_mut().filter(|notify| notify.listens()) {
-        notify.give_feed(feed);
-    }
-    result
+    let mut feed = subscribe(session).await;
+    watch(session, out, input, &mut feed, beat, pause).await
 }
 
 /// Tells what happens until the client ends it.
@@ -77,15 +70,8 @@ async fn watch(
             tokio::select! {
                 biased;
                 step = input.next(out) => return ended(out, step),
-                alive = changed(feed, listens(session)) => {
-                    if session.notify.is_some() {
-                        if attend::hears(session, feed, alive).await {
-                            break true;
-                        }
-                    } else if !alive {
-                        *feed = subscribe(session).await;
-                        break true;
-                    } else if feed.as_mut().is_some_and(|feed| concerns(feed, session)) {
+                () = woken(session.notify.as_deref_mut(), feed.as_mut()) => {
+                    if hears(session, feed).await {
                         break true;
                     }
                 }
@@ -98,27 +84,28 @@ async fn watch(
     }
 }
 
-/// Whether anything is to be told: without NOTIFY, of a selected folder.
-fn listens(session: &Session) -> bool {
-    session.notify.as_ref().map_or(session.view.is_some(), |notify| notify.listens())
+/// Without NOTIFY: the selected folder's feed, listened to before the folder is looked at, so that nothing falls between.
+async fn subscribe(session: &Session) -> Option<Heard> {
+    let view = session.view.as_ref().filter(|_| session.notify.is_none())?;
+    Some(Heard::listen(session, view.account).await)
 }
 
-/// The account's feed, listened to before the folder is looked at, so that nothing falls between. None where nothing is
-/// to be told.
-async fn subscribe(session: &Session) -> Option<Heard> {
-    if !listens(session) {
-        return None;
+/// Waits until a feed may have said something; for ever where nothing is to be told.
+async fn woken(notify: Option<&mut Notify>, feed: Option<&mut Heard>) {
+    match (notify, feed) {
+        (Some(notify), _) => notify.woken().await,
+        (None, Some(feed)) => feed.woken().await,
+        (None, None) => std::future::pending().await,
     }
-    let login = session.login.as_ref()?.account;
-    let account =
-        session.view.as_ref().filter(|_| session.notify.is_none()).map_or(login, |view| view.account);
-    Heard::subscribe(session, account).await
 }
 
 /// Whether what changed may be something that the client does not know.
-fn concerns(feed: &mut Heard, session: &Session) -> bool {
-    let (news, Some(view)) = (feed.news(), &session.view) else { return false };
-    news.is_some_and(|news| match news {
+async fn hears(session: &mut Session, feed: &mut Option<Heard>) -> bool {
+    if session.notify.is_some() {
+        return notify::hears(session).await;
+    }
+    let (Some(feed), Some(view)) = (feed, &session.view) else { return false };
+    feed.news_or_again(session).await.is_some_and(|news| match news {
         News::Folder(mailbox, modseq) => mailbox == view.mailbox && modseq > view.known_modseq,
         News::Anything => true,
     })

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     let notify = match arguments {
         Arguments::None => {
             away::leave(session).await;
-            Notify::none()
+            Notify::default()
         }
         Arguments::Set { status, groups } => Notify::set(session, out, groups, status).await?,
     };

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::accounts;
 use crate::connection::{Ended, Input, Output};
-use crate::heard::{self, Heard, News, RETRY};
+use crate::heard::RETRY;
 use crate::notify;
 use crate::reply::{After, Reply};
 use crate::session::Session;
@@ -42,47 +42,22 @@ pub(crate) async fn attend(session: &mut Session, out: &mut Output, input: &mut 
             return Ok(());
         };
         notify.note_sent();
-        let mut feed = notify.take_feed();
         let woken = loop {
+            let Some(notify) = session.notify.as_deref_mut() else { return Ok(()) };
             tokio::select! {
                 biased;
-                arrived = input.arrived(out) => {
-                    give_back(session, feed);
-                    return arrived;
-                }
-                alive = heard::changed(&mut feed, true) => {
-                    if hears(session, &mut feed, alive).await {
+                arrived = input.arrived(out) => return arrived,
+                () = notify.woken() => {
+                    if notify::hears(session).await {
                         break true;
                     }
                 }
                 () = tokio::time::sleep_until(again.unwrap_or(beat).min(beat)) => break false,
             }
         };
-        give_back(session, feed);
         if !woken && Instant::now() >= beat {
             out.untagged(format_args!("OK still here"));
         }
-    }
-}
-
-/// Takes up what the feed said, or another feed in place of one that ended. Returns whether there is something to tell.
-pub(crate) async fn hears(session: &mut Session, feed: &mut Option<Heard>, alive: bool) -> bool {
-    let news = if alive {
-        feed.as_mut().and_then(Heard::news)
-    } else {
-        *feed = match session.account() {
-            Ok(account) => Heard::subscribe(session, account).await,
-            Err(_) => None,
-        };
-        Some(News::Anything)
-    };
-    let Some(notify) = session.notify.as_deref_mut() else { return false };
-    news.is_some_and(|news| notify.note(news, session.view.as_deref()))
-}
-
-fn give_back(session: &mut Session, feed: Option<Heard>) {
-    if let Some(notify) = session.notify.as_deref_mut() {
-        notify.give_feed(feed);
     }
 }
 

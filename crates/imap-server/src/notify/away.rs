@@ -15,6 +15,7 @@ use model::{MailboxId, ModSeq};
 use store_api::Checkpoint;
 
 use super::Notify;
+use super::watch::Watch;
 use super::wishes::Wants;
 use crate::connection::Output;
 use crate::reply::Reply;
@@ -44,20 +45,21 @@ pub(super) async fn last_told(session: &Session) -> Result<Option<Checkpoint>, R
     Ok(session.store().checkpoint(&session.ctx(), session.account()?).await?)
 }
 
-impl Notify {
-    /// Whether a folder is told of because it changed while the device was away.
-    pub(super) fn changed_meanwhile(
-        last: Option<&Checkpoint>,
-        folder: MailboxId,
-        wants: Wants,
-        now: ModSeq,
-    ) -> bool {
-        wants.counters() && last.is_some_and(|told| now > told.of(folder))
-    }
+/// Whether a folder is told of because it changed while the device was away.
+pub(super) fn changed_meanwhile(
+    last: Option<&Checkpoint>,
+    folder: MailboxId,
+    wants: Wants,
+    now: ModSeq,
+) -> bool {
+    wants.counters() && last.is_some_and(|told| now > told.of(folder))
+}
 
+impl Notify {
     /// Says that names changed while the device was away, where it wishes to be told of names.
     pub(super) fn tell_of_names(&self, out: &mut Output, last: Option<&Checkpoint>) {
-        let changed = last.is_some_and(|told| told.tree_version != self.tree.version);
+        let version = self.watches.first().map(|own| own.tree.version);
+        let changed = last.is_some_and(|told| Some(told.tree_version) != version);
         if changed && self.wishes.of_names() {
             out.untagged(format_args!(
                 "OK [XCPM-RESYNC] mailboxes came, went or changed their names or subscriptions since this device was \
@@ -67,15 +69,15 @@ impl Notify {
     }
 
     /// What the device has been told when the client has seen all that it was sent.
-    fn told(&self, session: &Session, before: Option<&Checkpoint>) -> Checkpoint {
-        let mut folders: Vec<_> = self
+    fn told(&self, session: &Session, own: &Watch, before: Option<&Checkpoint>) -> Checkpoint {
+        let mut folders: Vec<_> = own
             .tree
             .folders()
             .iter()
             .filter(|entry| !entry.noselect)
             .filter_map(|entry| {
-                let watched = self.watched.binary_search_by_key(&entry.id, |watched| watched.id);
-                let watched = watched.ok().map(|at| &self.watched[at]);
+                let watched = own.watched.binary_search_by_key(&entry.id, |watched| watched.id);
+                let watched = watched.ok().map(|at| &own.watched[at]);
                 let mut modseq = before.map_or(ModSeq(0), |before| before.of(entry.id));
                 if let Some(watched) = watched.filter(|watched| watched.wants.counters()) {
                     modseq = modseq.max(watched.modseq);
@@ -91,7 +93,7 @@ impl Notify {
         let tree_version = match before {
             // Who does not wish to be told of names has not been told of them.
             Some(before) if !self.wishes.of_names() => before.tree_version,
-            _ => self.tree.version,
+            _ => own.tree.version,
         };
         Checkpoint { tree_version, folders }
     }
@@ -102,10 +104,10 @@ impl Notify {
     /// # Errors
     /// What the store answers.
     pub(super) async fn begin(&mut self, session: &Session, last: Option<&Checkpoint>) -> Result<(), Reply> {
-        if !has_device(session) || !self.listens() {
+        let Some(own) = self.watches.first().filter(|_| has_device(session) && self.listens()) else {
             return Ok(());
-        }
-        let told = self.told(session, last);
+        };
+        let told = self.told(session, own, last);
         if last.is_none() {
             session.store().set_checkpoint(&session.ctx(), session.account()?, &told).await?;
         } else if last != Some(&told) {
@@ -147,9 +149,9 @@ pub(crate) async fn leave(session: &mut Session) {
             return;
         }
     };
-    let Some(notify) = session.notify.take() else { return };
-    let told = notify.told(session, before.as_ref());
-    session.notify = Some(notify);
+    let notify = session.notify.as_ref();
+    let told = notify.and_then(|notify| Some(notify.told(session, notify.watches.first()?, before.as_ref())));
+    let Some(told) = told else { return };
     if before.as_ref() != Some(&told) {
         write(session, &told).await;
     }
