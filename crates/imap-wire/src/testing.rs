@@ -1,4 +1,4 @@
-//! What the commands' tables of examples are checked with.
+//! What tables of examples, of commands and of responses, are checked with.
 
 use std::num::NonZeroU32;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::command::Command;
 use crate::sequence::{SeqNo, SeqRange, SequenceSet};
+use crate::string::Tag;
 use crate::{Limits, parse_command};
 
 /// Reads `A1 input` and compares the command.
@@ -24,6 +25,19 @@ pub fn refuse(input: &str, reason: &str) {
     let Err(error) = command else { panic!("{input}: taken") };
     assert_eq!(error.tag.map(|tag| tag.to_string()).as_deref(), Some("A1"), "{input}");
     assert!(error.message.contains(reason), "{input}: {}", error.message);
+}
+
+/// Compares what `write` appends with a whole line.
+#[track_caller]
+pub fn check_written(write: impl FnOnce(&mut Vec<u8>), expected: &str) {
+    let mut out = Vec::new();
+    write(&mut out);
+    assert_eq!(String::from_utf8(out).expect("text"), format!("{expected}\r\n"));
+}
+
+/// The tag `A1`.
+pub fn tag() -> Tag {
+    Tag::new(b"A1").expect("a tag")
 }
 
 /// A set of parts, where 0 stands for `*`.
