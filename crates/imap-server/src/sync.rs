@@ -193,7 +193,7 @@ fn tell(
     }
     tell_keywords(view, out, snapshot);
 
-    let mut held = false;
+    let (mut held, mut vanished) = (false, false);
     if state.expunge_modseq > view.known_expunge_modseq {
         let gone = view.seq.uids().difference(&snapshot.uids());
         if gone.is_empty() {
@@ -204,6 +204,7 @@ fn tell(
             contexts::removed(&mut view.contexts, out, &view.seq, &gone);
             if enabled.qresync {
                 response::vanished(out.text(), false, &gone);
+                vanished = true;
             } else {
                 // Ascending, each number as it is after the ones before it (RFC 9051 §7.5.1).
                 let mut removed = 0;
@@ -255,6 +256,7 @@ fn tell(
     let flags_from = wants_flags.then_some(view.known_modseq);
     let since = flags_from.unwrap_or(ModSeq::MAX).min(news.map_or(ModSeq::MAX, |_| view.annotations_known));
     view.annotations_known = annotations_known;
+    let mut shown = ModSeq(0);
     for row in snapshot.rows_changed_since(since) {
         if u64::from(row.uid.get()) >= known_before || view.is_own_change(row.uid, row.modseq) {
             continue;
@@ -286,6 +288,12 @@ fn tell(
             annotation::write_news(out.text(), entries);
         }
         out.push(b")\r\n");
+        shown = shown.max(row.modseq);
+    }
+    // VANISHED has no MODSEQ: without this a client asks again for what it was told. The answer of a command that
+    // removes has it in its tagged line (RFC 7162 §3.2.7).
+    if vanished && wants_flags && removals != Removals::Own && shown < state.highest_modseq {
+        out.untagged(format_args!("OK [HIGHESTMODSEQ {}] told up to here", state.highest_modseq));
     }
     if wants_flags {
         view.known_modseq = state.highest_modseq;

@@ -9,8 +9,10 @@ use crate::metadata::{cargo, root};
 use crate::{deploy, layers, licences};
 
 /// Debian packages that the tests and the feature of pre-shared keys need: what no one here wrote.
-const DEBIAN_PACKAGES: [(&str, &str); 14] = [
+const DEBIAN_PACKAGES: [(&str, &str); 16] = [
     ("mbsync", "isync"),
+    ("interimap", "interimap"),
+    ("perl", "perl"),
     ("curl", "curl"),
     ("python3", "python3"),
     ("node", "nodejs"),
@@ -27,7 +29,7 @@ const DEBIAN_PACKAGES: [(&str, &str); 14] = [
 ];
 
 /// Debian packages without a program of their own: what those above load, and what OpenSSL's bindings are built with.
-const DEBIAN_MODULES: [&str; 2] = ["kamailio-presence-modules", "libssl-dev"];
+const DEBIAN_MODULES: [&str; 3] = ["kamailio-presence-modules", "libmail-imaptalk-perl", "libssl-dev"];
 
 /// Everything that is off unless asked for.
 const FEATURES: [&str; 2] = ["--features", "mss/psk,conformance/psk"];

@@ -64,6 +64,17 @@ async fn vanished_with_qresync() {
     let said = one.ok("NOOP").await;
     assert_eq!(said[0], "* VANISHED 1:2,5");
     assert!(said[1].starts_with("* 1 FETCH (UID 3 MODSEQ ("), "{said:?}");
+    assert_eq!(said.len(), 2, "MODSEQ says up to where: {said:?}");
+    // Where nothing else says so, the client is told up to where it knows all: from there it goes on next time.
+    two.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    one.ok("NOOP").await;
+    two.ok("EXPUNGE").await;
+    let status = two.ok("STATUS INBOX (HIGHESTMODSEQ)").await;
+    let until = status.iter().find_map(|line| line.strip_prefix("* STATUS INBOX (HIGHESTMODSEQ "));
+    let until = format!("* OK [HIGHESTMODSEQ {}]", until.expect("a number").trim_end_matches(')'));
+    let said = one.ok("NOOP").await;
+    assert_eq!(said[0], "* VANISHED 3");
+    assert!(said.len() == 2 && said[1].starts_with(&until), "{said:?} {until}");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Clients that others wrote, each at real work; afterwards the server is asked what it holds.
 
+mod imaptalk;
+mod interimap;
+mod mbsync;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use conformance::client::{Client, Response, quote};
@@ -11,8 +14,18 @@ use conformance::foundationdb;
 use conformance::server::{Layout, Server, User};
 use conformance::value::Value;
 
+/// What a client does, on an account of its own.
+type Work = fn(&Server, &User);
+
+/// All of them.
+const ALL: [Work; 6] =
+    [imaplib_works, imapflow_works, curl_works, mbsync::works, imaptalk::works, interimap::works];
+
+/// Accounts that all of them need.
+const ACCOUNTS: u32 = 8;
+
 fn with(work: impl FnOnce(&Server, &User)) {
-    let server = Server::under_test(1).expect("a server");
+    let server = Server::under_test(2).expect("a server");
     let user = server.fresh_user();
     work(&server, &user);
 }
@@ -34,14 +47,24 @@ fn curl() {
 
 #[test]
 fn mbsync() {
-    with(mbsync_works);
+    with(mbsync::works);
+}
+
+#[test]
+fn imaptalk() {
+    with(imaptalk::works);
+}
+
+#[test]
+fn interimap() {
+    with(interimap::works);
 }
 
 /// All of them at a front end, each compared with what the other front end says.
 #[test]
 fn all_on_processes_apart() {
-    let server = Server::for_tests(Layout::Apart { fronts: 2 }, 4).expect("a server");
-    for work in [imaplib_works, imapflow_works, curl_works, mbsync_works] {
+    let server = Server::for_tests(Layout::Apart { fronts: 2 }, ACCOUNTS).expect("a server");
+    for work in ALL {
         work(&server, &server.fresh_user());
     }
 }
@@ -52,8 +75,8 @@ fn all_on_processes_apart() {
 fn all_on_foundationdb() {
     let cluster_file = foundationdb::cluster_file().unwrap_or_else(|why| panic!("{why}"));
     let layout = Layout::OnFoundationDb { cluster_file, stores: 2, fronts: 2 };
-    let server = Server::for_tests(layout, 4).expect("a server");
-    for work in [imaplib_works, imapflow_works, curl_works, mbsync_works] {
+    let server = Server::for_tests(layout, ACCOUNTS).expect("a server");
+    for work in ALL {
         work(&server, &server.fresh_user());
     }
 }
@@ -161,91 +184,6 @@ fn curl_works(server: &Server, user: &User) {
     assert_eq!(left, ["number 2", "number 3"]);
 }
 
-/// A maildir kept in step with a mailbox, with changes on both sides.
-fn mbsync_works(server: &Server, user: &User) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let maildir = folder.path().join("mail");
-    for part in ["cur", "new", "tmp"] {
-        fs::create_dir_all(maildir.join("box").join(part)).expect("a maildir");
-    }
-    let config = folder.path().join("mbsyncrc");
-    let near = maildir.display();
-    let text = format!(
-        "IMAPAccount here\nHost {}\nPort {}\nUser {}\nPass \"{}\"\nSSLType None\nAuthMechs LOGIN\n\n\
-         IMAPStore far\nAccount here\n\nMaildirStore near\nPath {near}/\nInbox {near}/inbox\n\n\
-         Channel both\nFar :far:\nNear :near:\nPatterns box\nCreate Both\nExpunge Both\nSync All\nSyncState *\n",
-        server.imap.ip(),
-        server.imap.port(),
-        user.name,
-        user.password,
-    );
-    fs::write(&config, text).expect("a configuration");
-    let sync = || {
-        clients::run(Command::new("mbsync").arg("--config").arg(&config).arg("both"))
-            .expect("mbsync is content")
-    };
-    // Two messages on the server, two in the maildir.
-    let mut client = Client::login(server.imap, &user.name, &user.password).expect("a session");
-    client.expect_ok("CREATE box").expect("CREATE");
-    for number in 1..=2 {
-        append(&mut client, &format!("far {number}"));
-    }
-    for number in 1..=2 {
-        let name = format!("1700000000.{number}.here:2,S");
-        fs::write(maildir.join("box/cur").join(name), message(&format!("near {number}"))).expect("a message");
-    }
-    sync();
-    let near_seen = vec!["\\Seen".to_owned()];
-    assert_eq!(
-        held(server, user, "box"),
-        [
-            ("far 1".to_owned(), vec![]),
-            ("far 2".to_owned(), vec![]),
-            ("near 1".to_owned(), near_seen.clone()),
-            ("near 2".to_owned(), near_seen.clone()),
-        ]
-    );
-    assert_eq!(subjects(&maildir), ["far 1", "far 2", "near 1", "near 2"]);
-    // Once more: nothing to do, nothing done.
-    let before = state(server, user);
-    sync();
-    sync();
-    assert_eq!(state(server, user), before, "a sync without changes changes nothing");
-    // Changes on both sides: flagged and deleted there, deleted and answered here, and one new on each.
-    client.expect_ok("SELECT box").expect("SELECT");
-    client.expect_ok("STORE 1 +FLAGS.SILENT (\\Flagged)").expect("STORE");
-    client.expect_ok("STORE 2 +FLAGS.SILENT (\\Deleted)").expect("STORE");
-    client.expect_ok("EXPUNGE").expect("EXPUNGE");
-    append(&mut client, "far 3");
-    for entry in fs::read_dir(maildir.join("box/cur")).expect("the maildir") {
-        let path = entry.expect("an entry").path();
-        let text = fs::read_to_string(&path).expect("a message");
-        if text.contains("near 1") {
-            fs::remove_file(&path).expect("removed");
-        } else if text.contains("near 2") {
-            let name = path.file_name().expect("a name").to_string_lossy().replace(":2,S", ":2,RS");
-            fs::rename(&path, path.with_file_name(name)).expect("renamed");
-        }
-    }
-    fs::write(maildir.join("box/new/1700000001.9.here"), message("near 3")).expect("a message");
-    sync();
-    assert_eq!(
-        held(server, user, "box"),
-        [
-            ("far 1".to_owned(), vec!["\\Flagged".to_owned()]),
-            ("near 2".to_owned(), vec!["\\Answered".to_owned(), "\\Seen".to_owned()]),
-            ("far 3".to_owned(), vec![]),
-            ("near 3".to_owned(), vec![]),
-        ]
-    );
-    assert_eq!(subjects(&maildir), ["far 1", "far 3", "near 2", "near 3"]);
-    let flagged = files(&maildir).into_iter().find(|(_, text)| text.contains("far 1")).expect("far 1");
-    assert!(flagged.0.contains(":2,F"), "{}", flagged.0);
-    let before = state(server, user);
-    sync();
-    assert_eq!(state(server, user), before, "a sync without changes changes nothing");
-}
-
 fn message(subject: &str) -> String {
     format!(
         "From: a@example.org\nSubject: {subject}\nMessage-ID: <{}@sync>\n\nText.\n",
@@ -253,38 +191,8 @@ fn message(subject: &str) -> String {
     )
 }
 
-fn append(client: &mut Client, subject: &str) {
+fn append(client: &mut Client, mailbox: &str, subject: &str) {
     let message = message(subject).replace('\n', "\r\n");
-    let (_, tagged) = client.literal("APPEND box", message.as_bytes(), "").expect("APPEND");
+    let (_, tagged) = client.literal(&format!("APPEND {mailbox}"), message.as_bytes(), "").expect("APPEND");
     assert_eq!(tagged.kind(), "OK", "{}", tagged.text());
-}
-
-/// What a change of the mailbox would change.
-fn state(server: &Server, user: &User) -> String {
-    let mut client = Client::login(server.front(1), &user.name, &user.password).expect("a session");
-    let (untagged, _) =
-        client.expect_ok("STATUS box (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ UNSEEN)").expect("STATUS");
-    untagged.iter().find(|response| response.kind() == "STATUS").expect("STATUS").text()
-}
-
-fn files(maildir: &Path) -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    for part in ["cur", "new"] {
-        for entry in fs::read_dir(maildir.join("box").join(part)).expect("the maildir") {
-            let path = entry.expect("an entry").path();
-            files.push((path.display().to_string(), fs::read_to_string(&path).expect("a message")));
-        }
-    }
-    files
-}
-
-fn subjects(maildir: &Path) -> Vec<String> {
-    let mut subjects: Vec<String> = files(maildir)
-        .into_iter()
-        .filter_map(|(_, text)| {
-            Some(text.lines().find_map(|line| line.strip_prefix("Subject: "))?.to_owned())
-        })
-        .collect();
-    subjects.sort();
-    subjects
 }
