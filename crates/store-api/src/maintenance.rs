@@ -274,6 +274,9 @@ finding_kinds! {
     Moves = "moves",
     /// A key of references that cannot be read, or of a folder that is not there.
     ReferenceKey = "reference-key",
+    /// The note by which the sweeper finds a folder with messages that have \Deleted: missing, unreadable, or of no such
+    /// folder. Folders of earlier releases have none.
+    DeletedNotes = "deleted-notes",
     /// A note for the sweeper that cannot be read, or of nothing.
     Work = "work",
     /// Data of an account that the directory does not have.

@@ -9,7 +9,7 @@ use model::{AccountId, Acl, CpmAddress, Error, ErrorKind, MailboxId, MailboxName
 use store_api::{Account, AccountState, Credentials, NewAccount, Quota, QuotaLimits, ServiceClass};
 
 use crate::failure::{Failure, bug, corrupt, no_such_account};
-use crate::keyspace::{Keyspace, PendingKind, TreeKey};
+use crate::keyspace::{Keyspace, PendingKind, Subspace, TreeKey};
 use crate::mutations::folders::STANDING;
 use crate::records::{
     AccountRecord, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, Pending, StateRecord,
@@ -292,6 +292,31 @@ async fn forget_sharing(
     Ok(())
 }
 
+/// Clears the notes of the account's folders that have messages with \Deleted: as many as it has folders at most.
+async fn forget_deleted(
+    keys: &Keyspace,
+    trx: &mut dyn Transaction,
+    account: AccountId,
+) -> Result<(), Failure> {
+    let range = keys.subspace(account, Subspace::State);
+    let mut request = RangeRequest::new(range.begin, range.end);
+    loop {
+        // Ordered by the ledger, which was read.
+        let page = trx.get_range(&request, ReadMode::Snapshot).await?;
+        for pair in &page.pairs {
+            // One that cannot be read leaves its note, if it had one, to a check, or to the sweeper when it is due.
+            let Some(state) = StateRecord::decode(&pair.value) else { continue };
+            if let Some(mailbox) = keys.state_of(&pair.key).filter(|_| state.marks.deleted_day > 0) {
+                trx.clear(&keys.deleted(state.marks.deleted_day, account, mailbox));
+            }
+        }
+        match page.pairs.last() {
+            Some(last) if page.more => request.begin = crate::snapshot::after(&last.key),
+            _ => return Ok(()),
+        }
+    }
+}
+
 /// Accounts in the order of their addresses.
 pub(crate) async fn list(
     shared: &Shared,
@@ -347,10 +372,11 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             removed = Some(id);
             forget_link(keys, trx.as_mut(), address, &record.linked).await?;
             forget_sharing(keys, trx.as_mut(), id).await?;
+            forget_deleted(keys, trx.as_mut(), id).await?;
             trx.clear(&keys.directory(address));
             trx.clear(&keys.ledger(id));
             // The states go at once too: they alone say that a folder is there.
-            let states = keys.subspace(id, crate::keyspace::Subspace::State);
+            let states = keys.subspace(id, Subspace::State);
             trx.clear_range(&states.begin, &states.end);
             // Other work has nothing left to do, and a body being written ahead must not come after the sweep.
             let others = keys.pending_of_account(id);

@@ -17,6 +17,7 @@ mod account;
 mod annotations;
 mod bodies;
 mod checkpoints;
+mod deleted;
 mod feed;
 mod folder;
 mod identities;
@@ -231,6 +232,7 @@ impl Check {
         }
         strays::accounts(self).await?;
         strays::works(self).await?;
+        deleted::check(self).await?;
         feed::check(self).await?;
         notices::dead_letters(self).await?;
         self.tell_progress().await

@@ -6,9 +6,9 @@ use model::AccountId;
 
 use crate::keyspace::Keyspace;
 use crate::records::{
-    AccountRecord, AnnotationRecord, CheckpointRecord, DeadLetter, DeviceRecord, FeedEntry, FolderRecord,
-    IdentityBlock, Ledger, LogBatch, MetadataRecord, MoveRecord, NewsRecord, Pending, Place, ReferenceKey,
-    StateRecord,
+    AccountRecord, AnnotationRecord, CheckpointRecord, DeadLetter, DeletedNote, DeviceRecord, FeedEntry,
+    FolderRecord, IdentityBlock, Ledger, LogBatch, MetadataRecord, MoveRecord, NewsRecord, Pending, Place,
+    ReferenceKey, StateRecord,
 };
 
 /// Reads `input` as each kind of stored value.
@@ -29,6 +29,7 @@ pub fn stored_values(input: &[u8]) {
     check(input, AnnotationRecord::decode, AnnotationRecord::encode);
     check(input, CheckpointRecord::decode, CheckpointRecord::encode);
     check(input, DeadLetter::decode, DeadLetter::encode);
+    check(input, DeletedNote::decode, DeletedNote::encode);
     check(input, DeviceRecord::decode, DeviceRecord::encode);
     check(input, FeedEntry::decode, FeedEntry::encode);
     check(input, FolderRecord::decode, FolderRecord::encode);
@@ -65,4 +66,5 @@ pub fn stored_keys(input: &[u8]) {
     let _ = keys.log_modseq_of(input);
     let _ = keys.header_value_of(input);
     let _ = keys.notified_of(input);
+    let _ = keys.deleted_of(input);
 }

@@ -15,13 +15,14 @@
 //! | 7 Push | what, partition … | the last table below | | `push` | `push` |
 //! | 8 FeedTrimmed | partition | versionstamp | 10 B | trim of the feed | consumers of the log |
 //! | 16 Account | account, subspace … | the table below | | | |
+//! | 22 Deleted | day, account, mailbox | [`DeletedNote`] v1 | ~10 B | first \Deleted of a folder | sweeper |
 //!
 //! | subspace | key after the account | value | size | written by | read by |
 //! |---|---|---|---|---|---|
 //! | 1 Ledger | () | [`Ledger`] v1, v2 with a class of service, v3 with the count of changes | ~140 B | every change | every change, quota, tree check |
 //! | 2 Folder | mailbox | [`FolderRecord`] v1, v2 with an access control list | ~40 B, 60 B more an entry of the list | create, rename, delete, SETACL | tree load |
 //! | 3 Subscription | name | empty | 0 B | subscribe | tree load |
-//! | 4 State | mailbox | [`StateRecord`] v1 to v4, by what it says | ~40 B | every change of the folder | every read of the folder |
+//! | 4 State | mailbox | [`StateRecord`] v1 to v5, by what it says | ~40 B | every change of the folder | every read of the folder |
 //! | 5 Block | mailbox, block | [`model::Block`] | ≤ 4 kB | append, store, copy, expunge | cold select, refresh |
 //! | 6 Log | mailbox, MODSEQ of the last entry | [`LogBatch`] v1 | ~30 B | every change of the folder | refresh, vanished |
 //! | 7 Info | body | [`cpm_mime::MessageIndex`] | ~0.7 kB | append | fetch, search, sort |
@@ -105,11 +106,18 @@
 //! has no MODSEQ stands in `News`, the last of each kind and folder, also of those that are gone. An account without it had
 //! no such change since changes are counted.
 //!
+//! `Deleted` has a note for each folder that has messages with \Deleted, however many, written in the transaction that gives
+//! the first its flag and cleared in the one that takes the last away; `State` says under which day it stands. So a round of
+//! the sweeper asks one range for what is due. The day comes first, before the partition in the account's number, since one
+//! read then finds what is due in all partitions; what a day adds are some twenty octets for each folder that had nothing
+//! \Deleted before, spread over the accounts.
+//!
 //! Numbers are never reused; retired ones stay listed here. There are none yet.
 //!
 //! [`AccountRecord`]: crate::records::AccountRecord
 //! [`CheckpointRecord`]: crate::records::CheckpointRecord
 //! [`DeadLetter`]: crate::records::DeadLetter
+//! [`DeletedNote`]: crate::records::DeletedNote
 //! [`DeviceRecord`]: crate::records::DeviceRecord
 //! [`FeedEntry`]: crate::records::FeedEntry
 //! [`Pending`]: crate::records::Pending
@@ -159,6 +167,8 @@ pub enum Area {
     FeedTrimmed = 8,
     /// Data of accounts.
     Account = 16,
+    /// Folders that have messages with \Deleted, by day.
+    Deleted = 22,
 }
 
 /// What a key of an account holds.
@@ -500,6 +510,29 @@ impl Keyspace {
         let kind = PendingKind::from_number(*key.get(8)?)?;
         let id = u64::from_be_bytes(key.get(9..17)?.try_into().ok()?);
         (key.len() == 17).then_some((AccountId(account), kind, id))
+    }
+
+    /// That a folder has messages with \Deleted, since that day or an earlier one.
+    pub fn deleted(&self, day: u32, account: AccountId, mailbox: MailboxId) -> Bytes {
+        self.area(Area::Deleted).u32(day).u64(account.0).u64(mailbox.0).done()
+    }
+
+    /// All notes of folders with \Deleted, by day.
+    pub fn all_deleted(&self) -> KeyRange {
+        KeyRange::of_prefix(self.area(Area::Deleted).done())
+    }
+
+    /// Those of the days before `day`.
+    pub fn deleted_before(&self, day: u32) -> KeyRange {
+        KeyRange { begin: self.all_deleted().begin, end: self.area(Area::Deleted).u32(day).done() }
+    }
+
+    /// What a key of [`Keyspace::deleted`] names.
+    pub fn deleted_of(&self, key: &[u8]) -> Option<(u32, AccountId, MailboxId)> {
+        let (day, key) = key.get(self.prefix.len() + 1..)?.split_first_chunk()?;
+        let (account, mailbox) = key.split_first_chunk()?;
+        let mailbox = MailboxId(u64::from_be_bytes(mailbox.try_into().ok()?));
+        Some((u32::from_be_bytes(*day), AccountId(u64::from_be_bytes(*account)), mailbox))
     }
 
     fn cluster(&self, what: ClusterKey) -> Key {
@@ -961,6 +994,7 @@ mod tests {
             (keys.dead_letter(Partition(9), 5), "70070200090000000000000005"),
             (keys.push_addressed(), "700703"),
             (keys.feed_trimmed(Partition(9)), "70080009"),
+            (keys.deleted(0x4cdb, ACCOUNT, MailboxId(3)), "701600004cdb12300000000000420000000000000003"),
             (keys.ledger(ACCOUNT), "7010123000000000004201"),
             (keys.sharer(ACCOUNT, AccountId(9)), "701012300000000000420f0000000000000009"),
             (keys.folder(ACCOUNT, MailboxId(3)), "70101230000000000042020000000000000003"),
@@ -1022,6 +1056,11 @@ mod tests {
         assert!(range.begin <= pending && pending < range.end);
         let everything = keys.pending_of_partitions(Partition(0), Partition(model::PARTITIONS - 1));
         assert!(everything.begin <= pending && pending < everything.end);
+        let deleted = keys.deleted(7, ACCOUNT, MailboxId(4));
+        assert_eq!(keys.deleted_of(&deleted), Some((7, ACCOUNT, MailboxId(4))));
+        assert_eq!(keys.deleted_of(&deleted[..deleted.len() - 1]), None);
+        assert!(keys.deleted_before(8).end > deleted && keys.deleted_before(7).end < deleted);
+        assert!(keys.all_deleted().begin < deleted && deleted < keys.all_deleted().end);
         assert_eq!(keys.block_of(&keys.block(ACCOUNT, MailboxId(1), BlockNo(6))), Some(BlockNo(6)));
         let identities = keys.identities(ACCOUNT, MailboxId(4), BlockNo(6));
         assert_eq!(keys.identities_of(&identities), Some((MailboxId(4), BlockNo(6))));

@@ -33,8 +33,8 @@ use crate::limits::{
     WHOLE_IN_PLACE_MAX,
 };
 use crate::records::{
-    Annotated, ChangeKind, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, LogBatch, NewsOf,
-    NewsRecord, Pending, StateRecord,
+    Annotated, ChangeKind, DeletedNote, FeedEntry, FeedItem, FolderMarks, FolderRecord, Ledger, LogBatch,
+    NewsOf, NewsRecord, Pending, StateRecord,
 };
 use crate::shared::Shared;
 use crate::snapshot::{current, load_folder, read_blocks, read_whole};
@@ -481,6 +481,7 @@ impl<'t> Work<'t> {
         folder.dirty = false;
         let state = folder.state.clone();
         let annotation_bytes = folder.annotations.bytes();
+        let deleted_day = folder.deleted_day;
         // Rows that this batch wrote before stand in blocks that the sweeper will find.
         let gone = Tally {
             messages: -(state.messages as i64),
@@ -491,6 +492,9 @@ impl<'t> Work<'t> {
         };
         self.use_up(gone);
         self.trx.clear(&self.shared.keys.state(self.account, mailbox));
+        if deleted_day > 0 {
+            self.trx.clear(&self.shared.keys.deleted(deleted_day, self.account, mailbox));
+        }
         let key = self.shared.keys.pending(self.account, PendingKind::Folder, mailbox.0);
         self.trx.set_bytes(key, Pending::Marked.encode().into());
         self.sweep = true;
@@ -632,12 +636,34 @@ impl<'t> Work<'t> {
                 self.trx.set_bytes(key, record.encode().into());
             }
         }
+        self.write_deleted_note(&mut folder);
         let record = StateRecord { marks: folder.marks(), folder: folder.state };
         let raw = Bytes::from(record.encode());
         self.trx.set_bytes(self.shared.keys.state(self.account, mailbox), raw.clone());
         if let Some(base) = base {
             let snapshot = Arc::new(base.with_changes(record.folder, changed));
             learned.folders.push(Arc::new(CachedFolder { raw, marks: record.marks, snapshot }));
+        }
+    }
+
+    /// Keeps the note of a folder's \Deleted messages: there is one as long as there are any. It stays where it is until
+    /// the sweeper moves it, or the last such message goes. Costs no read: the state says where it stands.
+    fn write_deleted_note(&mut self, folder: &mut FolderWork) {
+        let stands = folder.deleted_day;
+        let note = match (folder.state.deleted, folder.deleted_note.take()) {
+            (0, _) => None,
+            (_, None) if stands > 0 => return,
+            (_, None) => Some(DeletedNote { modseq: folder.state.highest_modseq, at: self.now }),
+            (_, moved) => moved,
+        };
+        let keys = &self.shared.keys;
+        folder.deleted_day = note.map_or(0, |note| note.day());
+        if stands > 0 && stands != folder.deleted_day {
+            self.trx.clear(&keys.deleted(stands, self.account, folder.mailbox));
+        }
+        if let Some(note) = note {
+            let key = keys.deleted(folder.deleted_day, self.account, folder.mailbox);
+            self.trx.set_bytes(key, note.encode().into());
         }
     }
 

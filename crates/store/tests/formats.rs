@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use futures::TryStreamExt;
 use kv::{Engine, RangeRequest, ReadMode, TransactionOptions};
 use kv_embedded::EmbeddedEngine;
 use model::{CpmAddress, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet};
 use proptest::prelude::*;
 use store::{Environment, Options, Store, fuzzing};
 use store_api::{
-    AppendBody, AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials, Ctx, FlagAction,
-    FlagChange, MailStore, Missing, NewAccount, QuotaLimits, Requestor, ScramVerifier, StoreFlags,
+    AppendBody, AppendMessage, AppendRequest, BodyData, CheckRequest, CopyMode, CopyRequest, Credentials,
+    Ctx, FindingKind, FlagAction, FlagChange, MailStore, Maintenance, Missing, NewAccount, QuotaLimits,
+    Requestor, ScramVerifier, StoreFlags,
 };
 
 const CTX: Ctx = Ctx { request_id: 300, deadline: None, requestor: Requestor::Operator };
@@ -155,6 +157,12 @@ async fn what_the_first_release_wrote_is_read() {
     }
     trx.commit().await.unwrap();
     let store = Store::open(engine.clone(), options()).await.unwrap();
+    // That release had no notes of \Deleted; all else is as it is today.
+    let kinds: Vec<_> = store.check().await.unwrap().iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [FindingKind::DeletedNotes]);
+    let request = CheckRequest { repair: true, ..CheckRequest::default() };
+    let repaired: Vec<_> = store.inspect(&CTX, request).await.unwrap().try_collect().await.unwrap();
+    assert!(!repaired.is_empty());
     assert_eq!(store.check().await.unwrap(), []);
 
     let found = store.account(&CTX, &address()).await.unwrap().unwrap();

@@ -13,7 +13,7 @@ use store_api::{Finding, FindingKind};
 use super::references::Counts;
 use super::{Check, remedied, transaction, wake};
 use crate::failure::Failure;
-use crate::records::{FolderMarks, Ledger, LogBatch, LogEntry, StateRecord};
+use crate::records::{DeletedNote, FolderMarks, Ledger, LogBatch, LogEntry, StateRecord};
 use crate::retry::reading;
 use crate::snapshot::after;
 
@@ -477,12 +477,91 @@ async fn compare(
             format!("the log begins at {}, HIGHESTMODSEQ is {}", record.marks.log_from, state.highest_modseq);
         wrong(FindingKind::FolderMarks, text);
     }
-    if !repair || !repairable {
+    let mut note_anew = false;
+    if look.unreadable.is_empty()
+        && let Some(text) =
+            note_is_wrong(check, (account, mailbox), &record.marks, found.deleted, trx).await?
+    {
+        let finding = check.subject.of_mailbox(FindingKind::DeletedNotes, mailbox, text);
+        findings.push(remedied(finding, false));
+        note_anew = true;
+    }
+    if !repair || !repairable && !note_anew {
         return Ok((Settled::Done(findings), false));
     }
 
-    // Clients and caches must learn the folder anew: it gets a MODSEQ above all, and no log before it.
-    let (mut folder, marks) = (record.folder, record.marks);
+    let mut record = record;
+    if repairable {
+        count_anew(check, (account, mailbox), &mut record, &mut ledger, (look, &found), trx).await?;
+    }
+    if note_anew {
+        put_note(check, (account, mailbox), &mut record, found.deleted, trx);
+    }
+    trx.set_bytes(heads[1].clone(), record.encode().into());
+    // Written, so that it conflicts with every other change.
+    ledger.remember(check.shared.environment().random());
+    trx.set_bytes(heads[0].clone(), ledger.encode().into());
+    for finding in &mut findings {
+        if finding.remedy == store_api::Remedy::Repairable {
+            finding.remedy = store_api::Remedy::Repaired;
+        }
+    }
+    Ok((Settled::Done(findings), true))
+}
+
+/// What is wrong with the note of \Deleted of a folder that has `deleted` such messages.
+async fn note_is_wrong(
+    check: &Check,
+    (account, mailbox): (AccountId, MailboxId),
+    marks: &FolderMarks,
+    deleted: u64,
+    trx: &mut dyn Transaction,
+) -> Result<Option<String>, Failure> {
+    let day = marks.deleted_day;
+    let note = match day {
+        0 => None,
+        _ => trx.get(&check.shared.keys.deleted(day, account, mailbox), check.mode()).await?,
+    };
+    let note = note.as_deref().and_then(DeletedNote::decode).filter(|note| note.day() == day);
+    Ok(match (deleted, note) {
+        (0, _) if day > 0 => Some("no message has \\Deleted, but a note says so".to_owned()),
+        (0, _) | (1.., Some(_)) => None,
+        (1.., None) => Some(format!("{deleted} messages have \\Deleted, and no note tells the sweeper so")),
+    })
+}
+
+/// Puts the note of \Deleted in its place, or takes it away. What was not noted counts from now on.
+fn put_note(
+    check: &Check,
+    (account, mailbox): (AccountId, MailboxId),
+    record: &mut StateRecord,
+    deleted: u64,
+    trx: &mut dyn Transaction,
+) {
+    let keys = &check.shared.keys;
+    let stood = std::mem::take(&mut record.marks.deleted_day);
+    if stood > 0 {
+        trx.clear(&keys.deleted(stood, account, mailbox));
+    }
+    if deleted > 0 {
+        let note = DeletedNote { modseq: record.folder.highest_modseq, at: check.shared.now() };
+        record.marks.deleted_day = note.day();
+        trx.set_bytes(keys.deleted(note.day(), account, mailbox), note.encode().into());
+    }
+}
+
+/// Writes the counters and marks that the rows add up to. Clients and caches must learn the folder anew: it gets a MODSEQ
+/// above all, and no log before it.
+async fn count_anew(
+    check: &Check,
+    (account, mailbox): (AccountId, MailboxId),
+    record: &mut StateRecord,
+    ledger: &mut Ledger,
+    (look, found): (&Look, &Sum),
+    trx: &mut dyn Transaction,
+) -> Result<(), Failure> {
+    let keys = &check.shared.keys;
+    let (folder, marks) = (&mut record.folder, &mut record.marks);
     folder.highest_modseq =
         folder.highest_modseq.max(found.modseq_max).max(folder.expunge_modseq).max(marks.log_from).next();
     folder.expunge_modseq = folder.highest_modseq;
@@ -492,21 +571,10 @@ async fn compare(
         (folder.bytes, folder.deleted_bytes) = (found.bytes, found.deleted_bytes);
     }
     let highest = folder.highest_modseq;
-    let changed = ledger.next_change(check.shared.environment().random());
-    let marks = FolderMarks { log_from: highest, changed, ..marks };
-    let record = StateRecord { folder, marks };
-    trx.set_bytes(heads[1].clone(), record.encode().into());
+    (marks.log_from, marks.changed) = (highest, ledger.next_change(check.shared.environment().random()));
     // As much as one transaction may; nobody reads what is left.
     let (begin, end) = (keys.logs(account, mailbox).begin, keys.log_after(account, mailbox, highest).begin);
     trx.clear_page(&begin, &end).await?;
-    // Written, so that it conflicts with every other change.
-    ledger.remember(check.shared.environment().random());
-    trx.set_bytes(heads[0].clone(), ledger.encode().into());
     wake(&check.shared, trx, account, Some(mailbox), highest);
-    for finding in &mut findings {
-        if finding.remedy == store_api::Remedy::Repairable {
-            finding.remedy = store_api::Remedy::Repaired;
-        }
-    }
-    Ok((Settled::Done(findings), true))
+    Ok(())
 }

@@ -7,10 +7,10 @@ use model::{FolderState, Keyword, KeywordTable, ModSeq, UidValidity};
 
 use super::codec::{Reader, Writer};
 
-/// Version 2 adds a byte of marks, version 3 the octets of annotations after it, version 4 the last change behind these. A
-/// folder is written as the first that says all of it: as long as no change of it was counted, one without any marks as
-/// version 1, and one without annotations as version 2.
-const VERSION: u8 = 4;
+/// Version 2 adds a byte of marks, version 3 the octets of annotations after it, version 4 the last change behind these,
+/// version 5 the day of a note at its end. A folder is written as the first that says all of it: without the note, and as
+/// long as no change of it was counted, one without any marks as version 1, and one without annotations as version 2.
+const VERSION: u8 = 5;
 /// The mark of a folder with identities.
 const HAS_IDENTITIES: u8 = 1;
 
@@ -26,6 +26,9 @@ pub struct FolderMarks {
     /// Which of the account's changes gave it the last MODSEQ ([`Ledger::changes`](super::Ledger::changes)); 0 for one
     /// that had none since changes are counted.
     pub changed: u64,
+    /// The day under which stands the note of its messages with \Deleted, as [`DeletedNote::day`](super::DeletedNote::day)
+    /// has it; 0 for no note.
+    pub deleted_day: u32,
 }
 
 /// A folder's state, with what readers of the folder do not see. Its key exists as long as the folder can be
@@ -42,11 +45,12 @@ impl StateRecord {
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {
         let folder = &self.folder;
-        let FolderMarks { log_from, identities, annotation_bytes, changed } = self.marks;
-        let version = match (identities, annotation_bytes, changed) {
-            (false, 0, 0) => 1,
-            (true, 0, 0) => 2,
-            (_, _, 0) => 3,
+        let FolderMarks { log_from, identities, annotation_bytes, changed, deleted_day } = self.marks;
+        let version = match (identities, annotation_bytes, changed, deleted_day) {
+            (false, 0, 0, 0) => 1,
+            (true, 0, 0, 0) => 2,
+            (_, _, 0, 0) => 3,
+            (_, _, _, 0) => 4,
             _ => VERSION,
         };
         let mut out = Writer::new(version, 64 + folder.keywords.slots().len() * 16);
@@ -66,6 +70,9 @@ impl StateRecord {
         }
         if version > 3 {
             out.number(changed);
+        }
+        if version > 4 {
+            out.number(u64::from(deleted_day));
         }
         out.done()
     }
@@ -122,9 +129,15 @@ impl StateRecord {
         };
         let changed = match version {
             4 => Some(input.number()?).filter(|changed| *changed > 0)?,
+            5 => input.number()?,
             _ => 0,
         };
-        input.end(Self { folder, marks: FolderMarks { log_from, identities, annotation_bytes, changed } })
+        let deleted_day = match version {
+            5 => Some(input.u32()?).filter(|day| *day > 0)?,
+            _ => 0,
+        };
+        let marks = FolderMarks { log_from, identities, annotation_bytes, changed, deleted_day };
+        input.end(Self { folder, marks })
     }
 }
 
@@ -147,15 +160,18 @@ mod tests {
             recent_uid: 1,
             keywords: Arc::default(),
         };
-        for (identities, annotation_bytes, changed, version, end) in [
-            (false, 0, 0, 1, &b"\x01\x00"[..]),
-            (true, 0, 0, 2, b"\x00\x01"),
-            (false, 5, 0, 3, b"\x00\x00\x05"),
-            (true, 5, 0, 3, b"\x00\x01\x05"),
-            (false, 0, 7, 4, b"\x00\x00\x00\x07"),
-            (true, 5, 7, 4, b"\x00\x01\x05\x07"),
+        for (identities, annotation_bytes, changed, deleted_day, version, end) in [
+            (false, 0, 0, 0, 1, &b"\x01\x00"[..]),
+            (true, 0, 0, 0, 2, b"\x00\x01"),
+            (false, 5, 0, 0, 3, b"\x00\x00\x05"),
+            (true, 5, 0, 0, 3, b"\x00\x01\x05"),
+            (false, 0, 7, 0, 4, b"\x00\x00\x00\x07"),
+            (true, 5, 7, 0, 4, b"\x00\x01\x05\x07"),
+            (false, 0, 0, 9, 5, b"\x00\x00\x00\x00\x09"),
+            (true, 5, 7, 9, 5, b"\x00\x01\x05\x07\x09"),
         ] {
-            let marks = FolderMarks { log_from: ModSeq(1), identities, annotation_bytes, changed };
+            let marks =
+                FolderMarks { log_from: ModSeq(1), identities, annotation_bytes, changed, deleted_day };
             let record = StateRecord { folder: folder.clone(), marks };
             let stored = record.encode();
             assert_eq!((stored[0], stored.ends_with(end)), (version, true), "{stored:?}");

@@ -8,7 +8,9 @@ use model::{
     Uid, UidSet,
 };
 
-use crate::records::{Annotated, ChangeKind, FeedItem, FeedUids, FlagNames, FolderMarks, LogEntry};
+use crate::records::{
+    Annotated, ChangeKind, DeletedNote, FeedItem, FeedUids, FlagNames, FolderMarks, LogEntry,
+};
 use crate::work::annotations::FolderAnnotations;
 use crate::work::identities::FolderIdentities;
 use crate::work::origin::Origin;
@@ -76,6 +78,10 @@ pub(crate) struct FolderWork {
     pub(crate) annotations: FolderAnnotations,
     /// Which of the account's changes it had last.
     changed: u64,
+    /// The day under which the note of its \Deleted messages stands; 0 for none.
+    pub(crate) deleted_day: u32,
+    /// The note that is to take the place of that one.
+    pub(crate) deleted_note: Option<DeletedNote>,
     /// It has a MODSEQ that it did not have, or is new: the batch counts as a change of the account.
     pub(crate) moved: bool,
     /// Whether the state is to be written.
@@ -104,6 +110,8 @@ impl FolderWork {
             identities: FolderIdentities::of(marks.identities),
             annotations: FolderAnnotations::of(marks.annotation_bytes),
             changed: marks.changed,
+            deleted_day: marks.deleted_day,
+            deleted_note: None,
             moved: false,
             dirty: false,
             deleted: false,
@@ -120,6 +128,7 @@ impl FolderWork {
             identities: self.identities.any(),
             annotation_bytes: self.annotations.bytes(),
             changed: self.changed,
+            deleted_day: self.deleted_day,
         }
     }
 

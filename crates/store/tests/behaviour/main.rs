@@ -17,6 +17,7 @@ mod harness;
 mod large;
 mod metadata;
 mod objects;
+mod reaping;
 mod references;
 mod restoring;
 mod searching;

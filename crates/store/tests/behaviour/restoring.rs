@@ -10,7 +10,7 @@ use store_api::{
 use crate::annotating::{note, shown};
 use crate::harness::{Harness, keywords, kind, message, name, operator, uids};
 
-fn folder(text: &str) -> RestoreFolder {
+pub fn folder(text: &str) -> RestoreFolder {
     RestoreFolder {
         name: name(text),
         special_use: None,
@@ -22,7 +22,7 @@ fn folder(text: &str) -> RestoreFolder {
     }
 }
 
-fn restored(uid: u32) -> RestoreMessage {
+pub fn restored(uid: u32) -> RestoreMessage {
     RestoreMessage {
         uid: Uid::new(uid).unwrap(),
         modseq: ModSeq(u64::from(uid) * 5),
