@@ -28,7 +28,7 @@ impl Default for Options {
             prefix: Vec::new(),
             recheck: Duration::from_secs(15),
             trim: true,
-            retention_seconds: 3 * 86_400,
+            retention_seconds: 30 * 86_400,
             trim_interval: Duration::from_secs(600),
             environment: Arc::new(SystemEnvironment),
         }

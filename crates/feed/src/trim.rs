@@ -12,6 +12,8 @@ use crate::Shared;
 
 /// Entries cleared in one transaction.
 const ENTRIES_MAX: usize = 1_000;
+/// Entries read of a log at first: mostly the oldest is still to be kept, and that is all there is to know.
+const ENTRIES_AT_FIRST: usize = 8;
 /// Pause after each transaction that cleared something.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -36,16 +38,20 @@ pub(crate) async fn round(shared: &Shared) -> Result<u64, Error> {
     let (mut cleared, mut oldest) = (0, now);
     let mut partition = 0;
     while let Some(next) = next_partition(shared, partition).await? {
+        let mut limit = ENTRIES_AT_FIRST;
         loop {
-            let (page, first_kept) = clear_page(shared, next, oldest_kept).await?;
+            let (page, first_kept) = clear_page(shared, next, oldest_kept, limit).await?;
             cleared += page;
             if let Some(at) = first_kept {
                 oldest = oldest.min(at);
             }
-            if page == 0 || first_kept.is_some() {
+            if first_kept.is_some() || page == 0 && limit == ENTRIES_MAX {
                 break;
             }
-            tokio::time::sleep(PAUSE).await;
+            limit = ENTRIES_MAX;
+            if page > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         partition = next.0 + 1;
     }
@@ -70,15 +76,17 @@ async fn next_partition(shared: &Shared, from: u16) -> Result<Option<Partition>,
     Ok(page.pairs.first().and_then(|pair| shared.keys.feed_partition_of(&pair.key)))
 }
 
-/// Clears a page of old entries; how many, and the time of the first entry that stays, if one was seen.
+/// Clears the old ones of the first `limit` entries; how many, and the time of the first entry that stays, if one was
+/// seen.
 async fn clear_page(
     shared: &Shared,
     partition: Partition,
     oldest_kept: i64,
+    limit: usize,
 ) -> Result<(u64, Option<i64>), Error> {
     let range = shared.keys.feed_log_after(partition, None);
     let mut trx = begin(shared.engine.as_ref());
-    let request = RangeRequest::new(range.begin.clone(), range.end).limit(ENTRIES_MAX);
+    let request = RangeRequest::new(range.begin.clone(), range.end).limit(limit);
     let page = trx.get_range(&request, ReadMode::Snapshot).await?;
     let (mut old, mut first_kept, mut last) = (0, None, None);
     for (at, pair) in page.pairs.iter().enumerate() {

@@ -9,12 +9,12 @@ use feed::{Feed, Options, log};
 use kv::Engine;
 use kv::fault::{FaultEngine, Faults};
 use kv_embedded::EmbeddedEngine;
-use model::{AccountId, CpmAddress, Flags, MailboxId, MailboxName};
+use model::{AccountId, CpmAddress, DeviceId, Flags, MailboxId, MailboxName, UidSet};
 use store::keyspace::Keyspace;
 use store::{Environment, Store};
 use store_api::{
-    AppendBody, AppendMessage, AppendRequest, Appended, ChangeFeed, Credentials, Ctx, MailStore, NewAccount,
-    QuotaLimits, Requestor, Subscription,
+    AppendBody, AppendMessage, AppendRequest, Appended, ChangeFeed, Credentials, Ctx, FlagAction, FlagChange,
+    MailStore, NewAccount, QuotaLimits, Requestor, StoreFlags, Subscription, User,
 };
 
 struct Clock(AtomicI64);
@@ -58,7 +58,13 @@ impl Bench {
     }
 
     fn feed(&self, recheck: Duration) -> Arc<Feed> {
-        let options = Options { recheck, trim: false, environment: self.clock.clone(), ..Options::default() };
+        let options = Options {
+            recheck,
+            trim: false,
+            retention_seconds: KEPT_SECONDS as u64,
+            environment: self.clock.clone(),
+            ..Options::default()
+        };
         Feed::new(self.engine.clone(), options)
     }
 
@@ -73,6 +79,10 @@ impl Bench {
     }
 
     async fn append(&self, account: AccountId) -> Appended {
+        self.append_by(&CTX, account).await
+    }
+
+    async fn append_by(&self, ctx: &Ctx, account: AccountId) -> Appended {
         let message = AppendMessage {
             flags: Flags::default(),
             keywords: Vec::new(),
@@ -81,10 +91,12 @@ impl Bench {
             body: AppendBody::Inline("x".into()),
         };
         let request = AppendRequest { mailbox: MailboxName::inbox(), messages: vec![message] };
-        self.store.append(&CTX, account, request).await.unwrap()
+        self.store.append(ctx, account, request).await.unwrap()
     }
 }
 
+/// What entries are kept here; not the default, so that the option is what counts.
+const KEPT_SECONDS: i64 = 5 * 86_400;
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// Waits for a change; a test that hears nothing fails rather than hangs.
@@ -274,7 +286,7 @@ async fn old_entries_are_cleared() {
         b.append(accounts[1]).await;
     }
     assert_eq!(feed.trim().await.unwrap(), 0);
-    b.clock.0.fetch_add(3 * 86_400, Ordering::Relaxed);
+    b.clock.0.fetch_add(KEPT_SECONDS, Ordering::Relaxed);
     for _ in 0..5 {
         b.append(accounts[0]).await;
     }
@@ -287,6 +299,51 @@ async fn old_entries_are_cleared() {
     hear(&mut subscription).await;
 }
 
+/// What a long retention costs: octets of key and value for each change by a device that says who it is.
+/// `deploy/sizing.toml` reckons with them.
+#[tokio::test]
+async fn a_change_takes_few_octets() {
+    let sizing = include_str!("../../../deploy/sizing.toml");
+    let line = sizing.lines().find_map(|line| line.strip_prefix("feed_change_bytes = ")).unwrap();
+    let reckoned: usize = line.split_whitespace().next().unwrap().parse().unwrap();
+
+    let b = Bench::new(Faults::none()).await;
+    let account = b.account(1).await;
+    let device = DeviceId::parse(b"<urn:gsma:imei:90420156-025763-0>").ok();
+    let requestor = Requestor::User(Arc::new(User { device, ..User::owner(account) }));
+    let ctx = Ctx { request_id: u64::MAX, requestor, ..CTX };
+    let mailbox = b.append_by(&ctx, account).await.mailbox;
+    let deleted = FlagChange { action: FlagAction::Add, flags: Flags::DELETED, keywords: Vec::new() };
+    let uids = UidSet::from_ranges([(1, 1)]);
+    let request = StoreFlags { mailbox, uids, change: deleted, unchanged_since: None };
+    b.store.store_flags(&ctx, account, request).await.unwrap();
+    b.store.expunge(&ctx, account, mailbox, None).await.unwrap();
+
+    let range = Keyspace::new(&[]).feed_log_after(account.partition(), None);
+    let request = kv::RangeRequest::new(range.begin, range.end);
+    let mut trx = b.engine.begin(kv::TransactionOptions::default());
+    let page = trx.get_range(&request, kv::ReadMode::Snapshot).await.unwrap();
+    let taken: Vec<usize> = page.pairs.iter().map(|pair| pair.key.len() + pair.value.len()).collect();
+    assert_eq!(taken.len(), 3);
+    assert!(taken.iter().all(|octets| (reckoned / 2..=reckoned).contains(octets)), "{taken:?}");
+}
+
+/// One look at the oldest entries of a log says that all is to be kept, however many there are.
+#[tokio::test]
+async fn what_is_kept_is_hardly_read() {
+    let b = Bench::new(Faults::none()).await;
+    let account = b.account(1).await;
+    for _ in 0..50 {
+        b.append(account).await;
+    }
+    let counted = kv::count::CountingEngine::new(b.engine.clone());
+    let options = Options { trim: false, environment: b.clock.clone(), ..Options::default() };
+    let feed = Feed::new(counted.clone(), options);
+    assert_eq!(feed.trim().await.unwrap(), 0);
+    let read = counted.take().keys_read;
+    assert!((1..20).contains(&read), "{read} keys");
+}
+
 #[tokio::test]
 async fn what_a_later_release_wrote_stays_until_it_is_old() {
     let b = Bench::new(Faults::none()).await;
@@ -297,10 +354,10 @@ async fn what_a_later_release_wrote_stays_until_it_is_old() {
     let mut trx = b.engine.begin(kv::TransactionOptions::default());
     trx.set_versionstamped_key(&keys.feed_log_prefix(account.partition()), &[0, 0], &[99, 1, 2, 3]);
     trx.commit().await.unwrap();
-    b.clock.0.fetch_add(3 * 86_400 + 1, Ordering::Relaxed);
+    b.clock.0.fetch_add(KEPT_SECONDS + 1, Ordering::Relaxed);
     assert_eq!(feed.trim().await.unwrap(), 1, "nobody knows how old the other is");
     b.append(account).await;
     assert_eq!(feed.trim().await.unwrap(), 0);
-    b.clock.0.fetch_add(3 * 86_400 + 1, Ordering::Relaxed);
+    b.clock.0.fetch_add(KEPT_SECONDS + 1, Ordering::Relaxed);
     assert_eq!(feed.trim().await.unwrap(), 2, "it is older than what follows");
 }

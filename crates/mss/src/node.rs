@@ -52,7 +52,11 @@ impl Node {
             ..store::Options::default()
         };
         let store = Store::open(engine.kv(), store_options).await?;
-        let feed_options = feed::Options { trim: purpose == Purpose::Serve, ..feed::Options::default() };
+        let feed_options = feed::Options {
+            trim: purpose == Purpose::Serve,
+            retention_seconds: settings.retention.feed_days * 86_400,
+            ..feed::Options::default()
+        };
         let feed = Feed::new(engine.kv(), feed_options);
         let (weak_store, weak_feed) = (Arc::downgrade(&store), Arc::downgrade(&feed));
         admin::refresh_at_scrape(move || {
@@ -125,4 +129,41 @@ pub fn earlier_decoy_key(settings: &Settings) -> anyhow::Result<Option<[u8; 32]>
 /// Where a server on `directory` listens for tools.
 pub fn socket(directory: &Path) -> PathBuf {
     directory.join(SOCKET)
+}
+
+#[cfg(test)]
+mod tests {
+    use kv::TransactionOptions;
+    use model::AccountId;
+    use store::keyspace::Keyspace;
+    use store::records::FeedEntry;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    /// Changes of two and of twenty days ago, with what the settings say of them.
+    #[tokio::test]
+    async fn changes_are_kept_as_long_as_asked() -> anyhow::Result<()> {
+        let now = store::Environment::now_millis(&store::SystemEnvironment);
+        let account = AccountId(7);
+        for (feed_days, expected) in [(1, 2), (3, 1), (30, 0)] {
+            let folder = tempfile::tempdir()?;
+            let mut settings = Settings::default();
+            settings.data.dir = folder.path().to_owned();
+            settings.data.free_bytes_min = 0;
+            settings.retention.feed_days = feed_days;
+            let node = Node::open(&settings, Purpose::Tool).await?;
+            for days in [20, 2] {
+                let at_millis = now - days * DAY * 1_000;
+                let entry = FeedEntry { account, at_millis, items: Vec::new() };
+                let mut trx = node.engine.kv().begin(TransactionOptions::default());
+                let log = Keyspace::new(&[]).feed_log_prefix(account.partition());
+                trx.set_versionstamped_key(&log, &[0, 0], &entry.encode());
+                trx.commit().await?;
+            }
+            assert_eq!(node.feed.trim().await?, expected, "{feed_days} days");
+        }
+        Ok(())
+    }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod convert;
 mod push;
 mod registration;
+mod retention;
 pub mod roles;
 mod strict;
 
@@ -18,6 +19,7 @@ pub use auth::{Auth, OAuth, PskKeys};
 pub use convert::Convert;
 pub use push::{Encoder, Push};
 pub use registration::Registration;
+pub use retention::Retention;
 pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
 use store_api::{FolderRule, ObjectRule, ServiceClass};
@@ -64,6 +66,8 @@ pub struct Settings {
     pub quota: Quota,
     /// Class of service of accounts that are created without their own.
     pub service: Service,
+    /// How long things are kept that nobody asks for any more.
+    pub retention: Retention,
     /// Logs.
     pub log: Log,
 }
@@ -545,6 +549,7 @@ impl Settings {
             ("push.answer_seconds_max", self.push.answer_seconds_max, 1, 300),
             ("push.attempts_max", u64::from(self.push.attempts_max), 1, 1_000),
             ("push.retry_seconds_max", self.push.retry_seconds_max, 1, 3_600),
+            ("retention.feed_days", self.retention.feed_days, 1, 365),
             ("convert.workers", self.convert.workers as u64, 0, 1_024),
             ("convert.memory_bytes_max", self.convert.memory_bytes_max, 32 << 20, 1 << 40),
             ("convert.cpu_seconds_max", self.convert.cpu_seconds_max, 1, 600),

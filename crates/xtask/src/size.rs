@@ -157,7 +157,10 @@ fn size(
         * (1.0 - input("removals_a_deposit")?)
         * input("days_kept")?
         * (input("message_bytes")? + input("message_overhead_bytes")?);
-    let disk = kept * replicas * input("fdb_disk_factor")?;
+    let changes = 1.0 + input("flag_changes_a_deposit")? + input("removals_a_deposit")?;
+    let feed =
+        subscribers * input("deposits_a_day")? * changes * input("feed_days")? * input("feed_change_bytes")?;
+    let disk = (kept + feed) * replicas * input("fdb_disk_factor")?;
     let by_reads = keys_read / input("fdb_reads_a_process")? / busy;
     let by_writes = keys_written * replicas / input("fdb_writes_a_process")? / busy;
     let by_disk = disk / input("disk_bytes_a_process")?;
@@ -241,7 +244,7 @@ mod tests {
                 .map(|(_, n)| n.replace(' ', ""))
                 .expect("a row")
         };
-        let twice = Inputs::from([("days_kept".to_owned(), base["days_kept"] * 2.0)]);
+        let twice = ["days_kept", "feed_days"].map(|name| (name.to_owned(), base[name] * 2.0));
         let doubled: Inputs = base.clone().into_iter().chain(twice).collect();
         let [one, two] = [&base, &doubled].map(|inputs| disk(inputs).parse::<f64>().expect("a number"));
         assert!((two / one - 2.0).abs() < 0.01, "{one} {two}");

@@ -43,6 +43,7 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("auth.oauth.ca_file", "oauth.rs"),
     ("quota.messages", "quotas_take_effect"),
     ("service.folders", "classes_of_service_take_effect"),
+    ("retention.feed_days", "mss: node.rs: changes_are_kept_as_long_as_asked"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
     ("front.store", "every test of roles apart"),
     ("rpc_tls.certificate", "roles apart over TLS"),
@@ -140,6 +141,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("quota.bytes", "-5"),
     ("service.objects", "severe"),
     ("service.folders", "none"),
+    ("retention.feed_days", "0"),
     ("log.level", "loud"),
 ];
 
