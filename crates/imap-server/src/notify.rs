@@ -5,26 +5,36 @@
 //! is: the tree of folders with the one it knows, counters of the watched folders with those it was shown. So a slow
 //! client costs no memory, and what happened twice is told once. Per watched folder a session holds 32 bytes.
 //!
-//! Deliberately absent: folders of other accounts.
+//! Each account is watched by itself: the session's own, and those of other users whose mailboxes the client names
+//! (`Other/…`), subscribed to, or asks for all of that are shared. Who they are is worked out again when one's own account
+//! says that something changed: a user who shares something for the first time makes the store say so there.
 
 pub(crate) mod attend;
 pub(crate) mod away;
+mod fresh;
 pub(crate) mod names;
+pub(crate) mod owners;
 mod watch;
 mod watched;
 pub(crate) mod wishes;
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use futures::future::{join_all, select_all};
 use imap_wire::command::EventGroup;
-use model::{MailboxId, UidSet};
+use model::{AccountId, CpmAddress, MailboxId, UidSet};
+use store_api::FolderTree;
 use tokio::time::Instant;
 
 use self::names::OwnChange;
-use self::watch::Watch;
+use self::owners::{OWNERS_MAX, owners};
+use self::watch::{Common, Watch};
 use self::watched::Look;
 use self::wishes::{OfSelected, Wishes};
 use crate::connection::Output;
 use crate::heard::{Heard, News, RETRY};
-use crate::reply::Reply;
+use crate::reply::{After, Reply};
 use crate::session::Session;
 use crate::view::View;
 
@@ -45,6 +55,8 @@ pub(crate) struct Notify {
     /// Removals in the selected folder wait for a moment at which they may be told.
     held: bool,
     own_changes: Vec<OwnChange>,
+    /// There are more other users to watch than may be.
+    has_too_many_owners: bool,
     /// What the device's checkpoint is to become.
     unconfirmed: Option<Box<away::Unconfirmed>>,
 }
@@ -75,9 +87,23 @@ impl Notify {
             Heard::of(account)
         };
         let last = if new.listens() { away::last_told(session).await? } else { None };
-        let mut own = Watch::new(feed);
-        own.learn(session, &new.wishes).await?;
-        new.watches.push(own);
+        let mut own = Watch::new(None, feed);
+        let nothing = BTreeSet::new();
+        let common = Common { wishes: &new.wishes, own_changes: &[], subscribed: &nothing };
+        own.learn(session, common).await?;
+        let tree = own.tree.clone();
+        let owners = owners(session, new.wishes.whose(), &tree).await?;
+        if owners.len() > OWNERS_MAX {
+            return Err(overflow());
+        }
+        new.watches = new.others_of(session, owners).await?;
+        if new.listens() && new.watches.iter().any(|watch| !watch.feed.is_heard()) {
+            return Err(unheard());
+        }
+        for watch in &mut new.watches {
+            watch.learn(session, Common { subscribed: tree.subscribed(), ..common }).await?;
+        }
+        new.watches.insert(0, own);
         if new.is_too_much(session) {
             return Err(overflow());
         }
@@ -123,9 +149,10 @@ impl Notify {
 
     /// Waits until a feed may have said something; for ever, where nothing is told. Cancel-safe.
     pub async fn woken(&mut self) {
-        match self.watches.first_mut() {
-            Some(own) => own.feed.woken().await,
-            None => std::future::pending().await,
+        match self.watches.as_mut_slice() {
+            [] => std::future::pending().await,
+            [own] => own.feed.woken().await,
+            all => _ = select_all(all.iter_mut().map(|watch| Box::pin(watch.feed.woken()))).await,
         }
     }
 
@@ -142,7 +169,7 @@ impl Notify {
     fn note(&mut self, at: usize, news: News, view: Option<&View>) {
         let watch = &mut self.watches[at];
         if self.wishes.of_others() {
-            watch.look.add(news);
+            watch.note(news);
         }
         let view = view.filter(|view| view.account == watch.account() && self.wishes.selected.messages);
         if let Some(view) = view {
@@ -165,19 +192,23 @@ impl Notify {
 
     /// Notes what the session did itself.
     pub fn note_own(&mut self, change: OwnChange) {
-        if self.own_changes.len() < OWN_MAX
-            && self.wishes.of_others()
-            && let Some(own) = self.watches.first_mut()
-        {
-            self.own_changes.push(change);
-            own.look = Look::All;
+        if self.own_changes.len() >= OWN_MAX || !self.wishes.of_others() {
+            return;
         }
+        // Subscriptions are in one's own account, whoever's the mailbox is.
+        let is_subscription = matches!(change, OwnChange::Subscribed(..));
+        for watch in &mut self.watches {
+            if watch.has_name(change.name()) || is_subscription && watch.owner.is_none() {
+                watch.look = Look::All;
+            }
+        }
+        self.own_changes.push(change);
     }
 
     /// Notes messages that the session itself brought to a folder.
-    pub fn note_own_arrivals(&mut self, folder: MailboxId, uids: &UidSet) {
-        if let Some(own) = self.watches.first_mut() {
-            own.note_own_arrivals(folder, uids);
+    pub fn note_own_arrivals(&mut self, account: AccountId, folder: MailboxId, uids: &UidSet) {
+        if let Some(watch) = self.watches.iter_mut().find(|watch| watch.account() == account) {
+            watch.note_own_arrivals(folder, uids);
         }
     }
 
@@ -193,7 +224,9 @@ impl Notify {
     fn is_too_much(&self, session: &Session) -> bool {
         let watched: usize = self.watches.iter().map(|watch| watch.watched.len()).sum();
         let octets: usize = self.watches.iter().map(Watch::metadata_bytes).sum();
-        watched > session.server.options.limits.notify_folders_max || octets > METADATA_BYTES_MAX
+        self.has_too_many_owners
+            || watched > session.server.options.limits.notify_folders_max
+            || octets > METADATA_BYTES_MAX
     }
 
     /// Tells what is new of mailboxes, their names and their metadata. Returns when to look again, if not only when a
@@ -202,13 +235,138 @@ impl Notify {
     /// # Errors
     /// What the store answers; what was not told then is told the next time.
     async fn tell(&mut self, session: &mut Session, out: &mut Output) -> Result<Option<Instant>, Reply> {
-        let mut again = None;
-        for watch in &mut self.watches {
-            let later = watch.tell(session, out, &self.wishes, &self.own_changes).await?;
-            again = again.into_iter().chain(later).min();
+        let Some(own) = self.watches.first() else { return Ok(None) };
+        let (everything, before) = (own.look == Look::All, own.tree.clone());
+        let mut pass = Pass::default();
+        self.tell_each(session, out, &mut pass, 0..1).await?;
+        let mut unwanted = Vec::new();
+        if everything && pass.is_done() {
+            match self.follow(session, &before).await {
+                Ok(owners) => unwanted = owners,
+                Err(reply) => {
+                    self.watches[0].look = Look::All;
+                    pass.failed = Some(reply);
+                }
+            }
         }
+        self.tell_each(session, out, &mut pass, 1..self.watches.len()).await?;
+        if let Some(reply) = pass.failed {
+            return Err(reply);
+        }
+        self.watches.retain(|watch| watch.owner.as_ref().is_none_or(|owner| !unwanted.contains(owner)));
         self.own_changes.clear();
-        Ok(again)
+        Ok(pass.again)
+    }
+
+    /// Tells what is new of some of the accounts. One that cannot be read holds up no other.
+    async fn tell_each(
+        &mut self,
+        session: &mut Session,
+        out: &mut Output,
+        pass: &mut Pass,
+        which: Range<usize>,
+    ) -> Result<(), Reply> {
+        let Some(mine) = self.watches.first().map(|own| own.tree.clone()) else { return Ok(()) };
+        let common =
+            Common { wishes: &self.wishes, own_changes: &self.own_changes, subscribed: mine.subscribed() };
+        for watch in &mut self.watches[which] {
+            match watch.tell(session, out, common).await {
+                Ok(later) => pass.again = pass.again.into_iter().chain(later).min(),
+                Err(lost) if lost.after != After::Continue => return Err(lost),
+                Err(reply) => pass.failed = Some(reply),
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches the other users whose mailboxes are asked for as things are in one's own account now. Returns those that are
+    /// to be watched no more, once they were told of.
+    ///
+    /// # Errors
+    /// What the store answers.
+    async fn follow(&mut self, session: &Session, before: &FolderTree) -> Result<Vec<CpmAddress>, Reply> {
+        let Some(mine) = self.watches.first().map(|own| own.tree.clone()) else { return Ok(Vec::new()) };
+        let mut wanted = owners(session, self.wishes.whose(), &mine).await?;
+        if wanted.len() > OWNERS_MAX {
+            self.has_too_many_owners = true;
+            return Ok(Vec::new());
+        }
+        let mut unwanted = Vec::new();
+        let selected = session.view.as_ref().filter(|_| self.wishes.selected.messages);
+        let selected = selected.map(|view| view.account);
+        for watch in &mut self.watches {
+            let Some(owner) = &watch.owner else { continue };
+            let is_wanted = wanted.remove(owner);
+            let is_new = is_wanted && watch.for_selected;
+            watch.for_selected = !is_wanted && selected == Some(watch.account());
+            if is_new || is_wanted && watch.is_of_nobody() || watch.subscribed_other(mine.subscribed()) {
+                watch.look = Look::All;
+            }
+            if !is_wanted && !watch.for_selected {
+                unwanted.push(owner.clone());
+            }
+        }
+        let mut added = self.others_of(session, wanted).await?;
+        for watch in &mut added {
+            watch.learn_nothing(before.subscribed());
+            // What was only subscribed to was there before. What is shared for the first time was not.
+            if watch.subscribed_other(mine.subscribed()) {
+                let common =
+                    Common { wishes: &self.wishes, own_changes: &[], subscribed: before.subscribed() };
+                watch.learn(session, common).await?;
+            }
+            watch.look = Look::All;
+        }
+        self.watches.append(&mut added);
+        Ok(unwanted)
+    }
+
+    /// Watches for these other users. One's own account is watched already, whatever it is called.
+    ///
+    /// # Errors
+    /// What the store answers.
+    async fn others_of(&self, session: &Session, owners: BTreeSet<CpmAddress>) -> Result<Vec<Watch>, Reply> {
+        let own = session.account()?;
+        let watch = async |owner: CpmAddress| {
+            let account = session.account_of(&owner).await?;
+            let feed =
+                if self.listens() { Heard::listen(session, account).await } else { Heard::of(account) };
+            Ok::<_, Reply>((account != own).then(|| Watch::new(Some(owner), feed)))
+        };
+        let watches = join_all(owners.into_iter().map(watch)).await;
+        watches.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Listens to the account of the selected folder, if that is not heard of anyway.
+    async fn follow_selected(&mut self, session: &Session) {
+        let view = session.view.as_deref().filter(|_| self.wishes.selected.messages);
+        let is_of = |watch: &Watch| view.is_some_and(|view| view.account == watch.account());
+        self.watches.retain(|watch| !watch.for_selected || is_of(watch));
+        if let Some(view) = view
+            && let Some(owner) = view.owner.as_deref()
+            && !self.watches.iter().any(is_of)
+        {
+            let mut watch = Watch::new(Some(owner.clone()), Heard::listen(session, view.account).await);
+            watch.for_selected = true;
+            self.watches.push(watch);
+            // It may have changed before it was listened to.
+            self.selected_due = true;
+        }
+    }
+}
+
+/// What came of telling of all accounts.
+#[derive(Default)]
+struct Pass {
+    /// When to look again.
+    again: Option<Instant>,
+    /// Why some could not be told of.
+    failed: Option<Reply>,
+}
+
+impl Pass {
+    fn is_done(&self) -> bool {
+        self.again.is_none() && self.failed.is_none()
     }
 }
 
@@ -250,7 +408,7 @@ pub(crate) async fn tell(session: &mut Session, out: &mut Output) -> Result<Opti
     session.notify = Some(notify);
     match told {
         Ok(again) => Ok(again),
-        Err(reply) if reply.after != crate::reply::After::Continue => Err(reply),
+        Err(reply) if reply.after != After::Continue => Err(reply),
         Err(reply) => {
             tracing::debug!(text = %reply.text, "what changed in other mailboxes could not be read");
             Ok((!too_much).then(|| Instant::now() + RETRY))
@@ -263,11 +421,13 @@ pub(crate) async fn tell(session: &mut Session, out: &mut Output) -> Result<Opti
 /// # Errors
 /// As [`tell`].
 pub(crate) async fn catch_up(session: &mut Session, out: &mut Output) -> Result<(), Reply> {
-    let Some(notify) = session.notify.as_deref_mut() else { return Ok(()) };
+    let Some(mut notify) = session.notify.take_if(|notify| notify.listens()) else { return Ok(()) };
+    notify.follow_selected(session).await;
     for at in 0..notify.watches.len() {
         if let Some(news) = notify.watches[at].feed.news() {
             notify.note(at, news, session.view.as_deref());
         }
     }
+    session.notify = Some(notify);
     tell(session, out).await.map(|_| ())
 }

@@ -37,6 +37,13 @@ pub(crate) struct Place {
     tree: Option<Arc<FolderTree>>,
 }
 
+impl Place {
+    /// The name as the client knows it; none for one that is too long with its prefix.
+    pub fn shown(&self) -> Option<MailboxName> {
+        MailboxName::parse(&shown(self.owner.as_ref(), &self.name)).ok()
+    }
+}
+
 /// A folder that was found by its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -104,6 +111,27 @@ pub(crate) fn split(text: &str) -> Option<(CpmAddress, &str)> {
     Some((decode(level)?, name))
 }
 
+/// The other user in whose account a name is; none for a name of one's own.
+pub(crate) fn owner(name: &MailboxName) -> Option<CpmAddress> {
+    split(name.as_str()).map(|(owner, _)| owner)
+}
+
+/// The name of another user's folder as the server writes it: an address may be written in several ways. Names of one's
+/// own stay as they are.
+pub(crate) fn canonical(name: MailboxName) -> MailboxName {
+    let Some((owner, below)) = split(name.as_str()) else { return name };
+    let written = match MailboxName::parse(below) {
+        Ok(below) => MailboxName::parse(&shown(Some(&owner), &below)),
+        Err(_) => MailboxName::parse(&format!("{PREFIX}{}", encode(&owner))),
+    };
+    written.unwrap_or(name)
+}
+
+/// The number under which an address without an account is asked for.
+pub(crate) fn nobody(address: &CpmAddress) -> AccountId {
+    AccountId::new(address, 0)
+}
+
 /// The answer for a folder that is not there, or not the client's to know of.
 pub(crate) fn missing() -> Reply {
     Reply::no_code("NONEXISTENT", "there is no mailbox of that name")
@@ -153,6 +181,15 @@ impl Session {
         Ok(place)
     }
 
+    /// The number of the account of an address, whatever may be seen in it; one that is nobody's, where there is none.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn account_of(&self, owner: &CpmAddress) -> Result<AccountId, Reply> {
+        let account = self.store().account(&self.ctx(), owner).await?;
+        Ok(account.map_or_else(|| nobody(owner), |account| account.id))
+    }
+
     /// Another user's account and what the client may see of their folders; none if that is nothing.
     ///
     /// # Errors
@@ -164,7 +201,7 @@ impl Session {
         let account = self.store().account(&self.ctx(), owner).await?;
         let account = account.filter(|account| account.state == AccountState::Active);
         // One that is not there is asked for, too, under a number that is nobody's.
-        let id = account.map_or_else(|| AccountId::new(owner, 0), |account| account.id);
+        let id = account.map_or_else(|| nobody(owner), |account| account.id);
         match self.store().folders(&self.ctx(), id).await {
             Ok(tree) => Ok(Some((id, tree))),
             Err(error) if matches!(error.kind(), ErrorKind::NoSuchMailbox | ErrorKind::NoSuchAccount) => {
@@ -250,5 +287,19 @@ mod tests {
         assert_eq!(split("Other/work/x"), None);
         assert_eq!(split("Others/+331/INBOX"), None);
         assert_eq!(split("Other/+331").map(|(_, name)| name), Some(""));
+    }
+
+    #[test]
+    fn names_are_written_in_one_way() {
+        for (text, written) in [
+            ("Other/+33612345678/a", "Other/tel:+33612345678/a"),
+            ("Other/+33612345678", "Other/tel:+33612345678"),
+            ("Other/+33612345678/inbox", "Other/tel:+33612345678/INBOX"),
+            ("Other/x/a", "Other/x/a"),
+            ("a/+33612345678", "a/+33612345678"),
+        ] {
+            let name = MailboxName::parse(text).expect("a name");
+            assert_eq!(canonical(name).as_str(), written);
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::config::CleartextLogin;
 use crate::connection::Output;
 use crate::notify::Notify;
 use crate::notify::names::OwnChange;
+use crate::others::Place;
 use crate::reply::Reply;
 use crate::server::{Shared, Slot};
 use crate::telemetry::{Stage, StageGauge};
@@ -175,9 +176,8 @@ impl Session {
         self.view.as_deref().ok_or_else(|| Reply::bad("select a mailbox first"))
     }
 
-    /// The selected folder's id, where it is one of the account itself.
-    pub fn selected(&self) -> Option<MailboxId> {
-        let account = self.login.as_ref()?.account;
+    /// The selected folder's id, where it is one of that account.
+    pub fn selected_in(&self, account: AccountId) -> Option<MailboxId> {
         self.view.as_ref().filter(|view| view.account == account).map(|view| view.mailbox)
     }
 
@@ -189,17 +189,18 @@ impl Session {
     }
 
     /// Notes which messages the running command brought to a folder, so that NOTIFY does not tell them.
-    pub async fn note_own_arrivals(&mut self, folder: &MailboxName, uids: &UidSet) {
+    pub async fn note_own_arrivals(&mut self, place: &Place, uids: &UidSet) {
         let Some(notify) = self.notify.as_deref_mut().filter(|notify| notify.listens()) else { return };
-        if let Some(view) = self.view.as_deref_mut().filter(|view| view.name == *folder) {
+        let is_there = |view: &&mut View| view.account == place.account && view.name == place.name;
+        if let Some(view) = self.view.as_deref_mut().filter(is_there) {
             if !notify.selected().items.is_empty() {
                 view.note_own_arrivals(uids);
             }
             return;
         }
-        let Ok(tree) = self.folders().await else { return };
-        if let (Some(entry), Some(notify)) = (tree.find(folder), &mut self.notify) {
-            notify.note_own_arrivals(entry.id, uids);
+        let Ok(tree) = self.tree_of(place).await else { return };
+        if let (Some(entry), Some(notify)) = (tree.find(&place.name), &mut self.notify) {
+            notify.note_own_arrivals(place.account, entry.id, uids);
         }
     }
 
@@ -346,11 +347,7 @@ impl Session {
         self.fresh = None;
         self.batch = None;
         if let Some(view) = self.view.take() {
-            if let Some(notify) = self
-                .notify
-                .as_mut()
-                .filter(|_| self.login.as_ref().is_some_and(|l| l.account == view.account))
-            {
+            if let Some(notify) = &mut self.notify {
                 notify.left(&view);
             }
             self.claim_recent(&view);

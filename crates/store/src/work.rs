@@ -94,6 +94,8 @@ pub(crate) struct Work<'t> {
     news: Vec<(Option<MailboxId>, NewsOf)>,
     news_before: Option<NewsRecord>,
     released: Vec<BodyId>,
+    /// Other accounts whose listeners are to look again.
+    woken: BTreeSet<AccountId>,
     sweep: bool,
     prepared: &'t Prepared,
 }
@@ -162,6 +164,7 @@ impl<'t> Work<'t> {
             news: Vec::new(),
             news_before: None,
             released: Vec::new(),
+            woken: BTreeSet::new(),
             sweep: false,
             prepared,
         };
@@ -418,6 +421,11 @@ impl<'t> Work<'t> {
         self.ledger_dirty = true;
         let item = FeedItem::new(mailbox, ModSeq(0), kind, by.request);
         self.feed.push(FeedItem { device: by.device.clone(), ..item });
+    }
+
+    /// Makes whoever listens to another account look again, once this is committed.
+    pub(crate) fn wake(&mut self, account: AccountId) {
+        self.woken.insert(account);
     }
 
     /// Whether the tree has room for `more` folders.
@@ -696,6 +704,15 @@ impl<'t> Work<'t> {
             part += 1;
         }
         self.trx.set_versionstamped_value(&keys.feed_head(partition), &[]);
+        for account in std::mem::take(&mut self.woken) {
+            // It may be of the same partition: the parts of a commit go on.
+            let item = FeedItem::new(None, ModSeq(0), ChangeKind::Folders, 0);
+            let entry = FeedEntry { account, at_millis, items: vec![item] };
+            let prefix = keys.feed_log_prefix(account.partition());
+            self.trx.set_versionstamped_key(&prefix, &part.to_be_bytes(), &entry.encode());
+            self.trx.set_versionstamped_value(&keys.feed_head(account.partition()), &[]);
+            part += 1;
+        }
     }
 }
 

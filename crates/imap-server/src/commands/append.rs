@@ -38,8 +38,8 @@ pub(crate) async fn run(
         Ok(appended) => appended,
         Err(error) => return Err(refusal(session, error, &place).await),
     };
-    if place.owner.is_none() && !appended.repeated {
-        session.note_own_arrivals(&place.name, &appended.uids.to_set()).await;
+    if !appended.repeated {
+        session.note_own_arrivals(&place, &appended.uids.to_set()).await;
     }
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     Ok(Reply::ok_code(code, "APPEND completed"))

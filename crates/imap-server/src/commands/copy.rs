@@ -61,9 +61,7 @@ pub(crate) async fn run(
     }
     let (from, to): (UidSet, UidSet) =
         (outcome.pairs.iter().map(|p| p.0).collect(), outcome.pairs.iter().map(|p| p.1).collect());
-    if place.owner.is_none() {
-        session.note_own_arrivals(&place.name, &to).await;
-    }
+    session.note_own_arrivals(&place, &to).await;
     let copied = encode::code(&Code::CopyUid(outcome.uid_validity.get(), &from, &UidList::from(&to)));
     match mode {
         CopyMode::Copy => Ok(Reply::ok_code(copied, "COPY completed")),

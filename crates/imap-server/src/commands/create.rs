@@ -18,8 +18,8 @@ pub(crate) async fn run(session: &mut Session, create: Create) -> Result<Reply, 
         return Err(Reply::no_code("USEATTR", "only its owner says what a mailbox is for"));
     }
     let id = session.store().create_folder(&session.ctx(), place.account, &place.name, special_use).await?;
-    if place.owner.is_none() {
-        session.note_own(OwnChange::Made(place.name));
+    if let Some(name) = place.shown() {
+        session.note_own(OwnChange::Made(name));
     }
     Ok(Reply::ok_code(format!("MAILBOXID ({id})"), "CREATE completed"))
 }

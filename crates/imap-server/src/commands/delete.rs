@@ -22,8 +22,8 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, arg: MailboxArg
         other => other?,
     };
     session.store().delete_folder(&session.ctx(), place.account, &place.name).await?;
-    if place.owner.is_none() {
-        session.note_own(OwnChange::Deleted(place.name.clone()));
+    if let Some(name) = place.shown() {
+        session.note_own(OwnChange::Deleted(name));
     }
     let selected = session.view.as_ref().filter(|view| view.account == place.account);
     if let Some(mailbox) = selected.map(|view| view.mailbox) {

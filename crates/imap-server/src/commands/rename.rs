@@ -27,11 +27,12 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, rename: Rename)
         session.tree_of(&source).await?.find(&source.name).ok_or_else(missing)?;
         return Err(Reply::no_code("CANNOT", "a mailbox stays with its owner; copy its messages instead"));
     }
+    let made = target.shown();
     let (account, from, to) = (source.account, source.name, target.name);
     session.store().rename_folder(&session.ctx(), account, &from, &to).await?;
 
-    if source.owner.is_none() {
-        session.note_own(OwnChange::Made(to.clone()));
+    if let Some(name) = made {
+        session.note_own(OwnChange::Made(name));
     }
     let encoding = session.mailbox_encoding();
     if let Some(view) = session.view.as_mut().filter(|view| view.account == account)

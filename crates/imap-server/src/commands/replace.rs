@@ -36,9 +36,7 @@ pub(crate) async fn run(
         Ok(appended) => appended,
         Err(error) => return Err(refusal(session, error, &place).await),
     };
-    if place.owner.is_none() {
-        session.note_own_arrivals(&place.name, &appended.uids.to_set()).await;
-    }
+    session.note_own_arrivals(&place, &appended.uids.to_set()).await;
     let code = encode::code(&Code::AppendUid(appended.uid_validity.get(), &appended.uids));
     out.untagged(format_args!("OK [{code}] replaced"));
     Ok(Reply::ok("REPLACE completed"))

@@ -6,6 +6,7 @@
 use imap_wire::MailboxArg;
 
 use crate::notify::names::OwnChange;
+use crate::others::canonical;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -22,6 +23,6 @@ pub(crate) async fn unsubscribe(session: &mut Session, arg: MailboxArg) -> Resul
 async fn change(session: &mut Session, arg: MailboxArg, subscribed: bool) -> Result<(), Reply> {
     let name = session.mailbox_name(&arg)?;
     session.store().subscribe(&session.ctx(), session.account()?, &name, subscribed).await?;
-    session.note_own(OwnChange::Subscribed(name, subscribed));
+    session.note_own(OwnChange::Subscribed(canonical(name), subscribed));
     Ok(())
 }

@@ -82,7 +82,8 @@ impl Notify {
                 if let Some(watched) = watched.filter(|watched| watched.wants.counters()) {
                     modseq = modseq.max(watched.modseq);
                 }
-                if let Some(view) = session.view.as_ref().filter(|_| session.selected() == Some(entry.id)) {
+                let is_selected = session.selected_in(own.account()) == Some(entry.id);
+                if let Some(view) = session.view.as_ref().filter(|_| is_selected) {
                     modseq = view.known_modseq.max(before.map_or(ModSeq(0), |before| before.of(entry.id)));
                 }
                 (modseq > ModSeq(0)).then_some((entry.id, modseq))

@@ -18,6 +18,15 @@ pub(crate) enum OwnChange {
     Subscribed(MailboxName, bool),
 }
 
+impl OwnChange {
+    /// The name, as the client knows it.
+    pub fn name(&self) -> &MailboxName {
+        match self {
+            Self::Made(name) | Self::Deleted(name) | Self::Subscribed(name, _) => name,
+        }
+    }
+}
+
 /// A name that something happened to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Affected {

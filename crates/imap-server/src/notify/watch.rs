@@ -1,4 +1,8 @@
 //! An account that is watched for a session: its folders as the client was last told, and what is told of them now.
+//!
+//! Of another user's account, what is told takes the rights `l` and `r` (RFC 5465 §5). It is the store that knows them: each
+//! look asks it for the folders that the client may see now, and it answers for no others. What the feed says of an account
+//! is never told, and where nothing is shown, nothing is told of its being heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -8,17 +12,22 @@ use std::time::Duration;
 use imap_wire::command::StatusItem;
 use imap_wire::response::{self, ListData};
 use model::limits::METADATA_PER_REQUEST_MAX;
-use model::{AccountId, EntryName, FolderState, HIERARCHY_SEPARATOR, MailboxId, MailboxName, ModSeq, UidSet};
-use store_api::{Checkpoint, FolderTree, Metadata};
+use model::{
+    AccountId, CpmAddress, EntryName, ErrorKind, FolderState, HIERARCHY_SEPARATOR, MailboxId, MailboxName,
+    ModSeq, Rights, UidSet,
+};
+use store_api::{Checkpoint, FolderEntry, FolderTree, Metadata};
 use tokio::time::Instant;
 
+use super::fresh::{Fresh, named, part_of};
 use super::names::{self, OwnChange};
 use super::watched::{Look, Watched};
 use super::wishes::{Wants, Wishes};
 use super::{OWN_MAX, away};
-use crate::commands::{list, metadata, status};
+use crate::commands::{metadata, status};
 use crate::connection::Output;
 use crate::heard::{Heard, News};
+use crate::others;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::view::View;
@@ -28,6 +37,10 @@ const STATUS_PAGE: usize = 256;
 /// How long all counters are left alone after they were compared, for each of the mailboxes: of 5000, two looks a second
 /// at most. One that changes alone is looked at as it changes.
 const PAUSE_PER_FOLDER: Duration = Duration::from_micros(100);
+
+/// How long the folders of another user are left alone at least after all of them were looked at: who shows a client
+/// nothing, or one folder of a busy account, must not cost a look for each of its changes.
+const PAUSE_OF_OTHERS: Duration = Duration::from_millis(50);
 
 /// Names of metadata entries, each with a hash of its value.
 type Entries = BTreeMap<EntryName, u64>;
@@ -42,12 +55,28 @@ struct OwnArrivals {
     commands: u64,
 }
 
+/// What the watches of a session have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Common<'n> {
+    pub wishes: &'n Wishes,
+    pub own_changes: &'n [OwnChange],
+    /// The names that the client subscribed to.
+    pub subscribed: &'n BTreeSet<MailboxName>,
+}
+
 /// An account that is watched.
 #[derive(Debug)]
 pub(super) struct Watch {
+    /// Whose it is, if not the session's own.
+    pub owner: Option<CpmAddress>,
+    /// It is listened to only because the selected folder is one of it.
+    pub for_selected: bool,
     pub feed: Heard,
-    /// The folders as the client was last told.
+    /// The folders as the client was last told, by the names that it knows. Of another user's, those that it may look up,
+    /// and what it subscribed to among them.
     pub tree: Arc<FolderTree>,
+    /// Those of them whose names it was told, or is taken to know. Empty of one's own, which it knows all.
+    named: BTreeSet<MailboxId>,
     /// Those whose counters or metadata are told, ascending by id.
     pub watched: Vec<Watched>,
     /// The metadata as the client was last told, the server's under none.
@@ -59,11 +88,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the account of a feed. Nothing is known of its folders.
-    pub fn new(feed: Heard) -> Self {
+    /// Watches the account of a feed, the session's own or that of another user. Nothing is known of its folders.
+    pub fn new(owner: Option<CpmAddress>, feed: Heard) -> Self {
         Self {
+            owner,
+            for_selected: false,
             feed,
             tree: Arc::default(),
+            named: BTreeSet::new(),
             watched: Vec::new(),
             metadata: BTreeMap::new(),
             hasher: RandomState::new(),
@@ -78,14 +110,62 @@ impl Watch {
         self.feed.account()
     }
 
+    /// Whether it is watched under the number of an account that is not there.
+    pub fn is_of_nobody(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| others::nobody(owner) == self.account())
+    }
+
     /// Reads the folders there are, which the client is taken to know.
     ///
     /// # Errors
     /// What the store answers.
-    pub async fn learn(&mut self, session: &Session, wishes: &Wishes) -> Result<(), Reply> {
-        self.tree = session.folders().await?;
-        self.resolve(wishes);
+    pub async fn learn(&mut self, session: &Session, common: Common<'_>) -> Result<(), Reply> {
+        self.tree = self.read(session, common.subscribed).await?.tree;
+        self.named = self.ids_of(&named(&self.tree, &BTreeSet::new()));
+        self.resolve(common.wishes);
         Ok(())
+    }
+
+    /// The folders of a tree, where it is another user's.
+    fn ids_of(&self, tree: &FolderTree) -> BTreeSet<MailboxId> {
+        let folders = tree.folders().iter().filter(|_| self.owner.is_some());
+        folders.map(|entry| entry.id).collect()
+    }
+
+    /// The client is taken to know of no folder, and of what it subscribed to.
+    pub fn learn_nothing(&mut self, subscribed: &BTreeSet<MailboxName>) {
+        let subscribed = self.owner.as_ref().map(|owner| part_of(owner, subscribed)).unwrap_or_default();
+        self.tree = Arc::new(FolderTree::new(0, Vec::new(), subscribed));
+        self.named = BTreeSet::new();
+    }
+
+    /// Reads the folders there are.
+    async fn read(&mut self, session: &Session, subscribed: &BTreeSet<MailboxName>) -> Result<Fresh, Reply> {
+        let Some(owner) = self.owner.clone() else {
+            return Ok(Fresh::of_own(session.folders().await?));
+        };
+        let mut found = session.other_user(&owner).await?;
+        let account = found.as_ref().map(|(account, _)| *account);
+        if let Some(account) = account.filter(|account| *account != self.account()) {
+            // The address is another account's now, or had none before. Listened to before it is read.
+            self.feed = Heard::listen(session, account).await;
+            found = session.other_user(&owner).await?;
+            self.watched = Vec::new();
+            self.metadata = BTreeMap::new();
+            self.learn_nothing(subscribed);
+        }
+        let found = found.map(|(_, tree)| tree).unwrap_or_default();
+        Ok(Fresh::of_other(&owner, &found, part_of(&owner, subscribed)))
+    }
+
+    /// Whether the client subscribed to other names of this account than it was last told.
+    pub fn subscribed_other(&self, subscribed: &BTreeSet<MailboxName>) -> bool {
+        self.owner.as_ref().is_some_and(|owner| part_of(owner, subscribed) != *self.tree.subscribed())
+    }
+
+    /// The folders of which counters and metadata may be told.
+    fn selectable(&self) -> impl Iterator<Item = &FolderEntry> {
+        self.tree.folders().iter().filter(|entry| !entry.noselect && entry.rights.has(Rights::READ))
     }
 
     /// Reads counters and metadata, which the client is taken to know. With `status` it is told the counters; a device
@@ -101,7 +181,9 @@ impl Watch {
         status: bool,
         last: Option<&Checkpoint>,
     ) -> Result<(), Reply> {
-        let selected = session.selected();
+        // The checkpoint is of the session's own account.
+        let last = last.filter(|_| self.owner.is_none());
+        let selected = session.selected_in(self.account());
         let shown = self.shown(selected, wishes, status);
         for page in shown.chunks(STATUS_PAGE) {
             let states = self.states(session, page).await?;
@@ -129,8 +211,7 @@ impl Watch {
         let counted = |watched: &&Watched| watched.wants.counters();
         let mut shown: BTreeSet<_> = self.watched.iter().filter(counted).map(|watched| watched.id).collect();
         if status {
-            let folders = self.tree.folders().iter().filter(|entry| !entry.noselect);
-            let once = folders.filter(|entry| wishes.shows_once(&self.tree, &entry.name));
+            let once = self.selectable().filter(|entry| wishes.shows_once(&self.tree, &entry.name));
             shown.extend(once.map(|entry| entry.id).filter(|id| selected != Some(*id)));
         }
         shown.into_iter().collect()
@@ -139,7 +220,7 @@ impl Watch {
     /// Works out which folders are watched, and keeps what the client knows of them.
     fn resolve(&mut self, wishes: &Wishes) {
         let mut watched = Vec::new();
-        for entry in self.tree.folders().iter().filter(|entry| !entry.noselect) {
+        for entry in self.selectable() {
             let wants = wishes.of(&self.tree, &entry.name);
             if wants.counters() || wants.has(Wants::METADATA) {
                 let known = self.watched.binary_search_by_key(&entry.id, |watched| watched.id);
@@ -193,6 +274,23 @@ impl Watch {
         self.look.add(News::Folder(view.mailbox, ModSeq(0)));
     }
 
+    /// Takes up what the feed said.
+    pub fn note(&mut self, news: News) {
+        let concerns = match news {
+            _ if self.for_selected => false,
+            // What else happens in another user's account is not for the client to know.
+            News::Folder(id, _) if self.owner.is_some() => self.at(id).is_some(),
+            News::Folder(..) | News::Anything => true,
+        };
+        if concerns {
+            self.look.add(news);
+        }
+    }
+
+    fn at(&self, id: MailboxId) -> Option<usize> {
+        self.watched.binary_search_by_key(&id, |watched| watched.id).ok()
+    }
+
     /// Tells what is new of the account's mailboxes, their names and their metadata. Returns when to look again, if not
     /// only when the feed says so.
     ///
@@ -202,14 +300,13 @@ impl Watch {
         &mut self,
         session: &mut Session,
         out: &mut Output,
-        wishes: &Wishes,
-        own_changes: &[OwnChange],
+        common: Common<'_>,
     ) -> Result<Option<Instant>, Reply> {
-        if self.look == Look::All && Instant::now() < self.all_not_before && own_changes.is_empty() {
+        if self.look == Look::All && Instant::now() < self.all_not_before && common.own_changes.is_empty() {
             return Ok(Some(self.all_not_before));
         }
         let look = std::mem::take(&mut self.look);
-        let told = self.tell_of(session, out, wishes, own_changes, &look).await;
+        let told = self.tell_of(session, out, common, &look).await;
         if told.is_err() {
             self.look = Look::All;
         }
@@ -220,16 +317,17 @@ impl Watch {
         &mut self,
         session: &mut Session,
         out: &mut Output,
-        wishes: &Wishes,
-        own_changes: &[OwnChange],
+        common: Common<'_>,
         look: &Look,
     ) -> Result<(), Reply> {
         if *look == Look::All {
-            self.tell_names(session, out, wishes, own_changes).await?;
-            self.all_not_before = Instant::now() + PAUSE_PER_FOLDER * self.watched.len() as u32;
+            self.tell_names(session, out, common).await?;
+            let pause = PAUSE_PER_FOLDER * self.watched.len() as u32;
+            let least = if self.owner.is_some() { PAUSE_OF_OTHERS } else { Duration::ZERO };
+            self.all_not_before = Instant::now() + pause.max(least);
         }
         self.tell_counters(session, out, look).await?;
-        self.look_at_metadata(session, Some(out), wishes, look).await
+        self.look_at_metadata(session, Some(out), common.wishes, look).await
     }
 
     /// Tells which names came, went or changed, and watches what is there now.
@@ -237,30 +335,37 @@ impl Watch {
         &mut self,
         session: &mut Session,
         out: &mut Output,
-        wishes: &Wishes,
-        own_changes: &[OwnChange],
+        common: Common<'_>,
     ) -> Result<(), Reply> {
-        let tree = session.folders().await?;
-        if tree.version == self.tree.version && own_changes.is_empty() {
+        let fresh = self.read(session, common.subscribed).await?;
+        let own: Vec<_> =
+            common.own_changes.iter().filter(|own| self.has_name(own.name())).cloned().collect();
+        if self.is_same(&fresh.tree) && own.is_empty() {
             return Ok(());
         }
-        for (name, affected) in names::affected(&self.tree, &tree, own_changes) {
-            let before = affected.old_name.as_ref();
-            let wants = wishes.of(&tree, &name).with(wishes.of(&self.tree, before.unwrap_or(&name)));
+        let wishes = common.wishes;
+        let (before, now) = (named(&self.tree, &self.named), named(&fresh.tree, &self.named));
+        for (name, affected) in names::affected(&before, &now, &own) {
+            // What the client subscribed to of another user's is told with what that one has.
+            if !self.has_name(&name) {
+                continue;
+            }
+            let old_name = affected.old_name.as_ref();
+            let wants = wishes.of(&fresh.tree, &name).with(wishes.of(&self.tree, old_name.unwrap_or(&name)));
             if wants.has(affected.by) {
-                let show = list::Show { subscribed: true, non_existent: true };
                 let data = ListData {
-                    attributes: &list::attributes(&tree, &name, show),
+                    attributes: &fresh.attributes(&name),
                     separator: Some(HIERARCHY_SEPARATOR),
                     name: name.as_str(),
-                    old_name: before.map(MailboxName::as_str),
+                    old_name: old_name.map(MailboxName::as_str),
                     ..ListData::default()
                 };
                 response::list(out.text(), &data, session.mailbox_encoding());
                 out.relieve().await?;
             }
         }
-        let before = std::mem::replace(&mut self.tree, tree);
+        self.tree = fresh.tree;
+        self.named = self.ids_of(&now);
         self.resolve(wishes);
         for watched in &mut self.watched {
             let name = self.tree.by_id(watched.id).map(|entry| &entry.name);
@@ -270,6 +375,20 @@ impl Watch {
         Ok(())
     }
 
+    /// Whether a name is, or would be, one of this account.
+    pub fn has_name(&self, name: &MailboxName) -> bool {
+        others::owner(name) == self.owner
+    }
+
+    /// Whether a tree has nothing that the client does not know.
+    fn is_same(&self, tree: &FolderTree) -> bool {
+        match self.owner {
+            None => tree.version == self.tree.version,
+            // What is shown of another user's has no version.
+            Some(_) => tree.folders() == self.tree.folders() && tree.subscribed() == self.tree.subscribed(),
+        }
+    }
+
     /// Tells of counters that changed.
     async fn tell_counters(
         &mut self,
@@ -277,7 +396,7 @@ impl Watch {
         out: &mut Output,
         look: &Look,
     ) -> Result<(), Reply> {
-        let selected = session.selected();
+        let selected = session.selected_in(self.account());
         let ids: Vec<_> = self
             .watched
             .iter()
@@ -332,11 +451,16 @@ impl Watch {
             .filter(|watched| watched.wants.has(Wants::METADATA) && look.includes(watched.id))
             .map(|watched| Some(watched.id))
             .collect();
-        if wishes.server_metadata && *look == Look::All {
+        if wishes.server_metadata && self.owner.is_none() && *look == Look::All {
             scopes.push(None);
         }
         for page in scopes.chunks(METADATA_PER_REQUEST_MAX) {
-            for (scope, found) in page.iter().zip(metadata::read(session, self.account(), page).await?) {
+            let found = match metadata::read(session, self.account(), page).await {
+                // Nothing is shown any more.
+                Err(reply) if self.owner.is_some() && reply.code.as_deref() == Some("NONEXISTENT") => break,
+                found => found?,
+            };
+            for (scope, found) in page.iter().zip(found) {
                 let now = self.entries(&found);
                 let known = self.metadata.insert(*scope, now).unwrap_or_default();
                 let Some(now) = self.metadata.get(scope) else { continue };
@@ -363,7 +487,11 @@ impl Watch {
     }
 
     async fn states(&self, session: &Session, ids: &[MailboxId]) -> Result<Vec<Option<FolderState>>, Reply> {
-        Ok(session.store().status(&session.ctx(), self.account(), ids).await?)
+        match session.store().status(&session.ctx(), self.account(), ids).await {
+            // Nothing is shown any more.
+            Err(error) if self.owner.is_some() && error.kind() == ErrorKind::NoSuchMailbox => Ok(Vec::new()),
+            states => Ok(states?),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use imap_wire::command::{Event, EventGroup, FetchItem, MailboxFilter};
 use model::MailboxName;
 use store_api::FolderTree;
 
+use crate::others;
 use crate::reply::Reply;
 use crate::session::Session;
 
@@ -119,10 +120,11 @@ impl Whose {
         }
     }
 
-    /// Whether a mailbox of one's own is among them.
+    /// Whether a mailbox is among them.
     pub fn includes(&self, name: &MailboxName, subscribed: bool) -> bool {
         match self {
-            Self::Personal => true,
+            // RFC 5465 §6.2: those of one's own namespace.
+            Self::Personal => others::owner(name).is_none(),
             Self::Subscribed => subscribed,
             Self::Subtree(names) => {
                 names.contains(name) || name.ancestors().any(|ancestor| names.contains(&ancestor))
@@ -216,6 +218,11 @@ impl Wishes {
         self.server_metadata || self.groups.iter().any(|group| group.wants != Wants::default())
     }
 
+    /// Which mailboxes are spoken of, also to have nothing told of them.
+    pub fn whose(&self) -> impl Iterator<Item = &Whose> {
+        self.groups.iter().map(|group| &group.whose)
+    }
+
     /// Whether names of mailboxes are told.
     pub fn of_names(&self) -> bool {
         self.groups.iter().any(|group| group.wants.has(Wants::NAME))
@@ -249,7 +256,7 @@ fn parse(session: &Session, names: &[MailboxArg]) -> Result<BTreeSet<MailboxName
     let mut parsed = BTreeSet::new();
     for name in names {
         match session.mailbox_name(name) {
-            Ok(name) => _ = parsed.insert(name),
+            Ok(name) => _ = parsed.insert(others::canonical(name)),
             // RFC 5465 §3.1: a name of no mailbox is passed over.
             Err(reply) if reply.code.as_deref() == Some("CANNOT") => {}
             Err(reply) => return Err(reply),
@@ -293,5 +300,22 @@ mod tests {
         assert_eq!((of("y"), of("y/b"), of("y/b/c")), (Wants::FLAGS, Wants::FLAGS, Wants::default()));
         assert!(wishes.shows_once(&tree, &name("a/c")) && !wishes.shows_once(&tree, &name("a/b")));
         assert!(wishes.of_others() && !wishes.is_empty());
+    }
+
+    #[test]
+    fn of_other_users_those_that_are_named() {
+        let tree = FolderTree::new(0, Vec::new(), names(&["Other/tel:+331/a", "b"]));
+        let check = |whose: Whose, expected: [bool; 3]| {
+            let wishes =
+                Wishes { groups: vec![Group { whose, wants: Wants::MESSAGES }], ..Wishes::default() };
+            let of = |text| wishes.of(&tree, &name(text)) == Wants::MESSAGES;
+            assert_eq!(["Other/tel:+331/a", "Other/tel:+331/x", "b"].map(of), expected, "{wishes:?}");
+        };
+        check(Whose::Personal, [false, false, true]);
+        check(Whose::Subscribed, [true, false, true]);
+        check(Whose::Subtree(names(&["Other"])), [true, true, false]);
+        check(Whose::SubtreeOne(names(&["Other"])), [false, false, false]);
+        check(Whose::SubtreeOne(names(&["Other/tel:+331"])), [true, true, false]);
+        check(Whose::Mailboxes(names(&["Other/tel:+331/x"])), [false, true, false]);
     }
 }

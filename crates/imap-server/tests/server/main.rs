@@ -11,5 +11,6 @@ mod login;
 mod mailboxes;
 mod multisearch;
 mod notify;
+mod others;
 mod security;
 mod strangers;

@@ -13,7 +13,8 @@ use crate::records::{AccountRecord, ChangeKind};
 use crate::work::Work;
 use crate::work::origin::Origin;
 
-/// Changes the list of a folder. Whom it gives something finds the owner under a key of their own account.
+/// Changes the list of a folder. Whom it gives something finds the owner under a key of their own account, and hears of it
+/// there the first time.
 pub(crate) struct SetAcl {
     pub(crate) mailbox: MailboxId,
     /// The address of the account.
@@ -66,6 +67,11 @@ impl Mutation for SetAcl {
             None => None,
         };
 
+        // Who is given something here for the first time learns that there is somebody to listen to.
+        let knows = |grantee| tree.folders().iter().any(|other| other.acl.grantees().any(|it| it == grantee));
+        if let Some(grantee) = granted.filter(|grantee| !knows(*grantee)) {
+            work.wake(grantee);
+        }
         if let Some(key) = note {
             work.trx.set_bytes(key, Bytes::copy_from_slice(self.owner.as_str().as_bytes()));
         }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use kv::{RangeRequest, ReadMode, TransactionOptions};
 use model::{
     AccountId, AclAction, AclChange, CpmAddress, EntryName, ErrorKind, Flags, Identifier, MailboxId, ModSeq,
     Result, Rights, Uid,
 };
+use store::keyspace::Keyspace;
+use store::records::FeedEntry;
 use store_api::{
     AppendRequest, CopyMode, CopyRequest, Credentials, Ctx, FlagAction, FlagChange, MailStore, Missing,
     NewAccount, QuotaLimits, ReplaceRequest, Requestor, SearchKey, SearchRequest, StoreFlags, User,
@@ -344,6 +347,42 @@ async fn lists_are_inherited_kept_and_found_again() {
     h.store.remove_account(&operator(), &address(0)).await.unwrap();
     assert_eq!(sharers().await, []);
     assert_eq!(kind(h.store.folders(&them, h.account).await), ErrorKind::NoSuchMailbox);
+}
+
+/// Whom something is given for the first time hears of it on the feed of their own account, also where that is in the log
+/// of the owner's; the owner's own entry is there, too.
+#[tokio::test]
+async fn who_is_given_something_for_the_first_time_hears_of_it() {
+    let h = Harness::new().await;
+    let partition = h.account.partition();
+    let number = (2..).find(|n| address(*n).partition() == partition).unwrap();
+    let two = Two { other: account(&h, &address(number)).await, h };
+    let (near, far) = (two.other, account(&two.h, &address(1)).await);
+    two.h.create("Shared").await;
+    two.h.create("More").await;
+    let heard = async |account: AccountId| {
+        let range = Keyspace::new(&[]).feed_log_after(account.partition(), None);
+        let mut trx = two.h.engine.begin(TransactionOptions::default());
+        let request = RangeRequest::new(range.begin, range.end);
+        let page = trx.get_range(&request, ReadMode::Snapshot).await.unwrap();
+        let entries = page.pairs.iter().map(|pair| FeedEntry::decode(&pair.value).unwrap());
+        entries.filter(|entry| entry.account == account).count()
+    };
+    let owners = heard(two.h.account).await;
+    let (near_address, far_address) = (address(number).to_string(), address(1).to_string());
+    for (folder, whom, rights, expected) in [
+        ("Shared", &near_address, "lr", [1, 0]),
+        ("More", &near_address, "lr", [1, 0]),
+        ("Shared", &far_address, "lr", [1, 1]),
+        ("Shared", &far_address, "l", [1, 1]),
+        ("Shared", &far_address, "", [1, 1]),
+        ("More", &far_address, "r", [1, 2]),
+    ] {
+        two.give(folder, whom, rights).await;
+        assert_eq!([heard(near).await, heard(far).await], expected, "{folder} {whom} {rights}");
+    }
+    assert_eq!(heard(two.h.account).await, owners + 6);
+    two.h.check().await;
 }
 
 #[tokio::test]

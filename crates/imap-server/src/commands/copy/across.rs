@@ -57,6 +57,7 @@ pub(super) async fn copy(
         Ok(appended) => appended,
         Err(error) => return Err(refusal(session, error, place).await),
     };
+    session.note_own_arrivals(place, &appended.uids.to_set()).await;
     let code = encode::code(&Code::CopyUid(appended.uid_validity.get(), &copied, &appended.uids));
     Ok(Reply::ok_code(code, "COPY completed"))
 }

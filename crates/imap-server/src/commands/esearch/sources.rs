@@ -7,18 +7,15 @@
 use std::collections::BTreeSet;
 
 use imap_wire::command::MailboxFilter;
-use model::limits::{ACCOUNTS_PER_SUBSCRIBER_MAX, SHARERS_MAX};
 use model::{AccountId, CpmAddress, MailboxName, Rights};
 use store_api::FolderTree;
 
+use crate::notify::owners::{OWNERS_MAX, owners};
 use crate::notify::wishes::Whose;
 use crate::others;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::view::FolderRef;
-
-/// Other users whose folders one ESEARCH may search: as many as LIST shows.
-const OWNERS_MAX: usize = SHARERS_MAX + ACCOUNTS_PER_SUBSCRIBER_MAX;
 
 /// A folder to search.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +88,8 @@ impl Found {
             // A name that is too long with its prefix cannot be told.
             let Ok(name) = MailboxName::parse(&others::shown(owner, &entry.name)) else { continue };
             let may_look_up = entry.rights.has(Rights::LOOKUP);
-            let is_wanted = |whose: &Whose| match whose {
-                Whose::Personal => owner.is_none() && may_look_up,
-                _ => whose.gives(&name) || may_look_up && whose.includes(&name, subscribed.contains(&name)),
+            let is_wanted = |whose: &Whose| {
+                whose.gives(&name) || may_look_up && whose.includes(&name, subscribed.contains(&name))
             };
             let at = FolderRef { account, mailbox: entry.id };
             // The selected one may be here already.
@@ -112,27 +108,4 @@ impl Found {
         self.folders.push(Folder { at, name, selected: self.selected == Some(at) });
         Ok(())
     }
-}
-
-/// The other users whose folders may be wanted.
-async fn owners(
-    session: &Session,
-    wanted: &[Whose],
-    own: &FolderTree,
-) -> Result<BTreeSet<CpmAddress>, Reply> {
-    let mut owners = BTreeSet::new();
-    let owner = |name: &MailboxName| others::split(name.as_str()).map(|(owner, _)| owner);
-    let mut everybody = false;
-    for whose in wanted {
-        owners.extend(whose.given().filter_map(owner));
-        match whose {
-            Whose::Subscribed => owners.extend(own.subscribed().iter().filter_map(owner)),
-            Whose::Subtree(names) => everybody |= names.iter().any(|name| name.as_str() == others::ROOT),
-            _ => {}
-        }
-    }
-    if everybody {
-        owners.extend(session.sharers().await?);
-    }
-    Ok(owners)
 }
