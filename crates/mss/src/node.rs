@@ -49,6 +49,7 @@ impl Node {
             header_cache_bytes: folders / 8,
             body_cache_bytes: settings.cache.body_bytes,
             sweep: purpose == Purpose::Serve,
+            deleted_days: settings.retention.deleted_days,
             ..store::Options::default()
         };
         let store = Store::open(engine.kv(), store_options).await?;
@@ -134,9 +135,14 @@ pub fn socket(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use kv::TransactionOptions;
-    use model::AccountId;
+    use model::{AccountId, CpmAddress, Flags, MailboxName};
     use store::keyspace::Keyspace;
     use store::records::FeedEntry;
+    use store::{Environment, SystemEnvironment};
+    use store_api::{
+        AppendBody, AppendMessage, AppendRequest, Credentials, Ctx, NewAccount, QuotaLimits, Requestor,
+        ServiceClass,
+    };
 
     use super::*;
 
@@ -145,7 +151,7 @@ mod tests {
     /// Changes of two and of twenty days ago, with what the settings say of them.
     #[tokio::test]
     async fn changes_are_kept_as_long_as_asked() -> anyhow::Result<()> {
-        let now = store::Environment::now_millis(&store::SystemEnvironment);
+        let now = SystemEnvironment.now_millis();
         let account = AccountId(7);
         for (feed_days, expected) in [(1, 2), (3, 1), (30, 0)] {
             let folder = tempfile::tempdir()?;
@@ -163,6 +169,59 @@ mod tests {
                 trx.commit().await?;
             }
             assert_eq!(node.feed.trim().await?, expected, "{feed_days} days");
+        }
+        Ok(())
+    }
+
+    /// The clock, some time ago.
+    struct Ago(i64);
+
+    impl Environment for Ago {
+        fn now(&self) -> i64 {
+            SystemEnvironment.now() - self.0
+        }
+
+        fn random(&self) -> u64 {
+            SystemEnvironment.random()
+        }
+    }
+
+    /// `retention.deleted_days` reaches the sweeper: what was \Deleted ten days ago goes after nine, and not after
+    /// eleven, nor without the setting.
+    #[tokio::test]
+    async fn what_is_long_deleted_goes_as_set() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let mut settings = Settings::default();
+        settings.data.dir = folder.path().join("data");
+        settings.data.free_bytes_min = 0;
+        let ctx = Ctx { request_id: 1, deadline: None, requestor: Requestor::Operator };
+        {
+            let engine = OpenEngine::open(&settings).await?;
+            let environment = Arc::new(Ago(10 * DAY));
+            let options = store::Options { sweep: false, environment, ..store::Options::default() };
+            let store = Store::open(engine.kv(), options).await?;
+            let new = NewAccount {
+                address: CpmAddress::parse("tel:+15550000001")?,
+                credentials: Credentials::None,
+                limits: QuotaLimits::default(),
+                service: ServiceClass::default(),
+            };
+            let account = store.create_account(&ctx, new).await?;
+            let message = |flags| AppendMessage {
+                flags,
+                keywords: Vec::new(),
+                internal_date: None,
+                annotations: Vec::new(),
+                body: AppendBody::Inline("x".into()),
+            };
+            let messages = vec![message(Flags::DELETED), message(Flags::SEEN)];
+            let mailbox = MailboxName::parse("INBOX")?;
+            store.append(&ctx, account, AppendRequest { mailbox, messages }).await?;
+        }
+        for (days, expunged) in [(0, 0), (11, 0), (9, 1), (9, 0)] {
+            settings.retention.deleted_days = days;
+            let node = Node::open(&settings, Purpose::Tool).await?;
+            assert_eq!(node.store.sweep_all().await?.messages, expunged, "{days} days");
         }
         Ok(())
     }

@@ -541,6 +541,7 @@ impl Settings {
             ("cache.folder_bytes", self.cache.folder_bytes, 1 << 20, 1 << 44),
             ("cache.body_bytes", self.cache.body_bytes, 1 << 20, 1 << 44),
             ("cache.engine_bytes", self.cache.engine_bytes, 1 << 20, 1 << 44),
+            ("retention.deleted_days", self.retention.deleted_days, 0, 3_650),
             ("reload.seconds", self.reload.seconds, 0, 86_400),
             ("auth.oauth.refresh_seconds", self.auth.oauth.refresh_seconds, 10, 1_800),
             ("auth.oauth.leeway_seconds", self.auth.oauth.leeway_seconds, 0, 600),

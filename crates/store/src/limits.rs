@@ -63,6 +63,13 @@ pub const SUSPECTS_MAX: usize = 65_536;
 pub const STAGED_BYTES_MAX: u64 = 8 << 30;
 /// Bodies of one account that may stand written ahead; more are refused with `Limit`.
 pub const STAGED_BODIES_MAX: usize = 4_096;
+/// Folders whose messages long \Deleted one round of the sweeper expunges; more wait for the next, behind its other work.
+pub const REAP_FOLDERS_MAX: usize = 1_024;
+/// Messages long \Deleted that one transaction expunges: fewer than a client's EXPUNGE, since nobody waits for it and the
+/// account's own changes do.
+pub const REAP_MESSAGES_MAX: usize = 1_000;
+/// Log entries of a folder that one transaction looks at to tell what was \Deleted long ago.
+pub const REAP_LOGS_MAX: usize = 2_000;
 /// Bodies that one transaction of the sweeper gives up.
 pub const SWEEP_BODIES_MAX: usize = 256;
 /// Blocks of a deleted folder that one transaction of the sweeper clears, with all bodies in them.
@@ -103,6 +110,7 @@ const _: () = assert!(
         + 64
         <= PAGE_MESSAGES_MAX * 6
 );
+const _: () = assert!(REAP_MESSAGES_MAX <= PAGE_MESSAGES_MAX);
 const _: () = assert!(LOG_VALUE_BYTES_MAX + PAGE_MESSAGES_MAX * 6 + 64 < kv::limits::VALUE_BYTES_MAX);
 // The longest item: both sets of UIDs, all keywords, a device.
 const _: () = assert!(

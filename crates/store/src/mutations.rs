@@ -9,5 +9,6 @@ pub(crate) mod flags;
 pub(crate) mod folders;
 pub(crate) mod marks;
 pub(crate) mod metadata;
+pub(crate) mod reap;
 pub(crate) mod restore;
 pub(crate) mod staged;

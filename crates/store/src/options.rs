@@ -26,6 +26,8 @@ pub struct Options {
     pub log_days: u64,
     /// Changes that stay in the log of a folder, whatever their age.
     pub log_changes_max: u64,
+    /// Days after which the sweeper expunges what has \Deleted and was not changed since; 0 for never.
+    pub deleted_days: u64,
     /// Time and chance.
     pub environment: Arc<dyn Environment>,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
             sweep: true,
             log_days: 90,
             log_changes_max: 1_000_000,
+            deleted_days: 0,
             environment: Arc::new(SystemEnvironment),
         }
     }

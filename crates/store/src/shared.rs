@@ -11,7 +11,7 @@ use crate::cache::Caches;
 use crate::failure::{Failure, no_such_mailbox};
 use crate::keyspace::Keyspace;
 use crate::snapshot::Flights;
-use crate::sweep::Quiet;
+use crate::sweep::{Quiet, Reaping};
 use crate::telemetry::Telemetry;
 use crate::{Environment, Options};
 
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     /// Who packs the headers of which folder.
     pub(crate) header_flights: Flights,
     pub(crate) quiet: Quiet,
+    pub(crate) reaping: Reaping,
     pub(crate) telemetry: Telemetry,
     pub(crate) options: Options,
     /// Told when there is work for the sweeper.
@@ -39,6 +40,7 @@ impl Shared {
             flights: Flights::default(),
             header_flights: Flights::default(),
             quiet: Quiet::default(),
+            reaping: Reaping::new(options.environment.as_ref()),
             telemetry: Telemetry::new(),
             options,
             sweep: Arc::default(),

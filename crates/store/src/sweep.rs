@@ -4,9 +4,12 @@
 //! the one that ends it; what stands between is resumable, since progress is what is no longer there. Every step is
 //! safe to run twice: it clears what it read in the same transaction, with a conflict on the note of the work.
 //!
+//! What has been \Deleted for long is no work that a request left: it is found by day (`reap`).
+//!
 //! A piece of work that fails keeps none of the others from being done; only an engine that serves nobody ends a round.
 
 mod quiet;
+mod reap;
 pub(crate) mod work;
 
 use std::sync::{Arc, Weak};
@@ -28,6 +31,7 @@ use crate::shared::Shared;
 use crate::snapshot::after;
 use crate::store::refresh_gauges;
 pub(crate) use quiet::Quiet;
+pub(crate) use reap::Reaping;
 use work::{Task, Work};
 
 /// Works looked at in one go.
@@ -46,6 +50,8 @@ pub struct Swept {
     pub works: u64,
     /// Bodies cleared.
     pub bodies: u64,
+    /// Messages expunged that had \Deleted for long ([`Options::deleted_days`](crate::Options::deleted_days)).
+    pub messages: u64,
 }
 
 /// Sweeps until the store is gone.
@@ -63,7 +69,7 @@ pub(crate) async fn run(asked: Arc<Notify>, shared: Weak<Shared>, combiner: Weak
     }
 }
 
-/// Does all work that is due in a range of partitions. Fails with the first failure, after all else was tried.
+/// Does all work that is due in a range of partitions, and of what was \Deleted for long a bounded part. Fails with the first failure, after all else was tried.
 pub(crate) async fn round(
     shared: &Shared,
     combiner: &Arc<Combiner>,
@@ -72,6 +78,16 @@ pub(crate) async fn round(
 ) -> Result<Swept, Failure> {
     let mut swept = Swept::default();
     let mut failed = None;
+    // First, so that the bodies of what goes are among the works.
+    match reap::round(shared, combiner, first, last).await {
+        Ok(reaped) => {
+            swept.messages = reaped.messages;
+            if reaped.more {
+                shared.sweep.notify_one();
+            }
+        }
+        Err(failure) => failed = Some(failure),
+    }
     let KeyRange { mut begin, end } = shared.keys.pending_of_partitions(first, last);
     loop {
         let request = RangeRequest::new(begin, end.clone()).limit(PAGE);

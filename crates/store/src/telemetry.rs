@@ -80,6 +80,7 @@ pub(crate) struct Telemetry {
     pub(crate) swept_bodies: Counter,
     pub(crate) swept_ranges: Counter,
     pub(crate) swept_works: Counter,
+    pub(crate) reaped_messages: Counter,
     /// By kind, in the order of [`ObjectKind::ALL`].
     objects: Vec<Counter>,
     pub(crate) accounts_changing: Gauge,
@@ -117,7 +118,10 @@ impl Telemetry {
         metrics::describe_counter!("mss_store_conflicts_total", "Batches that lost to another writer.");
         metrics::describe_counter!("mss_store_unknown_commits_total", "Commits whose result was not told.");
         metrics::describe_counter!("mss_store_cache_total", "Look-ups in a cache, by what they found.");
-        metrics::describe_counter!("mss_store_swept_total", "What the sweeper cleared away.");
+        metrics::describe_counter!(
+            "mss_store_swept_total",
+            "What the sweeper cleared away, and messages long \\Deleted that it expunged."
+        );
         metrics::describe_gauge!("mss_store_accounts_changing", "Accounts with changes under way.");
         metrics::describe_gauge!("mss_store_changes_waiting", "Changes that wait for their batch.");
         metrics::describe_gauge!("mss_store_cache_entries", "Entries of a cache.");
@@ -161,6 +165,7 @@ impl Telemetry {
             swept_bodies: swept("bodies"),
             swept_ranges: swept("ranges"),
             swept_works: swept("works"),
+            reaped_messages: swept("messages"),
             accounts_changing: metrics::gauge!("mss_store_accounts_changing"),
             changes_waiting: metrics::gauge!("mss_store_changes_waiting"),
             caches: crate::cache::NAMES.map(|cache| {

@@ -66,6 +66,7 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("push.attempts_max", "push: wrong_answers_give_a_notice_up_and_not_the_next"),
     ("convert.cpu_seconds_max", "convert: time_is_bounded"),
     ("convert.seconds_max", "convert: time_is_bounded"),
+    ("retention.deleted_days", "mss: what_is_long_deleted_goes_as_set"),
     ("limits.drain_seconds_max", "signals.rs: a_drain_is_bounded_by_its_setting"),
 ];
 
@@ -142,6 +143,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("service.objects", "severe"),
     ("service.folders", "none"),
     ("retention.feed_days", "0"),
+    ("retention.deleted_days", "3651"),
     ("log.level", "loud"),
 ];
 

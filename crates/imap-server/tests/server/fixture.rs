@@ -61,6 +61,11 @@ impl Fixture {
     }
 
     pub async fn with(options: Options) -> Self {
+        Self::over(options, store::Options::default()).await
+    }
+
+    /// Over a store set up so.
+    pub async fn over(options: Options, store_options: store::Options) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine_options = kv_embedded::Options {
             sync: kv_embedded::Sync::TestsOnlyNever,
@@ -68,7 +73,7 @@ impl Fixture {
         };
         let engine = EmbeddedEngine::open(directory.path(), engine_options).expect("an engine");
         let faults = FaultEngine::new(engine, 1, Faults::none());
-        let store = Store::open(faults.clone(), store::Options::default()).await.expect("a store");
+        let store = Store::open(faults.clone(), store_options).await.expect("a store");
         let feed = feed::Feed::new(faults.clone(), feed::Options::default());
         let server = Server::new(store.clone(), feed, options);
         let fixture = Self {

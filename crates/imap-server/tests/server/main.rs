@@ -12,5 +12,6 @@ mod mailboxes;
 mod multisearch;
 mod notify;
 mod others;
+mod reaping;
 mod security;
 mod strangers;

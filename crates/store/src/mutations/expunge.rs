@@ -72,23 +72,35 @@ impl Mutation for Expunge {
         if rows.is_empty() {
             return Ok(nothing);
         }
-        let named: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
-        let loaded = work.load_annotations(self.mailbox, &named).await?;
-        more |= loaded < rows.len();
-        rows.truncate(loaded);
-        work.load_identities(self.mailbox, rows.iter().map(|row| row.uid)).await?;
-        let folder = work.folder(self.mailbox)?;
-        let modseq = folder.next_modseq();
-        let (gone, uids, tally) = removal(&rows);
-        folder.remove_rows(&gone);
-        folder.identities.forget(&gone);
-        folder.annotations.forget(&gone);
-        folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), &self.by));
-        work.tally(self.mailbox, tally)?;
-        work.count_annotations(self.mailbox)?;
-        work.release(rows.iter().map(|row| row.body));
-        Ok(ExpungePage { uids, modseq, more })
+        let removed = remove(work, self.mailbox, rows, &self.by).await?;
+        Ok(ExpungePage { more: more || removed.more, ..removed })
     }
+}
+
+/// Removes rows that are there, ascending and not none: as many of the first as a page has room for with their
+/// annotations. Whether there are more is as of these alone.
+pub(crate) async fn remove(
+    work: &mut Work<'_>,
+    mailbox: MailboxId,
+    mut rows: Vec<MessageRow>,
+    by: &Origin,
+) -> Result<ExpungePage, Failure> {
+    let named: Vec<Uid> = rows.iter().map(|row| row.uid).collect();
+    let loaded = work.load_annotations(mailbox, &named).await?;
+    let more = loaded < rows.len();
+    rows.truncate(loaded);
+    work.load_identities(mailbox, rows.iter().map(|row| row.uid)).await?;
+    let folder = work.folder(mailbox)?;
+    let modseq = folder.next_modseq();
+    let (gone, uids, tally) = removal(&rows);
+    folder.remove_rows(&gone);
+    folder.identities.forget(&gone);
+    folder.annotations.forget(&gone);
+    folder.note(entry(modseq, ChangeKind::Expunge, UidSet::new(), uids.clone(), by));
+    work.tally(mailbox, tally)?;
+    work.count_annotations(mailbox)?;
+    work.release(rows.iter().map(|row| row.body));
+    Ok(ExpungePage { uids, modseq, more })
 }
 
 /// What it takes to remove rows: their UIDs, twice, and what the counters lose.

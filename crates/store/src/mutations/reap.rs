@@ -83,11 +83,14 @@ impl Mutation for Reap {
         work.load_rows(mailbox, None).await?;
 
         let (mut rows, mut room) = (Vec::<MessageRow>::new(), PageRoom::default());
-        let (mut more, mut first) = (false, None::<ModSeq>);
+        let (mut more, mut doubted, mut first) = (false, false, None::<ModSeq>);
         work.folder(mailbox)?.for_rows(None, |row| {
             if row.flags.contains(Flags::DELETED) {
                 if row.modseq > bound.modseq {
                     first = Some(first.map_or(row.modseq, |first| first.min(row.modseq)));
+                } else if row.saved_at > self.before {
+                    // What was not here before cannot have been \Deleted before: somebody's clock was behind.
+                    doubted = true;
                 } else if rows.len() == REAP_MESSAGES_MAX || !room.take(row.uid) {
                     more = true;
                 } else {
@@ -96,9 +99,10 @@ impl Mutation for Reap {
             }
             !more
         });
+        // Where none has \Deleted any more, the note goes by itself; and where only the counter has some, a check says so.
         let next = match first {
-            Some(first) if !more => Some(self.next(work, first, &bound).await?),
-            _ => None,
+            Some(first) if !more && !doubted => self.next(work, first, &bound).await?,
+            _ => DeletedNote { modseq: work.folder(mailbox)?.state.highest_modseq, at: now },
         };
         let mut reaped = ReapPage::default();
         if !rows.is_empty() {
@@ -109,11 +113,9 @@ impl Mutation for Reap {
             reaped.further = Some(self.day);
             return Ok(reaped);
         }
-        reaped.further = next.filter(|next| next.at <= self.before).map(|next| next.day());
+        reaped.further = (next.at <= self.before).then(|| next.day());
         let folder = work.folder(mailbox)?;
-        // Without any the note goes by itself. Where the counter has some all the same, it waits for a check.
-        let none = DeletedNote { modseq: folder.state.highest_modseq, at: now };
-        (folder.deleted_note, folder.dirty) = (Some(next.unwrap_or(none)), true);
+        (folder.deleted_note, folder.dirty) = (Some(next), true);
         Ok(reaped)
     }
 }
@@ -142,12 +144,7 @@ impl Reap {
 
     /// The note of a folder whose first message with \Deleted that stays has the MODSEQ `first`: as of the time of that
     /// change, or as of now where the log does not tell it.
-    async fn next(
-        &self,
-        work: &mut Work<'_>,
-        first: ModSeq,
-        bound: &Bound,
-    ) -> Result<DeletedNote, Failure> {
+    async fn next(&self, work: &mut Work<'_>, first: ModSeq, bound: &Bound) -> Result<DeletedNote, Failure> {
         let range = work.shared.keys.log_after(work.account, self.mailbox, ModSeq(first.0.saturating_sub(1)));
         let request = RangeRequest::new(range.begin, range.end).limit(1);
         let page = work.trx.get_range(&request, ReadMode::Snapshot).await?;

@@ -21,7 +21,7 @@ use crate::retry::{Retry, reading};
 use crate::shared::Shared;
 
 /// Pause after each transaction, so that a sweep takes a part of the engine at most.
-const PAUSE: Duration = Duration::from_millis(2);
+pub(super) const PAUSE: Duration = Duration::from_millis(2);
 
 /// What is to be done, a step at a time.
 #[derive(Clone, Copy)]

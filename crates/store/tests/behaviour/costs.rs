@@ -77,3 +77,27 @@ async fn round_trips() {
     cold.try_append("RCSMessageStore", vec![message("x")]).await.unwrap();
     expect(&engine, "the next", 1, 2);
 }
+
+/// A round of the sweeper asks as much whatever the number of folders, and each that is due once.
+#[tokio::test]
+async fn what_is_long_deleted() {
+    let engine = CountingEngine::new(MemoryEngine::new());
+    let options = Options { deleted_days: 30, ..Options::default() };
+    let h = Harness::over(engine.clone(), tempfile::tempdir().unwrap(), options).await;
+    for n in 0..50 {
+        let folder = format!("f{n}");
+        h.create(&folder).await;
+        h.fill(&folder, 3).await;
+        h.add_flags(&folder, "1", Flags::DELETED).await;
+        h.pass(86_400);
+    }
+    h.store.sweep_all().await.unwrap();
+    engine.take();
+    let swept = h.store.sweep_all().await.unwrap();
+    assert_eq!((swept.messages, swept.works), (0, 0));
+    expect(&engine, "nothing is due: the notes, and the list of works", 2, 2);
+    h.pass(86_400);
+    let swept = h.store.sweep_all().await.unwrap();
+    assert_eq!((swept.messages, swept.works), (1, 1));
+    expect(&engine, "one folder is due, and the body of its message", 4, 10);
+}

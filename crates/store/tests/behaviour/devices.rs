@@ -17,13 +17,13 @@ use store_api::{
 use crate::harness::{Harness, keywords, message, name, operator, uids};
 
 /// The owner at a device.
-fn at(h: &Harness, device: &str) -> Ctx {
+pub fn at(h: &Harness, device: &str) -> Ctx {
     let user = User { device: DeviceId::parse(device.as_bytes()).ok(), ..User::owner(h.account) };
     Ctx { request_id: 9, deadline: None, requestor: Requestor::User(user.into()) }
 }
 
 /// All that the feed has of the account.
-async fn fed(h: &Harness) -> Vec<FeedItem> {
+pub async fn fed(h: &Harness) -> Vec<FeedItem> {
     let range = Keyspace::new(&[]).feed_log_after(h.account.partition(), None);
     let mut trx = h.engine.begin(TransactionOptions::default());
     let page = trx.get_range(&RangeRequest::new(range.begin, range.end), ReadMode::Snapshot).await.unwrap();
