@@ -117,9 +117,9 @@ impl Player<'_> {
             }
         }
         self.make_mailbox().map_err(|error| error.to_string())?;
-        if let Some((objects, folders)) = &self.transcript.service {
+        if let Some(service) = &self.transcript.service {
             let user = self.users.first().ok_or("a transcript has an account")?;
-            if !self.server.serve_as(user, objects, folders).map_err(|error| error.to_string())? {
+            if !self.server.serve_as(user, service).map_err(|error| error.to_string())? {
                 return Ok(Some("accounts with a class of service".to_owned()));
             }
         }

@@ -230,13 +230,23 @@ impl Server {
         self.account(["link"].into_iter().chain(names))
     }
 
-    /// Gives an account a class of service, the objects' rule and that of folders, by `mss account configure`. Whether
+    /// Gives an account a class of service, the rules of objects, folders and deletion, by `mss account configure`. Whether
     /// that can be done to this server.
     ///
     /// # Errors
     /// What the tool said.
-    pub fn serve_as(&self, user: &User, objects: &str, folders: &str) -> Result<bool, ServerError> {
-        self.account(["configure", &user.name, "--objects", objects, "--folders", folders])
+    pub fn serve_as(&self, user: &User, service: &[String; 3]) -> Result<bool, ServerError> {
+        let [objects, folders, delete] = service;
+        self.account([
+            "configure",
+            &user.name,
+            "--objects",
+            objects,
+            "--folders",
+            folders,
+            "--delete",
+            delete,
+        ])
     }
 
     /// Runs `mss account` with `arguments`, where that can be done to this server.

@@ -29,8 +29,8 @@ pub struct Transcript {
     pub logins: Vec<usize>,
     /// Accounts of one subscriber, counted from 1.
     pub linked: Vec<usize>,
-    /// The first account's class of service: the objects' rule, and that of folders.
-    pub service: Option<(String, String)>,
+    /// The first account's class of service: the rules of objects, folders and deletion.
+    pub service: Option<[String; 3]>,
     /// What is done.
     pub steps: Vec<Step>,
 }
@@ -307,8 +307,13 @@ fn header(transcript: &mut Transcript, line: &str) -> Result<(), String> {
             "login" => transcript.logins = numbers(key, value)?,
             "linked" => transcript.linked = numbers(key, value)?,
             "service" => match value.split_whitespace().collect::<Vec<_>>()[..] {
-                [objects, folders] => transcript.service = Some((objects.to_owned(), folders.to_owned())),
-                _ => return Err("`service:` wants two words, as `strict cpm`".to_owned()),
+                [objects, folders] => {
+                    transcript.service = Some([objects, folders, "rfc3501"].map(str::to_owned));
+                }
+                [objects, folders, delete] => {
+                    transcript.service = Some([objects, folders, delete].map(str::to_owned));
+                }
+                _ => return Err("`service:` wants two or three words, as `strict cpm recursive`".to_owned()),
             },
             _ => return Err(format!("unknown header `{key}`")),
         }

@@ -26,6 +26,9 @@ pub const FOLDER_NAME_BYTES_MAX: usize = 1_000;
 pub const FOLDER_DEPTH_MAX: usize = 32;
 /// Most folders of an account; beyond it CREATE answers `NO [LIMIT]`. Bounds LIST and the folder tree in memory.
 pub const FOLDERS_PER_ACCOUNT_MAX: usize = 20_000;
+/// Mailboxes that one DELETE removes where it takes those below along; `NO [LIMIT]` beyond, and nothing is deleted. One
+/// transaction clears and notes each of them.
+pub const DELETE_FOLDERS_MAX: usize = 4_000;
 /// Most entries of a folder's access control list. Seen as `NO [LIMIT]`. Bounds the tree of an account's folders.
 pub const ACL_ENTRIES_MAX: usize = 64;
 /// Octets of the access control lists of an account's folders together, 48 of each entry beside its address. Seen as

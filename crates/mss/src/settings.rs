@@ -22,7 +22,7 @@ pub use registration::Registration;
 pub use retention::Retention;
 pub use roles::{Cluster, Front, RpcTls};
 use serde::{Deserialize, Serialize};
-use store_api::{FolderRule, ObjectRule, ServiceClass};
+use store_api::{DeleteRule, FolderRule, ObjectRule, ServiceClass};
 
 /// Everything the operator may say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,6 +255,8 @@ pub struct Service {
     pub objects: Objects,
     /// What subscribers may do with folders.
     pub folders: Folders,
+    /// What becomes of mailboxes below one that is deleted.
+    pub delete: Delete,
 }
 
 /// What is demanded of objects, by the name that operators use.
@@ -279,6 +281,17 @@ pub enum Folders {
     Cpm,
 }
 
+/// What becomes of mailboxes below one that is deleted, by the name that operators use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Delete {
+    /// They stay, and so does its name
+    #[default]
+    Rfc3501,
+    /// Below Default and RCSMessageStore they are deleted with it
+    Recursive,
+}
+
 impl From<Service> for ServiceClass {
     fn from(service: Service) -> Self {
         Self {
@@ -289,6 +302,10 @@ impl From<Service> for ServiceClass {
             folders: match service.folders {
                 Folders::Free => FolderRule::Free,
                 Folders::Cpm => FolderRule::Cpm,
+            },
+            delete: match service.delete {
+                Delete::Rfc3501 => DeleteRule::Rfc3501,
+                Delete::Recursive => DeleteRule::Recursive,
             },
         }
     }
@@ -304,6 +321,10 @@ impl From<ServiceClass> for Service {
             folders: match class.folders {
                 FolderRule::Free => Folders::Free,
                 FolderRule::Cpm => Folders::Cpm,
+            },
+            delete: match class.delete {
+                DeleteRule::Rfc3501 => Delete::Rfc3501,
+                DeleteRule::Recursive => Delete::Recursive,
             },
         }
     }

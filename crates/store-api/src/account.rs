@@ -95,6 +95,8 @@ pub struct ServiceClass {
     pub objects: ObjectRule,
     /// What its subscriber may do with folders.
     pub folders: FolderRule,
+    /// What becomes of the folders below one that is deleted.
+    pub delete: DeleteRule,
 }
 
 /// What is demanded of the objects that come below `Default`, where the network records.
@@ -119,17 +121,31 @@ pub enum FolderRule {
     Cpm,
 }
 
+/// What becomes of the folders below one that is deleted. It holds for everybody, network functions included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeleteRule {
+    /// They stay, and so does the name above them (RFC 3501 §6.3.4).
+    #[default]
+    Rfc3501,
+    /// Below `Default` and `RCSMessageStore` they go along with all they hold: a conversation with its sessions. Elsewhere as
+    /// the other.
+    Recursive,
+}
+
 impl ServiceClass {
-    /// As one octet: 1 for strict objects, 2 for folders by the rules.
+    /// As one octet, stored and so never to mean something else: 1 for strict objects, 2 for folders by the rules, 4 for what is below going along.
     pub fn bits(self) -> u8 {
-        u8::from(self.objects == ObjectRule::Strict) | u8::from(self.folders == FolderRule::Cpm) << 1
+        u8::from(self.objects == ObjectRule::Strict)
+            | u8::from(self.folders == FolderRule::Cpm) << 1
+            | u8::from(self.delete == DeleteRule::Recursive) << 2
     }
 
     /// The reverse of [`Self::bits`]; none for other octets.
     pub fn from_bits(bits: u8) -> Option<Self> {
         let objects = if bits & 1 == 0 { ObjectRule::Lenient } else { ObjectRule::Strict };
         let folders = if bits & 2 == 0 { FolderRule::Free } else { FolderRule::Cpm };
-        (bits < 4).then_some(Self { objects, folders })
+        let delete = if bits & 4 == 0 { DeleteRule::Rfc3501 } else { DeleteRule::Recursive };
+        (bits < 8).then_some(Self { objects, folders, delete })
     }
 }
 

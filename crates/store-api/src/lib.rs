@@ -48,8 +48,8 @@ use model::{
 };
 
 pub use account::{
-    Account, AccountState, Credentials, FolderRule, NewAccount, ObjectRule, Quota, QuotaLimits, QuotaUsage,
-    ScramVerifier, ServiceClass,
+    Account, AccountState, Credentials, DeleteRule, FolderRule, NewAccount, ObjectRule, Quota, QuotaLimits,
+    QuotaUsage, ScramVerifier, ServiceClass,
 };
 pub use annotations::{
     Annotation, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, Annotations,
@@ -193,11 +193,13 @@ pub trait MailStore: Send + Sync + 'static {
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId>;
 
-    /// Deletes a folder. One with children loses its messages and stays as \Noselect (RFC 3501 §6.3.4).
+    /// Deletes a folder. One with children loses its messages and stays as \Noselect (RFC 3501 §6.3.4); or, where the class
+    /// of service says so ([`DeleteRule`]), they go along: all of them or nothing, in one transaction.
     ///
     /// # Errors
     /// `NoSuchMailbox`; `Cannot` for INBOX, `Default`, `RCSMessageStore`; `HasChildren` for a \Noselect name that has
-    /// children.
+    /// children that stay; `NoPermission` when one that would go along is not the requestor's to delete; `Limit` for more
+    /// than [`model::limits::DELETE_FOLDERS_MAX`] at once.
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()>;
 
     /// Renames a folder with all below it; ids, UIDs and UIDVALIDITY stay. Renaming INBOX moves its messages to a new

@@ -15,8 +15,8 @@ use model::{
 };
 use store_api::{
     Account, AccountState, AppendBody, AppendMessage, Appended, CopyMode, CopyOutcome, Credentials,
-    DateField, FlagAction, FolderEntry, FolderRule, HeaderField, Identities, Metadata, MetadataChange,
-    ObjectRule, QuotaLimits, ScramVerifier, SearchKey, ServiceClass,
+    DateField, DeleteRule, FlagAction, FolderEntry, FolderRule, HeaderField, Identities, Metadata,
+    MetadataChange, ObjectRule, QuotaLimits, ScramVerifier, SearchKey, ServiceClass,
 };
 
 pub(crate) use changes::{changed_folder, changes, changes_pb, changes_since, changes_since_pb};
@@ -186,10 +186,11 @@ pub(crate) fn credentials_pb(credentials: &Credentials) -> pb::Credentials {
 }
 
 pub(crate) fn service(wire: Option<pb::ServiceClass>) -> ServiceClass {
-    let pb::ServiceClass { strict_objects, cpm_folders } = wire.unwrap_or_default();
+    let pb::ServiceClass { strict_objects, cpm_folders, recursive_delete } = wire.unwrap_or_default();
     ServiceClass {
         objects: if strict_objects { ObjectRule::Strict } else { ObjectRule::Lenient },
         folders: if cpm_folders { FolderRule::Cpm } else { FolderRule::Free },
+        delete: if recursive_delete { DeleteRule::Recursive } else { DeleteRule::Rfc3501 },
     }
 }
 
@@ -197,6 +198,7 @@ pub(crate) fn service_pb(service: ServiceClass) -> pb::ServiceClass {
     pb::ServiceClass {
         strict_objects: service.objects == ObjectRule::Strict,
         cpm_folders: service.folders == FolderRule::Cpm,
+        recursive_delete: service.delete == DeleteRule::Recursive,
     }
 }
 
@@ -602,6 +604,20 @@ mod tests {
         let wide = SearchKey::And((0..limits::SEARCH_KEYS_MAX).map(|_| text()).collect());
         assert!(search_key(Some(search_key_pb(&wide))).is_err());
         assert!(search_key(None).is_err());
+    }
+
+    #[test]
+    fn every_class_of_service_survives() {
+        for class in (0..8).filter_map(ServiceClass::from_bits) {
+            assert_eq!(service(Some(service_pb(class))), class);
+        }
+        // A peer that knows no classes, or not all of them.
+        assert_eq!(service(None), ServiceClass::default());
+        let earlier = pb::ServiceClass { cpm_folders: true, ..pb::ServiceClass::default() };
+        assert_eq!(
+            service(Some(earlier)),
+            ServiceClass { folders: FolderRule::Cpm, ..ServiceClass::default() }
+        );
     }
 
     #[test]

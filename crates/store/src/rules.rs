@@ -1,13 +1,13 @@
 //! What an account's class of service allows (OMA CPM Message Storage, RCC.09): which objects come below `Default`, where
-//! the network records, and what a subscriber may do with folders.
+//! the network records, what a subscriber may do with folders, and what a deleted one takes along.
 //!
 //! Looked at within the transaction of the change, with the class as the ledger has it. Accounts of the common class
 //! are bound by nothing here, and pay nothing. Network functions and the operator are never bound by the rules on
-//! folders; by those on objects everybody is.
+//! folders; by those on objects and on deletion everybody is.
 
 use cpm_mime::{Fault, MessageIndex, ObjectKind};
 use model::{Error, ErrorKind, HIERARCHY_SEPARATOR, MailboxName};
-use store_api::{FolderRule, ObjectRule};
+use store_api::{DeleteRule, FolderRule, ObjectRule};
 
 use crate::failure::Failure;
 use crate::work::Work;
@@ -47,6 +47,12 @@ pub(crate) fn may_rename(work: &Work<'_>, to: &MailboxName, by: &Origin) -> Resu
         return Err(cannot("mailboxes may be moved to below RCSMessageStore only"));
     }
     Ok(())
+}
+
+/// Whether what is below a folder goes along when it is deleted.
+pub(crate) fn takes_all_below(work: &Work<'_>, name: &MailboxName) -> bool {
+    work.ledger.service.delete == DeleteRule::Recursive
+        && (is_within(name, KEPT) || is_within(name, RECORDED))
 }
 
 /// Whether messages may be copied, or moved, from the one folder to the other.

@@ -556,7 +556,8 @@ impl MailStore for Store {
 
     async fn delete_folder(&self, ctx: &Ctx, account: AccountId, name: &MailboxName) -> Result<()> {
         measured!(self, ctx, DeleteFolder, {
-            let delete = DeleteFolder { name: name.clone(), by: Origin::of(ctx) };
+            let access = Access::of(ctx, account);
+            let delete = DeleteFolder { name: name.clone(), access, by: Origin::of(ctx) };
             let needs = [Need::new(At::Name(name.clone()), Rights::DELETE_MAILBOX)];
             self.change_as(ctx, account, needs, delete).await
         })

@@ -220,6 +220,20 @@ impl<'t> Work<'t> {
         self.folder(mailbox)
     }
 
+    /// Opens folders that are about to be deleted, all at once. Adds no conflicts, of which there may be many: who changes
+    /// what a state counts writes the ledger.
+    pub(crate) async fn open_folders(&mut self, mailboxes: &[MailboxId]) -> Result<(), Failure> {
+        let missing: Vec<MailboxId> =
+            mailboxes.iter().copied().filter(|mailbox| !self.folders.contains_key(mailbox)).collect();
+        let keys: Vec<Bytes> =
+            missing.iter().map(|mailbox| self.shared.keys.state(self.account, *mailbox)).collect();
+        let states = self.trx.get_many(&keys, ReadMode::Snapshot).await?;
+        for (mailbox, raw) in missing.into_iter().zip(states) {
+            self.admit(mailbox, &raw.ok_or_else(no_such_mailbox)?)?;
+        }
+        Ok(())
+    }
+
     /// A folder opened before.
     pub(crate) fn folder(&mut self, mailbox: MailboxId) -> Result<&mut FolderWork, Failure> {
         match self.folders.get_mut(&mailbox) {

@@ -43,6 +43,7 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ("auth.oauth.ca_file", "oauth.rs"),
     ("quota.messages", "quotas_take_effect"),
     ("service.folders", "classes_of_service_take_effect"),
+    ("service.delete", "classes_of_service_take_effect"),
     ("retention.feed_days", "mss: node.rs: changes_are_kept_as_long_as_asked"),
     ("cluster.node_name", "roles.rs and the tests of crates/cluster"),
     ("front.store", "every test of roles apart"),
@@ -142,6 +143,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("quota.bytes", "-5"),
     ("service.objects", "severe"),
     ("service.folders", "none"),
+    ("service.delete", "never"),
     ("retention.feed_days", "0"),
     ("retention.deleted_days", "3651"),
     ("log.level", "loud"),
@@ -318,7 +320,8 @@ fn classes_of_service_take_effect() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").display().to_string();
     let settings = folder.path().join("mss.toml");
-    std::fs::write(&settings, "[service]\nobjects = \"strict\"\nfolders = \"cpm\"\n").expect("settings");
+    std::fs::write(&settings, "[service]\nobjects = \"strict\"\nfolders = \"cpm\"\ndelete = \"recursive\"\n")
+        .expect("settings");
     let config = settings.display().to_string();
     let account = |action: &str, more: &[&str]| {
         let arguments = [&["account", action, ADDRESS, "--data", &data], more].concat();
@@ -326,11 +329,14 @@ fn classes_of_service_take_effect() {
     };
     account("add", &["--password-stdin", "--config", &config]);
     let shown = account("show", &[]);
-    assert!(shown.contains("strict objects, cpm folders"), "{shown}");
+    assert!(shown.contains("strict objects, cpm folders, recursive delete"), "{shown}");
     account("configure", &["--folders", "free"]);
     account("configure", &["--quota-bytes", "4097"]);
     let shown = account("show", &[]);
-    assert!(shown.contains("strict objects, free folders") && shown.contains("of 4097"), "{shown}");
+    let class = "strict objects, free folders, recursive delete";
+    assert!(shown.contains(class) && shown.contains("of 4097"), "{shown}");
+    account("configure", &["--delete", "rfc3501"]);
+    assert!(account("show", &[]).contains("strict objects, free folders, rfc3501 delete"));
 }
 
 /// Quotas are given to accounts when they are made.

@@ -1,8 +1,10 @@
-//! `DELETE mailbox`: a mailbox and its messages. One with children stays as a name that cannot be selected.
+//! `DELETE mailbox`: a mailbox and its messages. One with children stays as a name that cannot be selected; or, where the
+//! account's class of service says so, the children go along, all or none: those of a conversation. A client that asked for
+//! NOTIFY is told of those, which it did not name.
 //!
 //! Source: RFC 9051 §6.3.5, RFC 3501 §6.3.4. Answers OK; NO `[NONEXISTENT]`, `[CANNOT]` (INBOX, system folders),
-//! `[HASCHILDREN]`. The selected mailbox may be deleted too; then none is selected. Sessions elsewhere that have it
-//! selected are told by BYE (RFC 2180 §3.3).
+//! `[HASCHILDREN]`, `[NOPERM]` (also for one of the children), `[LIMIT]` (too many children). The selected mailbox may be
+//! deleted too; then none is selected. Sessions elsewhere that have one of them selected are told by BYE (RFC 2180 §3.3).
 
 use std::sync::Arc;
 

@@ -200,6 +200,8 @@ mod tests {
         check(&old, &old, &[OwnChange::Made(name("x"))], "x");
         check(&made, &tree(&["1:a", "2:a/b"], &[]), &[OwnChange::Deleted(name("a/b/c"))], "");
         check(&old, &tree(&["2:a"], &[]), &[OwnChange::Deleted(name("a"))], "a");
+        // What went with it was not named: a client that does not know that it goes along is told.
+        check(&made, &tree(&[], &[]), &[OwnChange::Deleted(name("a"))], "a/b a/b/c");
         let subscribed = tree(&["1:a"], &["a"]);
         check(&old, &subscribed, &[OwnChange::Subscribed(name("a"), true)], "");
         check(&subscribed, &old, &[OwnChange::Subscribed(name("a"), true)], "a+!");

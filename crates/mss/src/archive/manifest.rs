@@ -35,6 +35,9 @@ pub struct Head {
     /// Whether the subscriber was bound by the rules of RCC.09 on folders.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cpm_folders: bool,
+    /// Whether a deleted mailbox below `Default` or `RCSMessageStore` took those below it along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recursive_delete: bool,
     /// When it was created, seconds since 1970-01-01 UTC.
     pub created_at: i64,
     /// When the export ended, seconds since 1970-01-01 UTC.

@@ -11,8 +11,8 @@ use model::{
 };
 use sha2::{Digest as _, Sha256};
 use store_api::{
-    AccountState, AppendBody, Credentials, FolderRule, NewAccount, ObjectRule, QuotaLimits, RestoreFolder,
-    RestoreMessage, RestoreProgress, ServiceClass,
+    AccountState, AppendBody, Credentials, DeleteRule, FolderRule, NewAccount, ObjectRule, QuotaLimits,
+    RestoreFolder, RestoreMessage, RestoreProgress, ServiceClass,
 };
 
 use super::manifest::{Credential, FolderLine, MessageLine, MetadataLine, hexadecimal};
@@ -60,6 +60,7 @@ pub async fn import(tier: &Tier, source: &Source, address: Option<CpmAddress>) -
                 service: ServiceClass {
                     objects: if head.strict_objects { ObjectRule::Strict } else { ObjectRule::Lenient },
                     folders: if head.cpm_folders { FolderRule::Cpm } else { FolderRule::Free },
+                    delete: if head.recursive_delete { DeleteRule::Recursive } else { DeleteRule::Rfc3501 },
                 },
             };
             let id = tier.store.create_account(&ctx(), new).await.map_err(told)?;

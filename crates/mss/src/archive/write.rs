@@ -16,8 +16,8 @@ use model::{
 };
 use sha2::{Digest as _, Sha256};
 use store_api::{
-    Account, AccountState, AnnotationQuery, Annotations, BodyData, FolderEntry, FolderRule, FolderTree,
-    MailStore, ObjectRule,
+    Account, AccountState, AnnotationQuery, Annotations, BodyData, DeleteRule, FolderEntry, FolderRule,
+    FolderTree, MailStore, ObjectRule,
 };
 
 use super::manifest::{
@@ -190,6 +190,7 @@ pub async fn export(
         quota_messages: account.limits.messages,
         strict_objects: account.service.objects == ObjectRule::Strict,
         cpm_folders: account.service.folders == FolderRule::Cpm,
+        recursive_delete: account.service.delete == DeleteRule::Recursive,
         created_at: account.created_at,
         exported_at: now(),
         of_one_moment,

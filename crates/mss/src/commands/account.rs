@@ -72,7 +72,7 @@ enum Action {
     },
     /// Set quota, class of service and state.
     #[command(group = clap::ArgGroup::new("change")
-        .args(["quota_bytes", "quota_messages", "objects", "folders"])
+        .args(["quota_bytes", "quota_messages", "objects", "folders", "delete"])
         .required(true)
         .multiple(true))]
     Configure {
@@ -204,6 +204,9 @@ struct Service {
     /// What the subscriber may do with folders.
     #[arg(long, value_name = "RULE")]
     folders: Option<settings::Folders>,
+    /// What becomes of mailboxes below one that a client deletes.
+    #[arg(long, value_name = "RULE")]
+    delete: Option<settings::Delete>,
 }
 
 impl Service {
@@ -212,6 +215,7 @@ impl Service {
         settings::Service {
             objects: self.objects.unwrap_or(base.objects),
             folders: self.folders.unwrap_or(base.folders),
+            delete: self.delete.unwrap_or(base.delete),
         }
         .into()
     }
@@ -334,8 +338,9 @@ async fn show(store: &Arc<dyn MailStore>, account: &Account) -> anyhow::Result<(
             Credentials::Argon2(_) => "Argon2",
         }
     );
-    let settings::Service { objects, folders } = account.service.into();
-    println!("service    {} objects, {} folders", value_name(objects), value_name(folders));
+    let settings::Service { objects, folders, delete } = account.service.into();
+    let [objects, folders, delete] = [value_name(objects), value_name(folders), value_name(delete)];
+    println!("service    {objects} objects, {folders} folders, {delete} delete");
     for other in &account.linked {
         println!("linked     {other}");
     }

@@ -1,11 +1,13 @@
 //! CREATE, DELETE, RENAME and SUBSCRIBE.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
-use model::limits::FOLDERS_PER_ACCOUNT_MAX;
-use model::{Acl, Error, ErrorKind, MailboxId, MailboxName, SpecialUse};
+use model::limits::{DELETE_FOLDERS_MAX, FOLDERS_PER_ACCOUNT_MAX};
+use model::{Acl, Error, ErrorKind, MailboxId, MailboxName, Rights, SpecialUse};
 use store_api::{FolderEntry, FolderTree};
 
-use crate::access::nearest;
+use crate::access::{Access, nearest};
 use crate::combiner::{Cost, Mutation};
 use crate::failure::{Failure, no_such_mailbox};
 use crate::records::ChangeKind;
@@ -95,9 +97,10 @@ pub(super) fn inherited(tree: &FolderTree, name: &MailboxName) -> Acl {
     tree.find(name).or_else(|| nearest(tree, name)).map(|entry| entry.acl.clone()).unwrap_or_default()
 }
 
-/// DELETE.
+/// DELETE, of a folder alone or with all below it.
 pub(crate) struct DeleteFolder {
     pub(crate) name: MailboxName,
+    pub(crate) access: Access,
     pub(crate) by: Origin,
 }
 
@@ -115,28 +118,51 @@ impl Mutation for DeleteFolder {
         if self.name.is_inbox() || is_standing(&self.name) {
             return Err(cannot("this mailbox cannot be deleted"));
         }
-        let has_children = tree.has_children(&self.name);
-        if entry.noselect && has_children {
+        let all_below = rules::takes_all_below(work, &self.name);
+        let stays = !all_below && tree.has_children(&self.name);
+        if entry.noselect && stays {
             return Err(Error::new(ErrorKind::HasChildren, "the mailbox has mailboxes below it").into());
         }
-        if !entry.noselect {
-            work.open_folder(entry.id).await?;
-        }
+        let below = tree.folders().iter().filter(|other| all_below && other.name.is_below(&self.name));
+        let gone: Vec<&FolderEntry> = std::iter::once(entry).chain(below).collect();
+        self.check(&gone)?;
+        let opened: Vec<MailboxId> =
+            gone.iter().filter(|entry| !entry.noselect).map(|entry| entry.id).collect();
+        work.open_folders(&opened).await?;
 
-        if !entry.noselect {
-            work.delete_folder(entry.id)?;
+        for mailbox in &opened {
+            work.delete_folder(*mailbox)?;
         }
         let mut put = Vec::new();
-        if has_children {
+        if stays {
             // RFC 3501 §6.3.4: the name stays, without its messages, as long as there are names below it.
             let id = MailboxId(work.take_id());
             put.push(FolderEntry { id, special_use: None, noselect: true, ..entry.clone() });
         }
-        let kept = tree.folders().iter().filter(|other| other.id != entry.id);
+        let gone: BTreeSet<MailboxId> = gone.iter().map(|entry| entry.id).collect();
+        let kept = tree.folders().iter().filter(|other| !gone.contains(&other.id));
         let folders = kept.chain(&put).cloned().collect();
-        work.change_tree(folders, &put, &[entry.id], ChangeKind::Folders, &self.by).await?;
-        if !entry.noselect {
-            work.note(Some(entry.id), ChangeKind::Folders, &self.by);
+        let gone: Vec<MailboxId> = gone.into_iter().collect();
+        work.change_tree(folders, &put, &gone, ChangeKind::Folders, &self.by).await?;
+        for mailbox in opened {
+            work.note(Some(mailbox), ChangeKind::Folders, &self.by);
+        }
+        Ok(())
+    }
+}
+
+impl DeleteFolder {
+    /// Whether all of these may go at once.
+    fn check(&self, gone: &[&FolderEntry]) -> Result<(), Failure> {
+        // RFC 4314 §4 asks for "x" on the mailbox. Who may delete it may still not delete what others made below it.
+        if !gone.iter().all(|entry| self.access.rights(entry).has(Rights::DELETE_MAILBOX)) {
+            let text = "you have not the right to delete every mailbox below that one";
+            return Err(Error::new(ErrorKind::NoPermission, text).into());
+        }
+        if gone.len() > DELETE_FOLDERS_MAX {
+            let text =
+                format!("{} mailboxes would go, and {DELETE_FOLDERS_MAX} at most go at once", gone.len());
+            return Err(Error::new(ErrorKind::Limit, text).into());
         }
         Ok(())
     }

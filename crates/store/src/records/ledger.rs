@@ -139,3 +139,26 @@ impl Ledger {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of every version in which a class can stand; what no release has meant yet is refused.
+    #[test]
+    fn classes_of_service_are_read_as_they_were_written() {
+        for class in (0..8).filter_map(ServiceClass::from_bits) {
+            for changes in [0, 7] {
+                let ledger = Ledger { service: class, changes, ..Ledger::default() };
+                let mut stored = ledger.encode();
+                assert_eq!(Ledger::decode(&stored), Some(ledger));
+                let at = if changes == 0 { stored.len() - 1 } else { stored.len() - 10 };
+                if stored[0] > 1 {
+                    assert_eq!(stored[at], class.bits());
+                    stored[at] = 8;
+                    assert_eq!(Ledger::decode(&stored), None);
+                }
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod checking;
 mod checkpoints;
 mod copying;
 mod costs;
+mod deleting;
 mod devices;
 mod expunging;
 mod flagging;

@@ -27,7 +27,8 @@ fn network(h: &Harness) -> Ctx {
 }
 
 async fn serve(h: &Harness, objects: ObjectRule, folders: FolderRule) {
-    h.store.set_service(&operator(), &address(0), ServiceClass { objects, folders }).await.unwrap();
+    let class = ServiceClass { objects, folders, ..ServiceClass::default() };
+    h.store.set_service(&operator(), &address(0), class).await.unwrap();
 }
 
 async fn append(h: &Harness, ctx: &Ctx, folder: &str, octets: &str) -> Result<Appended, Error> {
@@ -69,7 +70,7 @@ async fn a_strict_class_says_what_is_wrong() {
     }
     // The class is that of the account's record, and stays with it.
     let account = h.store.account(&operator(), &address(0)).await.unwrap().expect("there");
-    assert_eq!(account.service, ServiceClass { objects: ObjectRule::Strict, folders: FolderRule::Free });
+    assert_eq!(account.service, ServiceClass { objects: ObjectRule::Strict, ..ServiceClass::default() });
     serve(&h, ObjectRule::Lenient, FolderRule::Free).await;
     append(&h, &h.ctx(), "Default", &bad).await.expect("lenient again");
     let stranger = h.store.set_service(&h.ctx(), &address(0), ServiceClass::default()).await;
