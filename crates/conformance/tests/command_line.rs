@@ -1,5 +1,6 @@
 //! `mss account` against a stopped and against a running server, and the exit codes that scripts rely on.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use conformance::client::Client;
@@ -61,7 +62,7 @@ fn accounts_are_linked_and_unlinked() {
     account(&["unlink", three]).expect("unlink");
     assert_eq!((linked(one), linked(three)), (vec![two.to_owned()], vec![]));
     // A removed account is in nobody's set.
-    account(&["remove", two]).expect("remove");
+    account(&["remove", two, "--yes"]).expect("remove");
     assert!(linked(one).is_empty());
 
     for (arguments, says) in [
@@ -74,6 +75,22 @@ fn accounts_are_linked_and_unlinked() {
         assert!(error.contains(says), "{arguments:?}: {error}");
     }
     assert!(linked(one).is_empty(), "what failed changed nothing");
+}
+
+/// Removes an account as somebody at a terminal does who types `typed`: whether that was done, and what was said.
+fn remove_at_terminal(data: &str, address: &str, typed: &str) -> (bool, String) {
+    let program = binary().expect("the binary");
+    let command = format!("'{}' account remove '{address}' --data '{data}'", program.display());
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script, of util-linux");
+    let mut input = terminal.stdin.take().expect("its input");
+    writeln!(input, "{typed}").expect("typed");
+    let output = terminal.wait_with_output().expect("an end");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// One life of an account, its commands given to the directory itself or to the server that runs on it.
@@ -97,7 +114,13 @@ fn life_of_an_account(data: &str, login: &dyn Fn(&str, &str) -> bool) {
     assert!(shown.contains("tel:+15550001000") && !shown.contains("secret"), "{shown}");
     account(&["add", "sip:Alice@Example.COM", "--password-stdin"], "third secret\n").expect("add");
     assert!(login("alice@example.com", "third secret") || login("Alice@example.com", "third secret"));
-    account(&["remove", "tel:+15550001000"], "").expect("remove");
+    let unasked = account(&["remove", "tel:+15550001000"], "tel:+15550001000\n").expect_err("no terminal");
+    assert!(unasked.to_string().contains("--yes"), "{unasked}");
+    let (wrong, said) = remove_at_terminal(data, "tel:+15550001000", "tel:+15550001001");
+    assert!(!wrong && said.contains("0 messages") && said.contains("nothing is removed"), "{said}");
+    assert!(login("tel:+15550001000", "second secret"), "not removed");
+    let (right, said) = remove_at_terminal(data, "tel:+15550001000", "+1-555-000-1000");
+    assert!(right, "{said}");
     assert!(!login("tel:+15550001000", "second secret"), "removed");
     assert!(account(&["show", "tel:+15550001000"], "").is_err(), "removed");
 }

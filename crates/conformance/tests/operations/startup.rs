@@ -81,7 +81,7 @@ fn exit_codes_of_every_command() {
         &["account", "show", ADDRESS],
         &["account", "passwd", ADDRESS, "--password-stdin"],
         &["account", "configure", ADDRESS, "--disable"],
-        &["account", "remove", ADDRESS],
+        &["account", "remove", ADDRESS, "--yes"],
     ];
     for command in missing {
         let output = mss(&[command, &data].concat());

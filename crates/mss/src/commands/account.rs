@@ -1,6 +1,7 @@
 //! `mss account`: provisioning, against a running server or a stopped one.
 
 mod device;
+mod removal;
 
 use std::collections::HashSet;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -119,10 +120,15 @@ enum Action {
         address: CpmAddress,
     },
     /// Remove an account with all it holds, for ever.
+    ///
+    /// Says what the account holds and asks for its address again, on a terminal; without one it wants --yes.
     Remove {
         /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
         #[arg(value_parser = CpmAddress::parse)]
         address: CpmAddress,
+        /// Remove it without a question
+        #[arg(long)]
+        yes: bool,
     },
     /// Write an account to a directory or a tar, while the server goes on.
     ///
@@ -232,6 +238,9 @@ impl Action {
 pub fn run(arguments: Arguments) -> anyhow::Result<()> {
     let flags = arguments.engine.over(Overrides::default());
     let settings = Settings::load(arguments.config.as_deref(), flags)?;
+    if let Action::Remove { yes: false, .. } = &arguments.action {
+        removal::check_terminal()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let tier = Tier::open(&settings, arguments.store, arguments.action.may_begin()).await?;
@@ -300,7 +309,10 @@ async fn act(tier: &Tier, settings: &Settings, action: Action) -> anyhow::Result
             }
         }
         Action::Show { address } => show(store, find(store, &address).await?.as_ref()).await?,
-        Action::Remove { address } => {
+        Action::Remove { address, yes } => {
+            if !yes {
+                removal::confirm(store, &address).await?;
+            }
             store.remove_account(&ctx(), &address).await.map_err(told)?;
         }
         Action::Export { address, to, with_credentials } => {
