@@ -355,7 +355,7 @@ async fn lists_are_inherited_kept_and_found_again() {
 async fn who_is_given_something_for_the_first_time_hears_of_it() {
     let h = Harness::new().await;
     let partition = h.account.partition();
-    let number = (2..).find(|n| address(*n).partition() == partition).unwrap();
+    let number = (2..1_000_000).find(|n| address(*n).partition() == partition).unwrap();
     let two = Two { other: account(&h, &address(number)).await, h };
     let (near, far) = (two.other, account(&two.h, &address(1)).await);
     two.h.create("Shared").await;
