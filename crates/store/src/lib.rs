@@ -7,7 +7,8 @@
 //! - Reads go past it: a folder is read by its state and what changed since the cached one (`snapshot`), bodies and
 //!   facts by their id (`bodies`).
 //! - `check` looks through all of it, and repairs what follows from the rest.
-//! - What a request leaves behind (bodies given up, folders deleted, bodies never used) the sweeper clears.
+//! - What a request leaves behind (bodies given up, folders deleted, bodies never used) the sweeper clears. Where the operator
+//!   wants it, it also expunges what has been \Deleted for long.
 //!
 //! Deliberately absent: sequence numbers, sessions, the IMAP grammar, and trust in a cache: every answer is checked
 //! against the stored state it stands for, so that it is right whichever process serves it.

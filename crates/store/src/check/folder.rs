@@ -25,6 +25,8 @@ pub(super) const BLOCKS_SETTLED_MAX: usize = 1_024;
 pub(super) const ROUNDS_MAX: usize = 16;
 /// Rows whose MODSEQ is held against the log in one pass over it.
 const EXPLAINED_MAX: usize = 1 << 20;
+/// How far the clock that dated a note may be ahead of this one.
+const NOTE_AHEAD_SECONDS_MAX: i64 = 86_400;
 /// Batches of the log read in one transaction.
 const BATCHES_PER_PAGE: usize = 512;
 
@@ -525,6 +527,10 @@ async fn note_is_wrong(
     let note = note.as_deref().and_then(DeletedNote::decode).filter(|note| note.day() == day);
     Ok(match (deleted, note) {
         (0, _) if day > 0 => Some("no message has \\Deleted, but a note says so".to_owned()),
+        // By a clock that was ahead: it would not come due for as long.
+        (1.., Some(note)) if note.at > check.shared.now().saturating_add(NOTE_AHEAD_SECONDS_MAX) => {
+            Some("the note of its messages with \\Deleted is of a time to come".to_owned())
+        }
         (0, _) | (1.., Some(_)) => None,
         (1.., None) => Some(format!("{deleted} messages have \\Deleted, and no note tells the sweeper so")),
     })

@@ -375,3 +375,60 @@ async fn the_feed_tells_and_nothing_is_left() {
     };
     assert!(!page.more && holds(b"INBOX") && !holds(b"remember") && !holds(b"phone") && !holds(b"IMDN"));
 }
+
+/// A node whose clock was behind dates a change too early; what had not come by then cannot have been \Deleted by then.
+#[tokio::test]
+async fn a_clock_that_was_behind_takes_nothing_new() {
+    let h = reaping(30).await;
+    h.fill("INBOX", 5).await;
+    h.jump(-100 * DAY);
+    h.add_flags("INBOX", "1:2", Flags::DELETED).await;
+    h.jump(100 * DAY);
+    assert_eq!(notes(&h).await[0].0, day_of(START - 100 * DAY));
+    assert_eq!(reaped(&h).await, 0);
+    assert_eq!(notes(&h).await[0].0, day_of(START), "from now on");
+    h.pass(30 * DAY);
+    assert_eq!(reaped(&h).await, 0);
+    h.pass(DAY);
+    assert_eq!(reaped(&h).await, 2);
+    h.check().await;
+}
+
+/// More of the log than one transaction looks at stands between two messages that are due.
+#[tokio::test]
+async fn a_long_log_is_read_in_parts() {
+    let h = reaping(30).await;
+    h.fill("INBOX", 10).await;
+    h.add_flags("INBOX", "1", Flags::DELETED).await;
+    for n in 0..4_200 {
+        let action = if n % 2 == 0 { FlagAction::Add } else { FlagAction::Remove };
+        h.try_flag("INBOX", "9", action, Flags::SEEN, &[], None).await.unwrap();
+    }
+    h.add_flags("INBOX", "2", Flags::DELETED).await;
+    h.pass(20 * DAY);
+    h.add_flags("INBOX", "3", Flags::DELETED).await;
+    h.pass(20 * DAY);
+    assert_eq!(reaped(&h).await, 2);
+    assert_eq!(h.folder("INBOX").await.uids(), uids("3:10"));
+    h.pass(11 * DAY);
+    assert_eq!(reaped(&h).await, 1);
+    h.check().await;
+}
+
+/// A note that a clock dated far ahead would keep its folder waiting for as long: a check finds it.
+#[tokio::test]
+async fn a_note_of_a_time_to_come_is_found() {
+    let h = reaping(30).await;
+    h.fill("INBOX", 5).await;
+    h.jump(1_000 * DAY);
+    h.add_flags("INBOX", "1:2", Flags::DELETED).await;
+    h.jump(-1_000 * DAY);
+    let found = h.store.check().await.unwrap();
+    assert_eq!(found.iter().map(|it| it.kind).collect::<Vec<_>>(), [FindingKind::DeletedNotes], "{found:?}");
+    repair(&h).await;
+    h.check().await;
+    h.pass(30 * DAY);
+    assert_eq!(reaped(&h).await, 0);
+    h.pass(DAY);
+    assert_eq!(reaped(&h).await, 2);
+}
