@@ -97,6 +97,11 @@ pub const BLOCK_UIDS: u32 = 128;
 pub const INFOS_PER_REQUEST_MAX: usize = 1_000;
 /// Most folders whose metadata is asked for in one request; with their bounds it stays below what one answer may be.
 pub const METADATA_PER_REQUEST_MAX: usize = 64;
+/// Folders that one request searches. A front end asks again for more.
+pub const SEARCH_FOLDERS_MAX: usize = 256;
+/// Messages that a request to search several folders looks through, unless the first folder alone has more: with these
+/// even an answer that names every second message stays far below what a message of the storage tier may have.
+pub const SEARCH_MANY_MESSAGES_MAX: u64 = 100_000;
 /// Most folders that a device's checkpoint names; the largest record stays below what a value may be. Of others the
 /// device is told again than it need be.
 pub const CHECKPOINT_FOLDERS_MAX: usize = 4_096;

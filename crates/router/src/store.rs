@@ -15,8 +15,8 @@ use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
     BodyData, BodyPieces, BodyWriter, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest,
     Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange,
-    NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass,
-    SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
+    NewAccount, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchManyRequest, SearchRequest,
+    ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 
 use crate::fleet::Node;
@@ -335,6 +335,15 @@ impl MailStore for Router {
 
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet> {
         ask!(self, ctx, account.partition(), None, search(account, request))
+    }
+
+    async fn search_many(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: &SearchManyRequest,
+    ) -> Result<Vec<Option<UidSet>>> {
+        ask!(self, ctx, account.partition(), None, search_many(account, request))
     }
 }
 

@@ -18,8 +18,8 @@ use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
     BodyData, BodyWriter, ChangeFeed, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest,
     Credentials, Ctx, ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange,
-    NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchRequest,
-    ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome, Subscription,
+    NewAccount, Pulse, Quota, QuotaLimits, Reference, Referenced, ReplaceRequest, SearchManyRequest,
+    SearchRequest, ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome, Subscription,
 };
 use tokio::sync::watch;
 
@@ -168,6 +168,7 @@ calls! {
     Read referenced(signed.reference.owner.partition(); signed: &SignedReference) -> Referenced;
     Read referenced_body(signed.reference.owner.partition(); signed: &SignedReference, range: Option<Range<u64>>) -> BodyData;
     Read search(account.partition(); account: AccountId, request: &SearchRequest) -> UidSet;
+    Read search_many(account.partition(); account: AccountId, request: &SearchManyRequest) -> Vec<Option<UidSet>>;
 }
 
 #[async_trait]

@@ -72,7 +72,7 @@ pub use metadata::{Metadata, MetadataChange};
 pub use notices::{DeadLetter, LETTERS_PAGE_MAX, LetterId, PushDevice};
 pub use reference::{Reference, ReferenceAccess, Referenced, SignedReference};
 pub use requestor::{Requestor, User};
-pub use search::{DateField, HeaderField, SearchKey, SearchRequest, thread_id};
+pub use search::{DateField, HeaderField, SearchKey, SearchManyRequest, SearchRequest, thread_id};
 
 /// What accompanies every call: who asks, for which request, and how long it may take.
 #[derive(Clone, Debug)]
@@ -507,6 +507,20 @@ pub trait MailStore: Send + Sync + 'static {
     /// # Errors
     /// `NoSuchMailbox`, `Limit` when the program breaks a bound.
     async fn search(&self, ctx: &Ctx, account: AccountId, request: &SearchRequest) -> Result<UidSet>;
+
+    /// The UIDs that match in each of several folders, by each as of now; none for a folder that is not there, and for
+    /// one that the requestor may not read. In the order of the request, and of its first folders only where more would
+    /// be too much for one call: of one at least, unless none was asked for. The caller asks again for the others.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` when nothing of the account is the requestor's to see, `Limit` when the program breaks a bound,
+    /// `InvalidRequest` for too many folders.
+    async fn search_many(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: &SearchManyRequest,
+    ) -> Result<Vec<Option<UidSet>>>;
 }
 
 /// A body as octets at hand; a shorthand for callers that hold one.

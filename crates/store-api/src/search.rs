@@ -84,6 +84,18 @@ pub struct SearchRequest {
     pub within: Option<UidSet>,
 }
 
+/// A SEARCH of several folders of an account.
+#[derive(Clone, Debug)]
+pub struct SearchManyRequest {
+    /// The folders; at most [`model::limits::SEARCH_FOLDERS_MAX`].
+    pub mailboxes: Vec<MailboxId>,
+    /// The program, as in [`SearchRequest`].
+    pub key: SearchKey,
+    /// A folder that would make it more messages to look through is not begun, unless it is the first;
+    /// [`model::limits::SEARCH_MANY_MESSAGES_MAX`] holds as well.
+    pub messages_max: u64,
+}
+
 /// THREADID (RFC 8474 §5.2) as it is shown and searched: messages of one CPM conversation share it. None for a message
 /// without a Conversation-ID.
 pub fn thread_id(index: &MessageIndex) -> Option<String> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cpm_mime::MessageIndex;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use model::{
     AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, FolderSnapshot, FolderState, MailboxId,
     MailboxName, ModSeq, Result, SpecialUse, Uid, UidSet, limits,
@@ -17,13 +17,13 @@ use store_api::{
     Account, AccountState, AnnotationNews, AnnotationPage, AnnotationQuery, AppendRequest, Appended,
     BodyData, BodyWriter, Changes, ChangesSince, Checkpoint, CopyOutcome, CopyRequest, Credentials, Ctx,
     ExpungeOutcome, FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota,
-    QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchRequest, ServiceClass,
-    SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
+    QuotaLimits, QuotaUsage, Reference, Referenced, ReplaceRequest, SearchManyRequest, SearchRequest,
+    ServiceClass, SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::convert::{self, MESSAGE_BYTES_MAX};
 use crate::error::{Call, from_status, invalid};
@@ -33,6 +33,10 @@ use crate::pb::mail_store_client::MailStoreClient;
 
 /// Folders asked for in one request for counters.
 const STATUS_PER_REQUEST: usize = 1_000;
+/// Folders searched for one request of a node that searches one at a time; their caller asks again for the others.
+const SEARCHED_EACH_MAX: usize = 16;
+/// Of these, searched at once.
+const SEARCHES_AT_ONCE: usize = 4;
 /// Pieces of a body under way before its writer waits.
 const PIECES_AHEAD: usize = 4;
 
@@ -111,6 +115,11 @@ fn answer<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
 /// As [`answer`], of a call that changes something.
 fn written<T>(outcome: Result<Response<T>, Status>) -> Result<T> {
     outcome.map(Response::into_inner).map_err(|status| from_status(&status, Call::Write))
+}
+
+/// Whether the node is of a version that does not know the call.
+fn is_unknown_call(status: &Status) -> bool {
+    status.code() == Code::Unimplemented
 }
 
 fn cut_short() -> Error {
@@ -710,6 +719,53 @@ impl MailStore for RemoteStore {
         let got = answer(self.client().search(request(ctx, message)).await)?;
         convert::uid_set(&got.uids.unwrap_or_default())
     }
+
+    async fn search_many(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        req: &SearchManyRequest,
+    ) -> Result<Vec<Option<UidSet>>> {
+        let message = pb::SearchManyRequest {
+            account: account.0,
+            mailboxes: req.mailboxes.iter().map(|mailbox| mailbox.0).collect(),
+            key: Some(convert::search_key_pb(&req.key)),
+            messages_max: req.messages_max,
+        };
+        let got = match self.client().search_many(request(ctx, message)).await {
+            Err(status) if is_unknown_call(&status) => return self.search_each(ctx, account, req).await,
+            outcome => answer(outcome)?,
+        };
+        if got.folders.len() > req.mailboxes.len() || got.folders.is_empty() != req.mailboxes.is_empty() {
+            return Err(cut_short());
+        }
+        got.folders.iter().map(|found| found.uids.as_ref().map(convert::uid_set).transpose()).collect()
+    }
+}
+
+impl RemoteStore {
+    /// Searches the first folders one by one, as a node of a version without [`MailStore::search_many`] can.
+    async fn search_each(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        req: &SearchManyRequest,
+    ) -> Result<Vec<Option<UidSet>>> {
+        let mut searches = Vec::new();
+        for mailbox in req.mailboxes.iter().take(SEARCHED_EACH_MAX) {
+            let request = SearchRequest { mailbox: *mailbox, key: req.key.clone(), within: None };
+            searches.push(async move {
+                match self.search(ctx, account, &request).await {
+                    Ok(uids) => Ok(Some(uids)),
+                    Err(error) => match error.kind() {
+                        ErrorKind::NoSuchMailbox | ErrorKind::NoPermission => Ok(None),
+                        _ => Err(error),
+                    },
+                }
+            });
+        }
+        futures::stream::iter(searches).buffered(SEARCHES_AT_ONCE).try_collect().await
+    }
 }
 
 /// Octets as they come.
@@ -773,5 +829,83 @@ impl BodyWriter for RemoteBody {
         let outcome = (&mut self.outcome).await.unwrap_or_else(|_| Err(cut_short()));
         drop(self.task);
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kv::memory::MemoryEngine;
+    use model::Flags;
+    use store::Store;
+    use store_api::{AppendBody, AppendMessage, Requestor, SearchKey};
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::body::Body;
+    use tonic::codegen::{Service, http};
+
+    use super::*;
+    use crate::pb::mail_store_server::MailStoreServer;
+    use crate::server::StoreCalls;
+    use crate::{Endpoint, Gate, connect};
+
+    /// A node of a version before SearchMany answers as gRPC does for a call that it does not know.
+    #[tokio::test]
+    async fn a_node_that_searches_one_folder_at_a_time() {
+        let store = Store::open(MemoryEngine::new(), store::Options::default()).await.expect("a store");
+        let server = MailStoreServer::new(StoreCalls { store: store.clone(), gate: Gate::new() });
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let old = tower::service_fn(move |request: http::Request<Body>| {
+            let is_known = !request.uri().path().ends_with("/SearchMany");
+            count.fetch_add(1, Ordering::Relaxed);
+            let mut server = server.clone();
+            async move {
+                if is_known {
+                    return server.call(request).await;
+                }
+                Ok(Status::unimplemented("").into_http())
+            }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let endpoint: Endpoint =
+            format!("http://{}", listener.local_addr().expect("an address")).parse().expect("an endpoint");
+        tokio::spawn(
+            tonic::transport::Server::builder().serve_with_incoming(old, TcpListenerStream::new(listener)),
+        );
+        let remote = RemoteStore::new(
+            connect(&endpoint, None).expect("channels"),
+            ClientCaches::new(ClientOptions::default()),
+        );
+
+        let ctx = Ctx { request_id: 1, deadline: None, requestor: Requestor::Operator };
+        let new = NewAccount {
+            address: CpmAddress::parse("tel:+15550001").expect("an address"),
+            credentials: Credentials::None,
+            limits: QuotaLimits::default(),
+            service: ServiceClass::default(),
+        };
+        let account = store.create_account(&ctx, new).await.expect("an account");
+        let message = AppendMessage {
+            flags: Flags::default(),
+            keywords: Vec::new(),
+            internal_date: None,
+            annotations: Vec::new(),
+            body: AppendBody::Inline(Bytes::from_static(b"Subject: x\r\n\r\n")),
+        };
+        let request =
+            AppendRequest { mailbox: MailboxName::parse("INBOX").expect("a name"), messages: vec![message] };
+        store.append(&ctx, account, request).await.expect("a message");
+        let tree = store.folders(&ctx, account).await.expect("folders");
+        let inbox = tree.find(&MailboxName::parse("INBOX").expect("a name")).expect("INBOX").id;
+
+        let mut mailboxes = vec![MailboxId(u64::MAX); SEARCHED_EACH_MAX + 3];
+        mailboxes[1] = inbox;
+        let request = SearchManyRequest { mailboxes, key: SearchKey::All, messages_max: 100 };
+        asked.store(0, Ordering::Relaxed);
+        let found = remote.search_many(&ctx, account, &request).await.expect("an answer");
+        let mut expected = vec![None; SEARCHED_EACH_MAX];
+        expected[1] = Some(UidSet::from_ranges([(1, 1)]));
+        assert_eq!(found, expected);
+        assert_eq!(asked.load(Ordering::Relaxed), 1 + SEARCHED_EACH_MAX);
+        assert_eq!(store.search_many(&ctx, account, &request).await.expect("an answer").len(), 19);
     }
 }

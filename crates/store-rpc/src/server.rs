@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt as _};
 use model::{AccountId, AclChange, BodyId, CpmAddress, Error, ErrorKind, MailboxId, Result, limits};
 use store_api::{
     BodyData, ChangeFeed, CopyRequest, Ctx, FlagChange, MailStore, Maintenance, Membership, Missing,
-    NewAccount, NodeId, ReplaceRequest, SearchRequest, StoreAnnotations, StoreFlags,
+    NewAccount, NodeId, ReplaceRequest, SearchManyRequest, SearchRequest, StoreAnnotations, StoreFlags,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -161,9 +161,9 @@ impl Services {
 
 type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-struct StoreCalls {
-    store: Arc<dyn MailStore>,
-    gate: Gate,
+pub(crate) struct StoreCalls {
+    pub(crate) store: Arc<dyn MailStore>,
+    pub(crate) gate: Gate,
 }
 
 impl StoreCalls {
@@ -930,6 +930,25 @@ impl StoreService for StoreCalls {
             };
             let uids = store.search(&ctx, AccountId(q.account), &request).await?;
             Ok(pb::SearchResponse { uids: Some(convert::uid_set_pb(&uids)) })
+        })
+        .await
+    }
+
+    async fn search_many(
+        &self,
+        request: Request<pb::SearchManyRequest>,
+    ) -> Result<Response<pb::SearchManyResponse>, Status> {
+        self.call("SearchMany", request, |store, ctx, q| async move {
+            let request = SearchManyRequest {
+                mailboxes: q.mailboxes.into_iter().map(MailboxId).collect(),
+                key: convert::search_key(q.key)?,
+                messages_max: q.messages_max,
+            };
+            let found = store.search_many(&ctx, AccountId(q.account), &request).await?;
+            let folder = |uids: &Option<model::UidSet>| pb::search_many_response::Found {
+                uids: uids.as_ref().map(convert::uid_set_pb),
+            };
+            Ok(pb::SearchManyResponse { folders: found.iter().map(folder).collect() })
         })
         .await
     }

@@ -17,7 +17,7 @@ use store_api::{
     AccountState, AnnotationChange, AnnotationNews, AnnotationPage, AnnotationQuery, AppendBody,
     AppendMessage, AppendRequest, BodyData, CopyMode, CopyRequest, Credentials, Ctx, DateField, FlagAction,
     FlagChange, HeaderField, MailStore, Missing, NewAccount, QuotaLimits, ReplaceRequest, Requestor,
-    ScramVerifier, SearchKey, SearchRequest, StoreAnnotations, StoreFlags,
+    ScramVerifier, SearchKey, SearchManyRequest, SearchRequest, StoreAnnotations, StoreFlags,
 };
 use store_rpc::{
     ClientCaches, ClientOptions, Endpoint, Gate, RemoteStore, Services, ServicesOptions, connect, listen,
@@ -341,6 +341,17 @@ async fn messages() {
     let found = tier.remote.search(&ctx, id, &search).await.expect("remote");
     assert_eq!(found.to_string(), "31,300,310:319");
     assert_eq!(found, tier.local.search(&ctx, id, &search).await.expect("local"));
+    let default = mailbox(&tier, id, "Default").await;
+    let mailboxes = vec![default, MailboxId(u64::MAX), inbox];
+    let search = SearchManyRequest { mailboxes, key: search.key, messages_max: 9_999 };
+    let found = tier.remote.search_many(&ctx, id, &search).await.expect("remote");
+    assert_eq!(
+        found.iter().map(|uids| uids.as_ref().map(UidSet::len)).collect::<Vec<_>>(),
+        [Some(0), None, Some(12)]
+    );
+    assert_eq!(found, tier.local.search_many(&ctx, id, &search).await.expect("local"));
+    let none = SearchManyRequest { mailboxes: Vec::new(), ..search };
+    assert!(tier.remote.search_many(&ctx, id, &none).await.expect("remote").is_empty());
 
     let replaced =
         ReplaceRequest { source: inbox, uid: uid(1), target: name("INBOX"), message: message(999) };

@@ -84,6 +84,8 @@ pub const STREAM_READ_BYTES: usize = 512 * 1024;
 pub const SEARCH_READS_MAX: usize = 16;
 /// Messages of one chunk that one search reads in one transaction, and holds: 2 MiB at most.
 pub const SEARCH_BODIES_MAX: usize = 64;
+/// Folders of one search of several that are read, and whose plans are made, at a time.
+pub const SEARCH_FOLDERS_AT_ONCE: usize = 8;
 /// Messages new to the packed headers of a folder whose facts are asked for; for more the account's index is read.
 pub const HEADER_FACTS_MAX: usize = 64;
 /// Keys of the account's header index read for each message that is looked for in it; where there are more, the facts

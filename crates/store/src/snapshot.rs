@@ -8,15 +8,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use kv::{RangePage, RangeRequest, ReadMode, Transaction};
-use model::{AccountId, Block, BlockNo, FolderSnapshot, MailboxId, ModSeq, Uid, UidSet};
+use model::{AccountId, Block, BlockNo, ErrorKind, FolderSnapshot, MailboxId, ModSeq, Uid, UidSet};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::cache::CachedFolder;
 use crate::failure::{Failure, bug, contended, corrupt, no_such_mailbox};
 use crate::keyspace::KeyRange;
-use crate::limits::{BLOCKS_READ_SINGLY_MAX, COLD_ATTEMPTS_MAX, COLD_PART_MS_MAX, LOG_PAGES_MAX};
+use crate::limits::{
+    BLOCKS_READ_SINGLY_MAX, COLD_ATTEMPTS_MAX, COLD_PART_MS_MAX, LOG_PAGES_MAX, SEARCH_FOLDERS_AT_ONCE,
+};
 use crate::records::{LogBatch, LogEntry, StateRecord};
 use crate::retry::{Retry, reading};
 use crate::shared::Shared;
@@ -63,6 +66,52 @@ pub(crate) async fn read_folder(
         }
     }
     read_whole(shared, account, mailbox, cached.as_ref()).await
+}
+
+/// Folders as of now, in the order of `mailboxes`; none for one that is not there. Of the first ones only, and of one at
+/// least, where the next would make it more than `messages_max` messages. One transaction tells which of the cached ones
+/// are current; the others are read some at a time.
+pub(crate) async fn read_folders(
+    shared: &Shared,
+    account: AccountId,
+    mailboxes: &[MailboxId],
+    messages_max: u64,
+) -> Result<Vec<Option<Arc<FolderSnapshot>>>, Failure> {
+    let keys: Vec<Bytes> = mailboxes.iter().map(|mailbox| shared.keys.state(account, *mailbox)).collect();
+    let values = reading!(Ok(shared.begin("folders").get_many(&keys, ReadMode::Snapshot).await?));
+    let mut reads = Vec::with_capacity(keys.len());
+    let mut messages = 0_u64;
+    for ((mailbox, key), raw) in mailboxes.iter().zip(&keys).zip(values) {
+        let mut current = None;
+        if let Some(raw) = &raw {
+            current = shared.caches.folder(account, *mailbox).filter(|cached| cached.raw == *raw);
+            let more = match &current {
+                Some(cached) => cached.snapshot.state.messages,
+                None => StateRecord::decode(raw).ok_or_else(|| corrupt("state", key))?.folder.messages,
+            };
+            messages = messages.saturating_add(more);
+            if messages > messages_max && !reads.is_empty() {
+                break;
+            }
+        }
+        let (mailbox, is_there) = (*mailbox, raw.is_some());
+        reads.push(async move {
+            match current {
+                Some(cached) => {
+                    shared.telemetry.folder_hits.increment(1);
+                    Ok(Some(cached.snapshot.clone()))
+                }
+                None if !is_there => Ok(None),
+                None => match read_folder(shared, account, mailbox).await {
+                    Ok(folder) => Ok(Some(folder.snapshot.clone())),
+                    // It went meanwhile.
+                    Err(Failure::Request(error)) if error.kind() == ErrorKind::NoSuchMailbox => Ok(None),
+                    Err(failure) => Err(failure),
+                },
+            }
+        });
+    }
+    stream::iter(reads).buffered(SEARCH_FOLDERS_AT_ONCE).try_collect().await
 }
 
 /// The UIDs removed from a folder after `since`.

@@ -14,6 +14,7 @@ use kv::{Engine, ReadMode};
 use model::limits::{
     ANNOTATION_CHANGES_MAX, ANNOTATION_VALUE_BYTES_MAX, APPEND_BYTES_MAX, BODY_INLINE_BYTES_MAX,
     ENTRY_VALUE_BYTES_MAX, INFOS_PER_REQUEST_MAX, METADATA_PER_REQUEST_MAX, MULTIAPPEND_MESSAGES_MAX,
+    SEARCH_FOLDERS_MAX,
 };
 use model::{
     AccountId, AclChange, AnnotationPattern, BodyId, CpmAddress, EntryScope, Error, ErrorKind, Flags,
@@ -25,8 +26,8 @@ use store_api::{
     AppendMessage, AppendRequest, Appended, BodyData, BodyWriter, Changes, ChangesSince, CheckEvent,
     CheckRequest, Checkpoint, CopyMode, CopyOutcome, CopyRequest, Credentials, Ctx, ExpungeOutcome, Finding,
     FolderTree, Identities, MailStore, Metadata, MetadataChange, Missing, NewAccount, Quota, QuotaLimits,
-    Reference, Referenced, ReplaceRequest, Requestor, SearchRequest, ServiceClass, SignedReference,
-    StoreAnnotations, StoreFlags, StoreOutcome,
+    Reference, Referenced, ReplaceRequest, Requestor, SearchManyRequest, SearchRequest, ServiceClass,
+    SignedReference, StoreAnnotations, StoreFlags, StoreOutcome,
 };
 use tracing::Instrument;
 
@@ -1043,6 +1044,27 @@ impl MailStore for Store {
         measured!(self, ctx, Search, {
             self.allow(ctx, account, request.mailbox, Rights::READ).await?;
             self.within(ctx, search::search(&self.shared, ctx, account, request)).await
+        })
+    }
+
+    async fn search_many(
+        &self,
+        ctx: &Ctx,
+        account: AccountId,
+        request: &SearchManyRequest,
+    ) -> Result<Vec<Option<UidSet>>> {
+        measured!(self, ctx, SearchMany, {
+            if request.mailboxes.len() > SEARCH_FOLDERS_MAX {
+                return Err(invalid("a request searches at most 256 folders"));
+            }
+            let access = Access::of(ctx, account);
+            if access == Access::Owner {
+                let all = search::search_many(&self.shared, ctx, account, request, |_| true);
+                return self.within(ctx, all).await;
+            }
+            let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
+            let may = |mailbox| access.check(tree.by_id(mailbox), Rights::READ).is_ok();
+            self.within(ctx, search::search_many(&self.shared, ctx, account, request, may)).await
         })
     }
 }

@@ -59,6 +59,7 @@ operations! {
     Referenced => "referenced",
     ReferencedBody => "referenced_body",
     Search => "search",
+    SearchMany => "search_many",
 }
 
 /// Handles made once, so that a hot path looks up no name.

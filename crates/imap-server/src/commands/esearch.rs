@@ -6,9 +6,10 @@
 //! a charset where UTF8=ACCEPT is enabled, and where the selected mailbox is searched, or SAVE or UPDATE asked for, and
 //! none is selected.
 //!
-//! Mailboxes are searched a few at a time, and results are sent in the order of the mailboxes as they come. What is not
-//! there, and what the client may not read, is passed over alike. A mailbox that happens to be selected is searched as
-//! SEARCH does; in others sequence numbers are those that the messages have now, and `$` names nothing.
+//! One call of the store searches many mailboxes, unless their numbers matter, and a few calls are under way at a time;
+//! results are sent in the order of the mailboxes as they come. What is not there, and what the client may not read, is
+//! passed over alike. A mailbox that happens to be selected is searched as SEARCH does; in others sequence numbers are
+//! those that the messages have now, and `$` names nothing.
 
 pub(crate) mod sources;
 
@@ -17,8 +18,9 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use imap_wire::command::{MultiSearch, ResultOptions, SearchKey as WireKey};
 use imap_wire::response::{self, ESearch};
-use model::{ErrorKind, FolderState, MailboxId, Uid, UidSet};
-use store_api::{SearchKey, SearchRequest};
+use model::limits::SEARCH_FOLDERS_MAX;
+use model::{Error, ErrorKind, FolderState, MailboxId, Uid, UidSet};
+use store_api::{SearchKey, SearchManyRequest, SearchRequest};
 
 use self::sources::Folder;
 use super::search::program::Traits;
@@ -34,9 +36,13 @@ use crate::view::SeqMap;
 
 /// Mailboxes whose counters are asked of the store at once.
 const STATUS_PAGE: usize = 256;
-/// Mailboxes searched at once where rows, or headers that the store has at hand, decide. Enough to hide the way to a
-/// store in another process; more would take its processors from others.
-const FOLDERS_AT_ONCE: usize = 4;
+/// Mailboxes that one call of the store searches. More would keep back what the first of them have.
+const FOLDERS_PER_CALL: usize = 64;
+/// Calls at once where rows, or headers that the store has at hand, decide. Enough to hide the way to a store in another
+/// process; more would take its processors from others.
+const SEARCHES_AT_ONCE: usize = 4;
+
+const _: () = assert!(FOLDERS_PER_CALL <= SEARCH_FOLDERS_MAX);
 
 pub(crate) async fn run(
     session: &mut Session,
@@ -183,29 +189,86 @@ async fn all(
                 turn = Some(patiently(session, out, session.server.turns.search(account)).await?);
             }
         }
-        let at_once = if turn.is_some() { 1 } else { FOLDERS_AT_ONCE };
-        let mut waiting = page.iter().zip(&states);
+        let at_once = if turn.is_some() { 1 } else { SEARCHES_AT_ONCE };
+        let mut waiting = errands(program, page, &states).into_iter();
         let mut running = FuturesOrdered::new();
         loop {
             let room = at_once - running.len();
-            for (folder, state) in waiting.by_ref().take(room) {
-                running.push_back(one(session, program, options, folder, state.as_ref()));
+            for errand in waiting.by_ref().take(room) {
+                running.push_back(errand.run(session, program, options));
             }
-            let Some(hit) = patiently(session, out, running.next()).await? else { break };
-            done += 1;
-            if let Some(hit) = hit? {
-                if !quiet {
-                    tell(session, out, &options, &hit);
-                    out.relieve().await?;
+            let Some(hits) = patiently(session, out, running.next()).await? else { break };
+            for hit in hits? {
+                done += 1;
+                if let Some(hit) = hit {
+                    if !quiet {
+                        tell(session, out, &options, &hit);
+                        out.relieve().await?;
+                    }
+                    if hit.selected {
+                        of_selected = Some(hit.uids);
+                    }
                 }
-                if hit.selected {
-                    of_selected = Some(hit.uids);
-                }
+                progress.at(session, out, done, folders.len() as u64).await?;
             }
-            progress.at(session, out, done, folders.len() as u64).await?;
         }
     }
     Ok(of_selected)
+}
+
+/// What is asked of the store in one go: about folders that stand together, in their order.
+enum Errand<'a> {
+    /// A folder by itself: its numbers matter, or it is too large for one call.
+    Alone(&'a Folder, &'a FolderState),
+    /// Folders in all of which the program means the same, and those without messages between them.
+    Together(Vec<(&'a Folder, Option<&'a FolderState>)>),
+}
+
+/// How a page of folders is searched.
+fn errands<'a>(
+    program: &Program<'_>,
+    folders: &'a [Folder],
+    states: &'a [Option<FolderState>],
+) -> Vec<Errand<'a>> {
+    let messages_max = search::per_call(program.traits);
+    let mut errands = Vec::new();
+    let (mut together, mut asked, mut messages) = (Vec::new(), 0, 0);
+    for (folder, state) in folders.iter().zip(states) {
+        let Some(state) = state.as_ref().filter(|state| state.messages > 0) else {
+            together.push((folder, None));
+            continue;
+        };
+        let alone = folder.selected || program.depends_on(state) || state.messages > messages_max;
+        messages += state.messages;
+        if alone || asked == FOLDERS_PER_CALL || messages > messages_max {
+            errands.push(Errand::Together(std::mem::take(&mut together)));
+            (asked, messages) = (0, state.messages);
+        }
+        if alone {
+            errands.push(Errand::Alone(folder, state));
+            messages = 0;
+        } else {
+            together.push((folder, Some(state)));
+            asked += 1;
+        }
+    }
+    errands.push(Errand::Together(together));
+    errands
+}
+
+impl Errand<'_> {
+    /// What was found, folder by folder.
+    async fn run(
+        self,
+        session: &Session,
+        program: &Program<'_>,
+        options: ResultOptions,
+    ) -> Result<Vec<Option<Hit>>, Reply> {
+        match self {
+            Self::Alone(folder, state) => Ok(vec![one(session, program, options, folder, state).await?]),
+            Self::Together(folders) => many(session, program, options, &folders).await,
+        }
+    }
 }
 
 /// The counters of folders of one account; none for what is gone.
@@ -224,54 +287,94 @@ fn tell(session: &Session, out: &mut Output, options: &ResultOptions, hit: &Hit)
     });
 }
 
-/// Searches one folder. None for one without a message that matches, and for one that is gone or not to be read any
-/// more (RFC 7377 §5).
+/// Searches folders of one account on whose numbers the program does not depend. None for one without a message that
+/// matches, and for one that is gone or not to be read any more (RFC 7377 §5).
+async fn many(
+    session: &Session,
+    program: &Program<'_>,
+    options: ResultOptions,
+    folders: &[(&Folder, Option<&FolderState>)],
+) -> Result<Vec<Option<Hit>>, Reply> {
+    let mut hits: Vec<Option<Hit>> = folders.iter().map(|_| None).collect();
+    let asked =
+        || folders.iter().enumerate().filter_map(|(at, (folder, state))| Some((at, *folder, (*state)?)));
+    let Some((_, first, _)) = asked().next() else { return Ok(hits) };
+    let mut request = SearchManyRequest {
+        mailboxes: asked().map(|(_, folder, _)| folder.at.mailbox).collect(),
+        key: program.translated.clone(),
+        messages_max: search::per_call(program.traits),
+    };
+    let mut asked = asked();
+    while !request.mailboxes.is_empty() {
+        let found = session.store().search_many(&session.ctx(), first.at.account, &request).await;
+        let Some(found) = unless_gone(found)? else { break };
+        if found.is_empty() {
+            let error = Error::new(ErrorKind::Bug, "internal error").with_detail("no folder was searched");
+            return Err(error.into());
+        }
+        request.mailboxes.drain(..found.len().min(request.mailboxes.len()));
+        for (uids, (at, folder, state)) in found.into_iter().zip(asked.by_ref()) {
+            if let Some(uids) = uids {
+                hits[at] = hit(session, program, options, folder, state, uids).await?;
+            }
+        }
+    }
+    Ok(hits)
+}
+
+/// Searches one folder. None as for [`many`].
 async fn one(
     session: &Session,
     program: &Program<'_>,
     options: ResultOptions,
     folder: &Folder,
-    state: Option<&FolderState>,
+    state: &FolderState,
 ) -> Result<Option<Hit>, Reply> {
-    let Some(state) = state.filter(|state| state.messages > 0) else { return Ok(None) };
     let (at, store) = (folder.at, session.store());
     let (key, known) = if folder.selected {
         let key = search::translate(session, program.key, program.charset)?;
-        (key, Some(session.view()?.seq.uids()))
-    } else if program.depends_on(state) || state.messages > search::per_call(program.traits) {
+        (key, session.view()?.seq.uids())
+    } else {
         let snapshot = store.folder(&session.ctx(), at.account, at.mailbox).await;
         let Some(snapshot) = unless_gone(snapshot)? else { return Ok(None) };
         let seq = SeqMap::new(snapshot.rows().map(|row| row.uid));
         let first = u32::try_from(snapshot.state.recent_uid.max(1)).ok().and_then(Uid::new);
         let recent = first.map(|first| snapshot.rows_from(first).map(|row| row.uid).collect());
         let numbers = Numbers { seq: &seq, saved: &UidSet::new(), recent: &recent.unwrap_or_default() };
-        (search::translate_for(numbers, program.key, program.charset, program.now)?, Some(seq.uids()))
-    } else {
-        (program.translated.clone(), None)
+        (search::translate_for(numbers, program.key, program.charset, program.now)?, seq.uids())
     };
-    let found = match known {
-        Some(known) if known.len() > search::per_call(program.traits) => {
-            paged(session, program, folder, key, &known).await
-        }
-        known => {
-            let request = SearchRequest { mailbox: at.mailbox, key, within: None };
-            let found = store.search(&session.ctx(), at.account, &request).await;
-            found.map(|found| match known {
-                Some(known) => found.intersection(&known),
-                None => found,
-            })
-        }
+    let found = if known.len() > search::per_call(program.traits) {
+        paged(session, program, folder, key, &known).await
+    } else {
+        let request = SearchRequest { mailbox: at.mailbox, key, within: None };
+        let found = store.search(&session.ctx(), at.account, &request).await;
+        found.map(|found| found.intersection(&known))
     };
     let Some(uids) = unless_gone(found)? else { return Ok(None) };
+    hit(session, program, options, folder, state, uids).await
+}
+
+/// What is told of a folder in which these messages match; none for no message.
+async fn hit(
+    session: &Session,
+    program: &Program<'_>,
+    options: ResultOptions,
+    folder: &Folder,
+    state: &FolderState,
+    uids: UidSet,
+) -> Result<Option<Hit>, Reply> {
+    if uids.is_empty() {
+        return Ok(None);
+    }
     let mut mod_seq = None;
-    if program.traits.modseq && !uids.is_empty() {
-        let snapshot = store.folder(&session.ctx(), at.account, at.mailbox).await;
+    if program.traits.modseq {
+        let snapshot = session.store().folder(&session.ctx(), folder.at.account, folder.at.mailbox).await;
         let Some(snapshot) = unless_gone(snapshot)? else { return Ok(None) };
         mod_seq = search::highest_modseq(&snapshot, &uids, Some(&options));
     }
     let (name, encoding) = (folder.name.clone(), session.mailbox_encoding());
     let named = Named { name, encoding, uid_validity: state.uid_validity };
-    Ok((!uids.is_empty()).then_some(Hit { named, selected: folder.selected, uids, mod_seq }))
+    Ok(Some(Hit { named, selected: folder.selected, uids, mod_seq }))
 }
 
 async fn paged(

@@ -290,6 +290,30 @@ async fn commands(table: &mut Table, counting: &Arc<CountingEngine>, user: &str,
     idle(table, counting, &bench, &mut client, size).await;
     resync(table, counting, user, size).await;
     annotations(table, counting, user, size).await;
+    many_folders(table, counting, user, size).await;
+}
+
+/// What a search of many folders costs, each with a message.
+async fn many_folders(table: &mut Table, counting: &Arc<CountingEngine>, user: &str, size: u32) {
+    let bench = Bench::new(counting.clone()).await;
+    let mut client = bench.login_as(user).await;
+    for n in 0..200 {
+        client.ok(&format!("CREATE Many/{n:03}")).await;
+        client.append(&format!("Many/{n:03}"), &[message(910_000 + n)]).await;
+    }
+    for (name, key, found) in [
+        ("ESEARCH of 200 folders, by rows", "UNSEEN", 200),
+        ("ESEARCH of 200 folders, by an indexed header, not cached", "HEADER IMDN-Message-ID m00910077", 1),
+        ("ESEARCH of 200 folders, by an indexed header", "HEADER IMDN-Message-ID m00910077", 1),
+    ] {
+        bench.quiet().await;
+        counting.take();
+        let lines = client.ok(&format!("ESEARCH IN (subtree Many) RETURN (COUNT) {key}")).await;
+        bench.quiet().await;
+        table.add(name, size, counting.take());
+        let results = lines.iter().filter(|line| line.starts_with("* ESEARCH "));
+        assert_eq!(results.count(), found, "{key}: {lines:?}");
+    }
 }
 
 async fn annotations(table: &mut Table, counting: &Arc<CountingEngine>, user: &str, size: u32) {

@@ -1,8 +1,10 @@
 use bytes::Bytes;
-use model::{ErrorKind, Flags, ModSeq};
+use kv::count::CountingEngine;
+use model::limits::SEARCH_FOLDERS_MAX;
+use model::{ErrorKind, Flags, MailboxId, ModSeq};
 use store_api::{
-    AppendBody, AppendMessage, DateField, FlagAction, HeaderField, MailStore, SearchKey, SearchRequest,
-    thread_id,
+    AppendBody, AppendMessage, DateField, FlagAction, HeaderField, MailStore, SearchKey, SearchManyRequest,
+    SearchRequest, thread_id,
 };
 
 use crate::harness::{Harness, keywords, kind, message, uids};
@@ -220,4 +222,100 @@ async fn bounds() {
     let mut ctx = h.ctx();
     ctx.deadline = Some(std::time::Instant::now());
     assert_eq!(kind(h.store.search(&ctx, h.account, &request).await), ErrorKind::Deadline);
+}
+
+/// A search of several folders says of each what a search of that folder says: by rows, packed headers, facts, octets.
+#[tokio::test]
+async fn several_folders_at_once() {
+    let h = four().await;
+    let some = |from: usize, to: usize| {
+        let text = |n| format!("Subject: number {n}\r\nIMDN-Message-ID: Id-{n}\r\n\r\nmorning {n}");
+        (from..to).map(|n| message(text(n))).collect::<Vec<_>>()
+    };
+    for (folder, from, to) in [("small", 0, 3), ("large", 3, 180), ("empty", 0, 0), ("Default", 180, 190)] {
+        if folder != "Default" {
+            h.create(folder).await;
+        }
+        if from < to {
+            h.try_append(folder, some(from, to)).await.unwrap();
+        }
+    }
+    h.add_flags("large", "3:9", Flags::FLAGGED).await;
+    let mut mailboxes = Vec::new();
+    for folder in ["INBOX", "small", "large", "empty", "Default", "small"] {
+        mailboxes.push(h.id(folder).await);
+    }
+    mailboxes.insert(2, MailboxId(u64::MAX));
+    for key in [
+        All,
+        SearchKey::Flags(Flags::FLAGGED),
+        not(SearchKey::Flags(Flags::FLAGGED)),
+        Keyword(keywords(&["work"]).remove(0)),
+        Uids(uids("2")),
+        header("IMDN-Message-ID", "id-1"),
+        not(header("IMDN-Message-ID", "1")),
+        header("Subject", "number 17"),
+        Since(DateField::Sent, 0),
+        Body("morning".to_owned()),
+        or(Text("morning 7".to_owned()), header("IMDN-Message-ID", "Imdn42")),
+    ] {
+        let request =
+            SearchManyRequest { mailboxes: mailboxes.clone(), key: key.clone(), messages_max: 1_000 };
+        let found = h.store.search_many(&h.ctx(), h.account, &request).await.unwrap();
+        assert_eq!(found.len(), mailboxes.len(), "{key:?}");
+        for (mailbox, found) in mailboxes.iter().zip(found) {
+            let one = SearchRequest { mailbox: *mailbox, key: key.clone(), within: None };
+            let expected = h.store.search(&h.ctx(), h.account, &one).await.ok();
+            assert_eq!(found, expected, "{mailbox:?} {key:?}");
+        }
+    }
+}
+
+/// As many folders as their messages allow, and one at least; never more folders than a request may name.
+#[tokio::test]
+async fn a_search_of_several_folders_is_bounded() {
+    let h = Harness::new().await;
+    for (folder, messages) in [("INBOX", 5), ("Default", 2)] {
+        h.try_append(folder, vec![message("Subject: x\r\n\r\n"); messages]).await.unwrap();
+    }
+    let (inbox, default) = (h.id("INBOX").await, h.id("Default").await);
+    let ask = async |mailboxes: Vec<MailboxId>, messages_max| {
+        let request = SearchManyRequest { mailboxes, key: All, messages_max };
+        let found = h.store.search_many(&h.ctx(), h.account, &request).await?;
+        let text = |uids: Option<model::UidSet>| uids.map_or("gone".to_owned(), |uids| uids.to_string());
+        model::Result::Ok(found.into_iter().map(text).collect::<Vec<_>>())
+    };
+    assert_eq!(ask(vec![inbox, default], 7).await.unwrap(), ["1:5", "1:2"]);
+    assert_eq!(ask(vec![inbox, default], 6).await.unwrap(), ["1:5"]);
+    assert_eq!(ask(vec![inbox, default], 0).await.unwrap(), ["1:5"]);
+    assert_eq!(ask(vec![MailboxId(u64::MAX), default, inbox], 2).await.unwrap(), ["gone", "1:2"]);
+    assert!(ask(Vec::new(), 9).await.unwrap().is_empty());
+    let many = vec![MailboxId(u64::MAX); SEARCH_FOLDERS_MAX + 1];
+    assert_eq!(kind(ask(many, 9).await), ErrorKind::InvalidRequest);
+}
+
+/// Folders that the node knows as they are take one look at the engine together, whatever decides.
+#[tokio::test]
+async fn what_a_search_of_a_hundred_folders_asks_of_the_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let counting = CountingEngine::new(kv::memory::MemoryEngine::new());
+    let h = Harness::over(counting.clone(), directory, store::Options::default()).await;
+    let mut mailboxes = Vec::new();
+    for n in 0..100 {
+        h.create(&format!("f{n}")).await;
+        let text = format!("Subject: x\r\nIMDN-Message-ID: id-{n}\r\n\r\nx");
+        h.try_append(&format!("f{n}"), vec![message(text)]).await.unwrap();
+        mailboxes.push(h.id(&format!("f{n}")).await);
+    }
+    // Folders cached, facts not; then both.
+    for (key, transactions) in
+        [(All, 1), (header("IMDN-Message-ID", "id-7"), 2), (header("IMDN-Message-ID", "id-7"), 1)]
+    {
+        let request = SearchManyRequest { mailboxes: mailboxes.clone(), key, messages_max: 1_000 };
+        h.store.search_many(&h.ctx(), h.account, &request).await.unwrap();
+        counting.take();
+        let found = h.store.search_many(&h.ctx(), h.account, &request).await.unwrap();
+        assert_eq!(found.len(), 100);
+        assert!(counting.take().transactions <= transactions, "{:?}", request.key);
+    }
 }

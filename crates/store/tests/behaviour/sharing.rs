@@ -11,7 +11,8 @@ use store::keyspace::Keyspace;
 use store::records::FeedEntry;
 use store_api::{
     AppendRequest, CopyMode, CopyRequest, Credentials, Ctx, FlagAction, FlagChange, MailStore, Missing,
-    NewAccount, QuotaLimits, ReplaceRequest, Requestor, SearchKey, SearchRequest, StoreFlags, User,
+    NewAccount, QuotaLimits, ReplaceRequest, Requestor, SearchKey, SearchManyRequest, SearchRequest,
+    StoreFlags, User,
 };
 
 use crate::harness::{Harness, address, keywords, kind, message, name, operator, uids};
@@ -168,6 +169,21 @@ async fn each_right_allows_what_it_is_for_and_nothing_else() {
             let expected = (!allowed.contains(&what)).then_some(ErrorKind::NoPermission);
             assert_eq!(failed, expected, "l{right}: {what}");
         }
+    }
+}
+
+/// A search of several folders passes over those that may not be read as over those that are not there.
+#[tokio::test]
+async fn a_search_of_several_folders_looks_at_the_rights_in_each() {
+    let two = Two::new().await;
+    let (shared, inbox) = (two.id("Shared").await, two.id("INBOX").await);
+    let mailboxes = vec![inbox, shared, MailboxId(4711)];
+    let request = SearchManyRequest { mailboxes, key: SearchKey::All, messages_max: 99 };
+    let ask = async || two.h.store.search_many(&two.them(), two.h.account, &request).await;
+    assert_eq!(kind(ask().await), ErrorKind::NoSuchMailbox);
+    for (rights, found) in [("l", None), ("lr", Some(uids("1:3"))), ("lswitkxea", None)] {
+        two.give("Shared", "+15550000001", rights).await;
+        assert_eq!(ask().await.unwrap(), [None, found, None], "{rights}");
     }
 }
 
