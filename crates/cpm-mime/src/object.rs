@@ -104,7 +104,7 @@ pub enum Direction {
     Received,
 }
 
-/// Media types of objects by themselves, or of the first part of a multipart/related; in lower case.
+/// Media types of objects by themselves, or of the root of a multipart/related; in lower case.
 const TYPES: [(&str, ObjectKind); 4] = [
     ("application/x-cpm-file-transfer", ObjectKind::FileTransfer),
     ("application/x-cpm-session", ObjectKind::SessionInfo),
@@ -122,7 +122,8 @@ fn kind(of: &MessageIndex) -> ObjectKind {
     let is_cpim = root.media_type == "message/cpim";
     let related =
         first.filter(|_| root.kind == PartKind::Multipart && root.media_type == "multipart/related");
-    let inner = related.as_ref().map_or("", |part| part.media_type);
+    // The root is what `type` or `start` tell, else the first part (RFC 2387 §3).
+    let inner = related.as_ref().map_or("", |part| of.root_type().unwrap_or(part.media_type));
     let typed = TYPES.iter().find(|(known, _)| *known == root.media_type || *known == inner);
     let in_conversation = of.conversation_id().is_some() || of.contribution_id().is_some();
     if !is_cpim && !in_conversation && typed.is_none() {
@@ -183,6 +184,11 @@ impl MessageIndex {
         self.find(Tag::WrappedType).and_then(|octets| std::str::from_utf8(octets).ok())
     }
 
+    /// The media type of the root of a multipart/related, as its `type` or `start` tell it.
+    fn root_type(&self) -> Option<&str> {
+        self.find(Tag::RootType).and_then(|octets| std::str::from_utf8(octets).ok())
+    }
+
     /// What the object notifies of, of an [`ObjectKind::Imdn`] that can be read.
     pub fn imdn(&self) -> Option<Imdn> {
         let [notification, status, id @ ..] = self.find(Tag::Imdn)? else { return None };
@@ -209,6 +215,18 @@ impl MessageIndex {
 pub(crate) struct Objects {
     /// Of the octets so far, where an id may have to be made of them.
     digest: Option<sha2::Sha256>,
+    /// Of a message that is a multipart/related.
+    related: Option<Related>,
+}
+
+/// What is known of the root of a multipart/related (RFC 2387 §3).
+#[derive(Debug)]
+struct Related {
+    /// The Content-ID that `start` names, without its brackets.
+    start: Option<Vec<u8>>,
+    /// The root's media type, once it is known: what `type` says, where that is the type of an object, else that of the
+    /// part that `start` names.
+    root_type: Option<String>,
 }
 
 impl Objects {
@@ -217,6 +235,27 @@ impl Objects {
         if lacks_id {
             use sha2::Digest;
             self.digest = Some(sha2::Sha256::new_with_prefix(block));
+        }
+    }
+
+    /// The message is a multipart/related with these parameters.
+    pub(crate) fn begin_related(&mut self, parameters: &param::Parameters) {
+        let named = parameters.text("type").map(|name| name.trim().to_ascii_lowercase());
+        let start = parameters.text("start").map(|id| bare_id(id.as_bytes()).to_vec());
+        self.related = Some(Related {
+            start: start.filter(|id| !id.is_empty()),
+            root_type: named.filter(|name| TYPES.iter().any(|(known, _)| known == name)),
+        });
+    }
+
+    /// The header of a part of the message, though not of a part's part, has come. `id`: its Content-ID, as it stands.
+    pub(crate) fn part(&mut self, id: Option<&[u8]>, media_type: &str) {
+        let Some(related) = self.related.as_mut().filter(|related| related.root_type.is_none()) else {
+            return;
+        };
+        let Some((id, start)) = id.zip(related.start.as_deref()) else { return };
+        if bare_id(&header::unfold(id)) == start {
+            related.root_type = Some(media_type.to_owned());
         }
     }
 
@@ -247,7 +286,16 @@ impl Objects {
             entry.extend_from_slice(imdn.message_id.as_bytes());
             out.put(Tag::Imdn, &entry);
         }
+        if let Some(root_type) = self.related.and_then(|related| related.root_type) {
+            out.put(Tag::RootType, root_type.as_bytes());
+        }
     }
+}
+
+/// A Content-ID without blanks and brackets around it; some senders leave the brackets out of `start`.
+fn bare_id(id: &[u8]) -> &[u8] {
+    let id = id.trim_ascii();
+    id.strip_prefix(b"<").and_then(|id| id.strip_suffix(b">")).unwrap_or(id)
 }
 
 /// The id of an object whose octets have this digest.

@@ -318,6 +318,12 @@ impl IndexBuilder {
         if holder.is_none() && self.header.len() < self.limits.header_bytes_max {
             self.objects.begin(&self.header, object::lacks_id(&self.header, &node.media_type));
         }
+        if holder.is_none() && node.media_type == "multipart/related" {
+            self.objects.begin_related(&head.content_type.parameters);
+        }
+        if holder == Some(0) {
+            self.objects.part(head.id, &node.media_type);
+        }
         match node.kind {
             PartKind::Multipart => {
                 self.open[level - 1].boundary = head.boundary();

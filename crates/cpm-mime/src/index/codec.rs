@@ -56,6 +56,9 @@ pub(crate) enum Tag {
     MadeImdnMessageId = 43,
     /// Notification, status, then the id of the message that it is about.
     Imdn = 44,
+    /// Media type of the root of a multipart/related, in lower case, where its `type` or `start` tells it. Indexes that were
+    /// written before this entry have none: of those the first part counts.
+    RootType = 45,
 }
 
 /// Media types and charsets of nearly every part, stored as one octet. Numbers are stored: append only.

@@ -112,7 +112,7 @@ impl ContentType {
 pub(super) struct Head<'a> {
     pub(super) content_type: ContentType,
     encoding: Option<Vec<u8>>,
-    id: Option<&'a [u8]>,
+    pub(super) id: Option<&'a [u8]>,
     description: Option<&'a [u8]>,
     md5: Option<&'a [u8]>,
     location: Option<&'a [u8]>,

@@ -53,14 +53,71 @@ fn kinds() {
     assert_eq!(with("application/group-state-object+xml", "<groupstate/>"), ObjectKind::GroupState);
     assert_eq!(with("application/conference-info+xml", "<conference-info/>"), ObjectKind::ConferenceInfo);
     assert_eq!(with(related, &parts("Application/X-CPM-File-Transfer")), ObjectKind::FileTransfer);
-    assert_eq!(with(related, &parts("application/x-cpm-session")), ObjectKind::SessionInfo);
-    assert_eq!(with(related, &parts("image/png")), ObjectKind::Media);
     assert_eq!(with("image/png", "x"), ObjectKind::Media);
     for mail in
         ["Subject: x\r\n\r\nx", "Message-Context: voice-message\r\nContent-Type: audio/amr\r\n\r\nx", ""]
     {
         assert_eq!((index(mail).kind(), index(mail).faults()), (ObjectKind::Mail, Vec::new()), "{mail}");
     }
+}
+
+/// The root of a multipart/related is what its `type` and `start` tell, wherever it stands (RFC 2387 §3).
+#[test]
+fn the_root_of_related_parts() {
+    const FILE: &str = "application/x-cpm-file-transfer";
+    const SESSION: &str = "Application/X-CPM-Session";
+    let message = |parameters: &str, parts: &[(&str, &str)]| {
+        let part = |(id, media_type): &(&str, &str)| {
+            format!("--b\r\nContent-ID: {id}\r\nContent-Type: {media_type}\r\n\r\nx\r\n")
+        };
+        let parts: String = parts.iter().map(part).collect();
+        index(&format!(
+            "Contribution-ID: x\r\nContent-Type: multipart/related; boundary=b{parameters}\r\n\r\n{parts}--b--\r\n"
+        ))
+    };
+    let picture_first = [("<1@x>", "image/png"), ("<2@x>", FILE)];
+    let object_first = [("<1@x>", SESSION), ("<2@x>", FILE)];
+    for (parameters, parts, expected) in [
+        // Neither: the first part.
+        ("", picture_first, ObjectKind::Media),
+        ("", object_first, ObjectKind::SessionInfo),
+        // `start`, with and without brackets; one that names no part.
+        ("; start=\"<2@x>\"", picture_first, ObjectKind::FileTransfer),
+        ("; start=\"2@x\"", object_first, ObjectKind::FileTransfer),
+        ("; start=\"<1@x>\"", picture_first, ObjectKind::Media),
+        ("; start=\"<3@x>\"", object_first, ObjectKind::SessionInfo),
+        ("; start=\"<>\"", object_first, ObjectKind::SessionInfo),
+        // `type`, by itself and beside `start`; one that is no object's leaves it to the part.
+        ("; type=\"Application/X-CPM-File-Transfer\"", picture_first, ObjectKind::FileTransfer),
+        ("; type=application/x-cpm-file-transfer", object_first, ObjectKind::FileTransfer),
+        ("; type=\"application/x-cpm-session\"; start=\"<1@x>\"", object_first, ObjectKind::SessionInfo),
+        ("; type=\"text/xml\"; start=\"<2@x>\"", object_first, ObjectKind::FileTransfer),
+        ("; type=\"text/xml\"", object_first, ObjectKind::SessionInfo),
+    ] {
+        let index = message(parameters, &parts);
+        assert_eq!(index.kind(), expected, "{parameters}");
+        assert_eq!(MessageIndex::decode(index.encode()).map(|index| index.kind()), Ok(expected));
+    }
+    // A part of a part is not meant, nor is the parameter of another multipart.
+    let nested = "multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-ID: <2@x>\r\nContent-Type: application/x-cpm-session\r\n\r\nx\r\n--c--";
+    assert_eq!(message("; start=\"<2@x>\"", &[("<1@x>", nested)]).kind(), ObjectKind::Media);
+    let mixed = "Contribution-ID: x\r\nContent-Type: multipart/mixed; boundary=b; type=\"application/x-cpm-session\"\r\n\r\n\
+        --b\r\nContent-Type: image/png\r\n\r\nx\r\n--b--\r\n";
+    assert_eq!(index(mixed).kind(), ObjectKind::Media);
+}
+
+/// Of an index that was written before roots were noted the first part counts, as it did then.
+#[test]
+fn an_index_without_the_entry_of_the_root() {
+    let message = "Contribution-ID: x\r\nContent-Type: multipart/related; boundary=b; start=\"<2@x>\"\r\n\r\n\
+        --b\r\nContent-ID: <1@x>\r\nContent-Type: application/x-cpm-session\r\n\r\nx\r\n\
+        --b\r\nContent-ID: <2@x>\r\nContent-Type: application/x-cpm-file-transfer\r\n\r\nx\r\n--b--\r\n";
+    let today = index(message);
+    let raw = today.encode();
+    let entry = raw.len() - "application/x-cpm-file-transfer".len() - 2;
+    assert_eq!(raw[entry], Tag::RootType as u8);
+    let before = MessageIndex::decode(raw.slice(..entry)).expect("an index");
+    assert_eq!((today.kind(), before.kind()), (ObjectKind::FileTransfer, ObjectKind::SessionInfo));
 }
 
 #[test]
