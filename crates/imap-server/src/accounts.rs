@@ -180,8 +180,13 @@ pub(crate) fn siblings_of(session: &Session) -> Vec<CpmAddress> {
     addresses.set.addresses().iter().filter(|address| **address != addresses.active).cloned().collect()
 }
 
-/// Looks whether the active account is still the session's. If it is not, its folder is left at once.
+/// Looks whether the active account is still the session's, and whether the owner of the selected folder still has one
+/// that is open. If the first is not, the folder is left at once; the second is noted in the view.
 pub(crate) async fn check(session: &mut Session, out: &mut Output) {
+    let withdrawn = is_withdrawn(session).await;
+    if let Some(view) = &mut session.view {
+        view.withdrawn |= withdrawn;
+    }
     let revoked = match look(session).await {
         Ok(revoked) => revoked,
         Err(reply) => {
@@ -198,6 +203,21 @@ pub(crate) async fn check(session: &mut Session, out: &mut Output) {
         tracing::info!(connection = session.id, account = %login.account, ?why, "the active account was taken away");
         session.notify = None;
         leave_folder(session, out);
+    }
+}
+
+/// Whether the selected folder is another user's whose account is disabled, gone, or by now that of somebody else. One
+/// read of the store, where it is another user's at all. A store that cannot tell takes nothing away.
+async fn is_withdrawn(session: &Session) -> bool {
+    let Some(view) = &session.view else { return false };
+    let Some(owner) = &view.owner else { return false };
+    match find(session, owner).await {
+        Ok(Some(account)) => account.id != view.account || account.state == AccountState::Disabled,
+        Ok(None) => true,
+        Err(error) => {
+            tracing::debug!(connection = session.id, %error, "the owner of the selected folder was not checked");
+            false
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::notify::away;
 use crate::reply::{After, Reply, Status};
 use crate::server::{Security, Shared};
 use crate::session::Session;
-use crate::sync::{Removals, Told, sync};
+use crate::sync::{Removals, Told, sync, unless_withdrawn};
 use crate::telemetry;
 use crate::{accounts, capabilities};
 
@@ -205,10 +205,12 @@ async fn begin_batch(session: &mut Session, input: &mut Input, command: &Command
 /// Whether the row's command may be given now.
 ///
 /// # Errors
-/// BAD in the wrong state; NO `[AUTHORIZATIONFAILED]` when the active account is the session's no more.
+/// BAD in the wrong state; NO `[AUTHORIZATIONFAILED]` when the active account is the session's no more; the reply that ends
+/// the connection when the selected folder is the client's to read no more.
 async fn may_run(session: &mut Session, out: &mut Output, row: &'static Row) -> Result<(), Reply> {
     if session.login.as_ref().is_some_and(|login| login.addresses.wants_check()) {
         Box::pin(accounts::check(session, out)).await;
+        unless_withdrawn(session, out)?;
     }
     if row.needs_account() {
         accounts::active(session)?;

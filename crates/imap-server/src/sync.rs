@@ -54,6 +54,7 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
     if session.view.is_none() {
         return Ok(Told::All);
     }
+    unless_withdrawn(session, out)?;
     // RFC 5465 §3.1: after NOTIFY the selected folder is told of as it says.
     let unwanted = session.notify.as_ref().is_some_and(|notify| !notify.selected().messages);
     if unwanted && removals != Removals::Own {
@@ -70,11 +71,7 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
                 );
             }
             // What was given may be taken away again.
-            Err(error) if error.kind() == ErrorKind::NoPermission => {
-                out.untagged(format_args!("BYE the selected mailbox may no longer be read"));
-                let reply = Reply::no_code("NOPERM", "the selected mailbox may no longer be read");
-                return Err(reply.then(After::Close));
-            }
+            Err(error) if error.kind() == ErrorKind::NoPermission => return Err(withdrawn(out)),
             Err(error) => {
                 tracing::warn!(%error, "changes of the selected folder could not be read");
                 return Ok(Told::Unread(error.kind()));
@@ -95,6 +92,22 @@ pub(crate) async fn sync(session: &mut Session, out: &mut Output, removals: Remo
         }
     }
     Ok(Told::All)
+}
+
+/// Whether what is selected may still be looked at, as far as the session found out by itself; see
+/// [`crate::accounts::check`].
+///
+/// # Errors
+/// The reply that ends the connection.
+pub(crate) fn unless_withdrawn(session: &Session, out: &mut Output) -> Result<(), Reply> {
+    let is_withdrawn = session.view.as_ref().is_some_and(|view| view.withdrawn);
+    if is_withdrawn { Err(withdrawn(out)) } else { Ok(()) }
+}
+
+/// Ends the connection of a client that may no longer read what it selected.
+fn withdrawn(out: &mut Output) -> Reply {
+    out.untagged(format_args!("BYE the selected mailbox may no longer be read"));
+    Reply::no_code("NOPERM", "the selected mailbox may no longer be read").then(After::Close)
 }
 
 /// Messages that changed since the client was told of changes; none where no search is kept up to date.

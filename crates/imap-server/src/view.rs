@@ -187,6 +187,8 @@ pub(crate) struct View {
     pub owner: Option<Box<CpmAddress>>,
     /// The name it was selected by, among the folders of the account.
     pub name: MailboxName,
+    /// Whether its owner's account was found to be open no more, if it is another user's.
+    pub withdrawn: bool,
     /// What the client might do in it when it was selected. The store asks again.
     pub rights: Rights,
     /// Its UIDVALIDITY.
@@ -236,6 +238,7 @@ impl View {
             mailbox: snapshot.mailbox,
             owner: found.owner.map(Box::new),
             name: found.entry.name,
+            withdrawn: false,
             rights: found.entry.rights,
             uid_validity: state.uid_validity,
             read_only,

@@ -264,6 +264,37 @@ async fn a_disabled_account_ends_its_sessions() {
     here.ok("SELECT INBOX").await;
 }
 
+/// Somebody else in a folder that was shared with him is out as if the right to read it had been taken away.
+#[tokio::test]
+async fn a_disabled_account_ends_who_is_in_a_folder_of_it() {
+    let fixture = linked(always_looking()).await;
+    let mut owner = fixture.connect().await;
+    owner.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    owner.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    owner.ok(&format!("SETACL INBOX {ONE} lrsw")).await;
+    let mut guests = Vec::new();
+    for _ in 0..4 {
+        let mut guest = fixture.log_in().await;
+        guest.ok(&format!("SELECT \"Other/{ALICE}/INBOX\"")).await;
+        guest.ok("NOOP").await;
+        guests.push(guest);
+    }
+    let [mut idle, mut fetch, mut noop, mut elsewhere] = <[Client; 4]>::try_from(guests).ok().expect("four");
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    elsewhere.ok("SELECT INBOX").await;
+    fixture.configure(ALICE, AccountState::Disabled, QuotaLimits::default()).await;
+    // Woken by the change itself: no keep-alive comes for minutes.
+    assert!(idle.line().await.starts_with("* BYE "));
+    for (client, command) in [(&mut fetch, "FETCH 1 BODY[]"), (&mut noop, "NOOP")] {
+        let (lines, end) = client.run(command).await;
+        assert!(lines.len() == 1 && lines[0].starts_with("* BYE "), "{command}: {lines:?}");
+        assert!(end.starts_with("NO [NOPERM]"), "{command}: {end}");
+    }
+    elsewhere.ok("NOOP").await;
+    elsewhere.expect(&format!("SELECT \"Other/{ALICE}/INBOX\""), "NO [NONEXISTENT]").await;
+}
+
 /// Who was told that the active account is not among the accounts does not go on working in it.
 #[tokio::test]
 async fn what_lista_tells_holds_for_the_next_command() {
