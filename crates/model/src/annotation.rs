@@ -132,6 +132,11 @@ impl AnnotationPattern {
         (!self.is_wild()).then(|| AnnotationName(self.0.clone()))
     }
 
+    /// The part of a message that all it stands for are about, such as `1.2`: where the pattern names one.
+    pub fn part(&self) -> Option<&str> {
+        self.0.split('/').nth(1).filter(|first| self.0.starts_with('/') && is_part(first))
+    }
+
     fn is_wild(&self) -> bool {
         self.0.bytes().any(|b| matches!(b, b'*' | b'%'))
     }
@@ -287,6 +292,17 @@ mod tests {
             ("/**", "/", true),
         ] {
             assert_eq!(pattern(text).matches(entry), matches, "{text} {entry}");
+        }
+        for (text, part) in [
+            ("/1.2/comment", Some("1.2")),
+            ("/3/*", Some("3")),
+            ("/3", Some("3")),
+            ("/3*", None),
+            ("/%/comment", None),
+            ("*", None),
+            ("/vendor/1/*", None),
+        ] {
+            assert_eq!(pattern(text).part(), part, "{text}");
         }
         let few = |text: String, times| {
             let pattern = pattern(&text);

@@ -4,7 +4,7 @@
 //! VANISHED), RFC 8474 §5, RFC 8514 §4, RFC 5257 §4.3 (ANNOTATION), RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL).
 //! Answers: OK; NO `[EXPUNGEISSUED]` when a sequence number's message is gone (the others are shown), `[UNKNOWN-CTE]`
 //! when a part asked for by BINARY is in an encoding that is not known (the other items are shown); BAD for VANISHED
-//! without QRESYNC.
+//! without QRESYNC, and for annotations of a part that one of the messages does not have (none is shown then).
 //!
 //! `BODY[HEADER.FIELDS (…)]` of a message itself that names Message-seen-identity or Message-delete-identity shows the
 //! device that the store noted, as a line at the end, in place of what the stored header may have under that name. One
@@ -20,6 +20,7 @@ pub(crate) mod octets;
 mod plan;
 pub(crate) mod row;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cpm_mime::MessageIndex;
@@ -28,7 +29,7 @@ use futures::stream::FuturesOrdered;
 use imap_wire::command::{Fetch, FetchItem, Partial};
 use imap_wire::response::fetch::{FetchWriter, PartName};
 use imap_wire::{SequenceSet, response};
-use model::{ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
+use model::{AnnotationPattern, BodyId, ErrorKind, Flags, FolderSnapshot, MessageRow, ModSeq, Uid, UidSet};
 use store_api::{Annotations, Ctx, FlagAction, FlagChange, Identities, MailStore, StoreFlags, thread_id};
 
 use self::ahead::Batch;
@@ -39,6 +40,7 @@ use self::row::{FlagNames, RowItem};
 use super::annotation;
 use super::search::results;
 use crate::connection::Output;
+use crate::progress::patiently;
 use crate::reply::Reply;
 use crate::session::Session;
 use crate::sync::announce_keywords;
@@ -76,6 +78,7 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
         let existing: UidSet = snapshot.rows_in(&wanted).map(|row| row.uid).collect();
         wanted = results::part(&existing, range);
     }
+    check_parts(session, out, &plan, &snapshot, &wanted).await?;
     let mut seen = UidSet::new();
     if plan.sets_seen && session.view()?.changeable().seen {
         seen = set_seen(session, &mut snapshot, &wanted).await?;
@@ -118,6 +121,40 @@ pub(crate) async fn run(session: &mut Session, out: &mut Output, fetch: Fetch) -
         return Err(Reply::no_code("EXPUNGEISSUED", "some of the messages are gone"));
     }
     Ok(Reply::ok("FETCH completed"))
+}
+
+/// Looks whether the messages have the parts whose annotations are asked for, before any of them is shown.
+///
+/// # Errors
+/// BAD for a part that a message does not have (RFC 5257 §3.2.1); what the store answers.
+async fn check_parts(
+    session: &Session,
+    out: &mut Output,
+    plan: &Plan<'_>,
+    snapshot: &FolderSnapshot,
+    wanted: &UidSet,
+) -> Result<(), Reply> {
+    let parts: BTreeSet<&str> = plan.annotations.iter().filter_map(AnnotationPattern::part).collect();
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let FolderRef { account, mailbox } = session.view()?.folder();
+    let bodies: Vec<BodyId> = rows(snapshot, wanted).map(|row| row.body).collect();
+    for bodies in bodies.chunks(INDEXES_AT_ONCE) {
+        let ctx = session.ctx();
+        let infos = session.store().infos(&ctx, account, mailbox, bodies);
+        for index in patiently(session, out, infos).await??.into_iter().flatten() {
+            for part in &parts {
+                let path: Option<Vec<u32>> = part.split('.').map(|number| number.parse().ok()).collect();
+                if path.and_then(|path| index.part(&path)).is_none() {
+                    let text =
+                        format!("annotations of part {part} are asked for, which a message does not have");
+                    return Err(Reply::bad(text));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tells which of the messages asked for were removed after `since`. What the client still counts is left to the
