@@ -6,6 +6,7 @@
 //! it is may name any account as its authorization identity, which subscribers may not. A right password spares the derivation for a while: what is kept is an HMAC of it
 //! under a key of this process, together with the verifier, so that a changed password is checked anew.
 
+pub(crate) mod attempt;
 pub(crate) mod certificate;
 pub(crate) mod limiter;
 pub(crate) mod oauth;
@@ -13,7 +14,6 @@ pub(crate) mod sasl;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use imap_wire::Capability;
 use model::{CpmAddress, ErrorKind};
@@ -30,6 +30,7 @@ use crate::functions::NetworkFunction;
 use crate::reply::{After, Reply};
 use crate::session::{Session, SessionOf};
 use crate::telemetry;
+use attempt::Attempt;
 use limiter::Limiter;
 
 /// Passwords that were right lately, at most; about 100 bytes each.
@@ -261,11 +262,15 @@ fn costs_nothing(credentials: &Credentials) -> bool {
 ///
 /// # Errors
 /// NO when the store cannot tell.
-pub(crate) async fn find_principal(session: &Session, user: &str) -> Result<Option<Principal>, Reply> {
+pub(crate) async fn find_principal(
+    session: &Session,
+    attempt: &Attempt,
+    user: &str,
+) -> Result<Option<Principal>, Reply> {
     // No name of a function is an address.
     match session.server.functions.load().find(user, session.peer.ip()) {
         Some(function) => Ok(Some(Principal::Function(function))),
-        None => Ok(find_account(session, user).await?.map(Principal::Subscriber)),
+        None => Ok(find_account(session, attempt, user).await?.map(Principal::Subscriber)),
     }
 }
 
@@ -273,11 +278,15 @@ pub(crate) async fn find_principal(session: &Session, user: &str) -> Result<Opti
 ///
 /// # Errors
 /// NO when the store cannot tell.
-async fn find_account(session: &Session, user: &str) -> Result<Option<Arc<Account>>, Reply> {
+async fn find_account(
+    session: &Session,
+    attempt: &Attempt,
+    user: &str,
+) -> Result<Option<Arc<Account>>, Reply> {
     let Ok(address) = CpmAddress::parse(user) else { return Ok(None) };
     let ctx = Ctx { requestor: Requestor::Operator, ..session.ctx() };
     session.store().account(&ctx, &address).await.map_err(|error| {
-        telemetry::login_failed("store");
+        attempt.failed(session, "store");
         let reply = match error.kind() {
             // Waiting does not help.
             ErrorKind::Corrupt | ErrorKind::Bug => {
@@ -301,20 +310,21 @@ pub(crate) fn canonical(user: &str) -> String {
 pub(crate) async fn password_login(
     session: &mut Session,
     out: &mut Output,
+    mechanism: &'static str,
     user: &str,
     authorize_as: Option<&str>,
     password: SecretSlice<u8>,
 ) -> Result<Reply, Reply> {
-    let began = Instant::now();
-    let name = canonical(user);
-    check_rate(session, &name)?;
-    let principal = find_principal(session, user).await?;
+    let attempt = Attempt::of(mechanism, user);
+    check_rate(session, &attempt)?;
+    let principal = find_principal(session, &attempt, user).await?;
     let server = session.server.clone();
-    let checked = server.auth.check(principal.as_ref(), (session.peer.ip(), &name), password).await;
-    let right = checked.ok_or_else(blocked)?;
+    let by = (session.peer.ip(), &*attempt.counted_by);
+    let checked = server.auth.check(principal.as_ref(), by, password).await;
+    let right = checked.ok_or_else(|| blocked(session, &attempt))?;
     match principal {
-        Some(principal) if right => admit(session, out, &principal, authorize_as, began).await,
-        _ => Err(refuse(session, out, &name, Failure::Credentials, began).await),
+        Some(principal) if right => admit(session, out, &principal, authorize_as, &attempt).await,
+        _ => Err(refuse(session, out, &attempt, Failure::Credentials).await),
     }
 }
 
@@ -327,8 +337,8 @@ pub(crate) async fn certificate_login(
     session: &mut Session,
     out: &mut Output,
     authorize_as: &str,
-    began: Instant,
 ) -> Result<Reply, Reply> {
+    let attempt = Attempt::of(Mechanism::External.name(), authorize_as);
     let named = session.certificate.as_ref().map_or(&[][..], |certificate| &certificate.addresses);
     let asked = CpmAddress::parse(authorize_as);
     let chosen = match (authorize_as, &asked) {
@@ -337,12 +347,13 @@ pub(crate) async fn certificate_login(
         (_, Err(_)) => None,
     };
     let Some(address) = chosen.cloned() else {
-        return Err(refuse(session, out, authorize_as, Failure::Authorization, began).await);
+        return Err(refuse(session, out, &attempt, Failure::Authorization).await);
     };
-    check_rate(session, address.as_str())?;
-    match find_account(session, address.as_str()).await? {
-        Some(account) => admit(session, out, &Principal::Subscriber(account), None, began).await,
-        None => Err(refuse(session, out, address.as_str(), Failure::Credentials, began).await),
+    let attempt = attempt.named(address.as_str());
+    check_rate(session, &attempt)?;
+    match find_account(session, &attempt, address.as_str()).await? {
+        Some(account) => admit(session, out, &Principal::Subscriber(account), None, &attempt).await,
+        None => Err(refuse(session, out, &attempt, Failure::Credentials).await),
     }
 }
 
@@ -355,13 +366,14 @@ pub(crate) async fn token_login(
     out: &mut Output,
     subject: &vouch::oauth::Subject,
     authorize_as: Option<&str>,
-    began: Instant,
+    attempt: Attempt,
 ) -> Result<Reply, Reply> {
     let address = subject.address.as_str();
-    check_rate(session, address)?;
-    match find_account(session, address).await? {
-        Some(account) => admit(session, out, &Principal::Subscriber(account), authorize_as, began).await,
-        None => Err(refuse(session, out, address, Failure::Token, began).await),
+    let attempt = attempt.named(address);
+    check_rate(session, &attempt)?;
+    match find_account(session, &attempt, address).await? {
+        Some(account) => admit(session, out, &Principal::Subscriber(account), authorize_as, &attempt).await,
+        None => Err(refuse(session, out, &attempt, Failure::Token).await),
     }
 }
 
@@ -369,15 +381,15 @@ pub(crate) async fn token_login(
 ///
 /// # Errors
 /// NO `[UNAVAILABLE]`: the password need not be wrong, so the client should not ask for another.
-pub(crate) fn check_rate(session: &Session, name: &str) -> Result<(), Reply> {
-    if session.server.auth.limiter.is_blocked(session.peer.ip(), name) {
-        return Err(blocked());
+pub(crate) fn check_rate(session: &mut Session, attempt: &Attempt) -> Result<(), Reply> {
+    if session.server.auth.limiter.is_blocked(session.peer.ip(), &attempt.counted_by) {
+        return Err(blocked(session, attempt));
     }
     Ok(())
 }
 
-fn blocked() -> Reply {
-    telemetry::login_failed("blocked");
+fn blocked(session: &mut Session, attempt: &Attempt) -> Reply {
+    attempt.blocked(session);
     Reply::no_code("UNAVAILABLE", "too many failed logins from your address, try again later")
 }
 
@@ -390,30 +402,31 @@ pub(crate) async fn admit(
     out: &mut Output,
     principal: &Principal,
     authorize_as: Option<&str>,
-    began: Instant,
+    attempt: &Attempt,
 ) -> Result<Reply, Reply> {
     let other = authorize_as.filter(|id| !id.is_empty());
     let (account, by) = match principal {
         Principal::Subscriber(account) => {
             if other.is_some_and(|id| CpmAddress::parse(id).as_ref() != Ok(&account.address)) {
-                return Err(refuse(session, out, principal.name(), Failure::Authorization, began).await);
+                return Err(refuse(session, out, attempt, Failure::Authorization).await);
             }
             (account.clone(), SessionOf::Owner)
         }
         Principal::Function(_) => {
             let account = match other {
-                None => return Err(refuse_function("nobody")),
-                Some(id) => find_account(session, id).await?.ok_or_else(|| refuse_function("unknown"))?,
+                None => return Err(refuse_function(session, attempt, "nobody")),
+                Some(id) => match find_account(session, attempt, id).await? {
+                    Some(account) => account,
+                    None => return Err(refuse_function(session, attempt, "unknown")),
+                },
             };
             (account, SessionOf::NetworkFunction)
         }
     };
     if account.state == AccountState::Disabled {
         return Err(match principal {
-            Principal::Subscriber(_) => {
-                refuse(session, out, principal.name(), Failure::Disabled, began).await
-            }
-            Principal::Function(_) => refuse_function("disabled"),
+            Principal::Subscriber(_) => refuse(session, out, attempt, Failure::Disabled).await,
+            Principal::Function(_) => refuse_function(session, attempt, "disabled"),
         });
     }
     session.log_in(&account, by).await?;
@@ -428,13 +441,13 @@ pub(crate) async fn admit(
 /// The answer to a network function that proved who it is and names nobody whom it could act for. Nothing is guessed
 /// here, so it is neither held back nor counted: a function that delivers for one subscriber who is gone must not be shut
 /// out from the others.
-fn refuse_function(reason: &'static str) -> Reply {
+fn refuse_function(session: &Session, attempt: &Attempt, reason: &'static str) -> Reply {
     let text = match reason {
         "nobody" => "name the subscriber to act for as authorization identity",
         "disabled" => "the account to act for is disabled",
         _ => "there is no account of the authorization identity",
     };
-    telemetry::login_failed("authorization");
+    attempt.failed(session, "authorization");
     Reply::no_code("AUTHORIZATIONFAILED", text)
 }
 
@@ -442,9 +455,8 @@ fn refuse_function(reason: &'static str) -> Reply {
 pub(crate) async fn refuse(
     session: &mut Session,
     out: &mut Output,
-    name: &str,
+    attempt: &Attempt,
     failure: Failure,
-    began: Instant,
 ) -> Reply {
     let (reason, reply) = match failure {
         Failure::Credentials => {
@@ -465,12 +477,11 @@ pub(crate) async fn refuse(
             ("authorization", Reply::no_code("AUTHORIZATIONFAILED", "you may log in as yourself only"))
         }
     };
-    telemetry::login_failed(reason);
-    tracing::info!(connection = session.id, peer = %session.peer.ip(), reason, "login failed");
+    attempt.failed(session, reason);
     session.login_failures += 1;
     let server = session.server.clone();
-    let delay = server.auth.limiter.note_failure(session.peer.ip(), name);
-    tokio::time::sleep_until((began + delay).into()).await;
+    let delay = server.auth.limiter.note_failure(session.peer.ip(), &attempt.counted_by);
+    tokio::time::sleep_until((attempt.began + delay).into()).await;
     if session.login_failures >= server.options.limits.login_failures_per_connection_max {
         out.untagged(format_args!("BYE too many failed logins on this connection"));
         return reply.then(After::Close);

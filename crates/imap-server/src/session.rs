@@ -87,6 +87,8 @@ pub(crate) struct Session {
     /// The running command's tag, for responses that name it (ESEARCH, INPROGRESS).
     pub tag: Tag,
     pub(crate) login_failures: u32,
+    /// Whether the log has that a login on this connection was not looked at, after too many that failed.
+    pub(crate) blocked_logged: bool,
     pub(crate) stage: StageGauge,
 }
 
@@ -107,6 +109,7 @@ impl Session {
             request_id: 0,
             tag: Tag::default(),
             login_failures: 0,
+            blocked_logged: false,
             stage: StageGauge::new(),
         }
     }

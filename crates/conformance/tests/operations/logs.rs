@@ -76,3 +76,49 @@ fn no_secret_at_any_level() {
         assert!(!log.contains(octets), "{secret} is in the log as octets");
     }
 }
+
+/// Who looks for guesses, or for a subscriber who cannot get in, finds the name, the address and the mechanism; and a name
+/// adds no line, no field and no colour to the log, in either format.
+#[test]
+fn a_failed_login_is_one_line_whatever_the_name() {
+    let hostile = "a\u{1b}[2J\" user=\"b\\\r\n2026-11-21T00:00:00Z  INFO mss: login failed user=\"forged\"";
+    let shown = "a%1B[2J%22%20user=%22b%5C%0D%0A2026-11-21T00:00:00Z%20%20INFO%20mss:%20login%20failed%20user=%22forged%22";
+    for format in ["text", "json"] {
+        let node = Node::start(&[("MSS_LOG__FORMAT", format)]);
+        let mut client = conformance::client::Client::connect(node.imap(), "a").expect("connected");
+        client.response().expect("a greeting");
+        let before = node.log().lines().count();
+        client
+            .send(format!("a LOGIN {{{}+}}\r\n{hostile} Zwiebelkuchen\r\n", hostile.len()).as_bytes())
+            .expect("sent");
+        client.until("a").expect("an answer");
+        let plain = STANDARD.encode(format!("\0{ADDRESS}\0Zwiebelkuchen"));
+        client.send(format!("b AUTHENTICATE PLAIN {plain}\r\n").as_bytes()).expect("sent");
+        client.until("b").expect("an answer");
+        node.log_line(|line| line.contains("login failed") && line.contains("PLAIN"));
+        let log = node.log();
+        let failed: Vec<&str> = log.lines().skip(before).collect();
+        assert_eq!(failed.len(), 2, "{log}");
+        for (line, user, mechanism) in [(failed[0], shown, "LOGIN command"), (failed[1], ADDRESS, "PLAIN")] {
+            if format == "json" {
+                let line = &lines(line)[0];
+                assert_eq!(line["message"], "login failed");
+                assert_eq!(line["user"], user);
+                assert_eq!(line["mechanism"], mechanism);
+                assert_eq!(line["reason"], "credentials");
+                assert_eq!(line["peer"], "127.0.0.1");
+            } else {
+                for field in [
+                    format!("user=\"{user}\""),
+                    format!("mechanism=\"{mechanism}\""),
+                    "reason=\"credentials\"".to_owned(),
+                    "peer=127.0.0.1".to_owned(),
+                ] {
+                    assert!(line.contains(&field), "{field} in {line}");
+                }
+            }
+            assert!(!line.contains('\u{1b}'), "{line:?}");
+        }
+        assert!(!log.contains("Zwiebelkuchen"));
+    }
+}

@@ -17,6 +17,7 @@ use secrecy::zeroize::Zeroizing;
 use store_api::Credentials;
 use vouch::oauth::Refusal;
 
+use crate::auth::attempt::Attempt;
 use crate::auth::oauth::BearerFirst;
 use crate::auth::sasl::{Bindings, Exchange, Progress, ScramFirst};
 use crate::auth::{self, Failure, Mechanism, Principal};
@@ -87,7 +88,7 @@ async fn exchange(
             None => ask(out, input, b"").await?,
         };
         let name = std::str::from_utf8(&name).map_err(|_| broken())?;
-        return auth::certificate_login(session, out, name, Instant::now()).await;
+        return auth::certificate_login(session, out, name).await;
     }
     if mechanism == Mechanism::OAuthBearer {
         let first = match initial.take() {
@@ -117,14 +118,14 @@ async fn exchange(
             if said.binding.as_ref().is_some_and(|name| !bindings.as_ref().is_some_and(|b| b.has(name))) {
                 return Err(Reply::no("this channel binding is not supported; use tls-exporter"));
             }
-            let name = auth::canonical(&said.user);
-            auth::check_rate(session, &name)?;
-            principal = auth::find_principal(session, &said.user).await?;
+            let attempt = Attempt::of(mechanism.name(), &said.user);
+            auth::check_rate(session, &attempt)?;
+            principal = auth::find_principal(session, &attempt, &said.user).await?;
             verifier = Some(match principal.as_ref().map(Principal::credentials) {
                 Some(Credentials::Scram(verifier)) => verifier.clone(),
-                _ => session.server.auth.decoy(&name),
+                _ => session.server.auth.decoy(&attempt.counted_by),
             });
-            scram = Some((name, said.authorize_as));
+            scram = Some((attempt, said.authorize_as));
         }
         message = Some(first);
     }
@@ -132,9 +133,9 @@ async fn exchange(
     let mut exchange = Exchange::new(mechanism, verifier, bindings)
         .ok_or_else(|| Reply::no_code("SERVERBUG", "the mechanism could not be started"))?;
     loop {
-        if let Some((name, _)) = &scram {
+        if let Some((attempt, _)) = &scram {
             // Exchanges may have begun together, before the first of them failed.
-            auth::check_rate(session, name)?;
+            auth::check_rate(session, attempt)?;
         }
         match exchange.step(message.as_deref().map(Vec::as_slice)) {
             Progress::Challenge(challenge) => {
@@ -147,20 +148,23 @@ async fn exchange(
                 began = Instant::now();
             }
             Progress::Password { user, authorize_as, password } => {
-                return auth::password_login(session, out, &user, authorize_as.as_deref(), password).await;
+                let (by, authorize_as) = (mechanism.name(), authorize_as.as_deref());
+                return auth::password_login(session, out, by, &user, authorize_as, password).await;
             }
             Progress::Proven(last) => {
                 if !ask(out, input, &last).await?.is_empty() {
                     return Err(broken());
                 }
-                let (Some(principal), Some((_, authorize_as))) = (&principal, &scram) else {
+                let (Some(principal), Some((attempt, authorize_as))) = (principal, scram) else {
                     return Err(Reply::no_code("SERVERBUG", "a login without an account"));
                 };
-                return auth::admit(session, out, principal, authorize_as.as_deref(), began).await;
+                let attempt = attempt.since(began);
+                return auth::admit(session, out, &principal, authorize_as.as_deref(), &attempt).await;
             }
             Progress::Refused => {
-                let name = scram.map(|(name, _)| name).unwrap_or_default();
-                return Err(auth::refuse(session, out, &name, Failure::Credentials, began).await);
+                let unnamed = || Attempt::of(mechanism.name(), "");
+                let attempt = scram.map_or_else(unnamed, |(attempt, _)| attempt);
+                return Err(auth::refuse(session, out, &attempt.since(began), Failure::Credentials).await);
             }
             Progress::Malformed => return Err(broken()),
         }
@@ -175,16 +179,16 @@ async fn bearer(
     input: &mut Input,
     first: &[u8],
 ) -> Result<Reply, Reply> {
-    let began = Instant::now();
     let said =
         BearerFirst::parse(first).ok_or_else(|| Reply::bad("the response does not follow the mechanism"))?;
     let server = session.server.clone();
     let Some(tokens) = &server.options.tokens else { return Err(unsupported(session, out)) };
-    let name = said.counted_by();
-    auth::check_rate(session, &name)?;
+    let named = said.authorize_as.as_deref();
+    let attempt = Attempt::of_token(Mechanism::OAuthBearer.name(), named, said.counted_by());
+    auth::check_rate(session, &attempt)?;
     let refusal = match tokens.check(said.token.expose_secret()).await {
         Ok(subject) => {
-            return auth::token_login(session, out, &subject, said.authorize_as.as_deref(), began).await;
+            return auth::token_login(session, out, &subject, named, attempt).await;
         }
         Err(Refusal::NoKeys) => {
             return Err(Reply::no_code("UNAVAILABLE", "tokens cannot be checked now, try again later"));
@@ -199,7 +203,7 @@ async fn bearer(
     };
     let heard = ask(out, input, tokens.challenge(refusal).as_bytes()).await;
     // Whatever the client makes of it, and if it is gone, it failed.
-    let refused = auth::refuse(session, out, &name, failure, began).await;
+    let refused = auth::refuse(session, out, &attempt, failure).await;
     match heard {
         Err(ended) if ended.after != After::Continue => Err(ended),
         Err(cancelled) => Err(cancelled.then(refused.after)),

@@ -21,7 +21,7 @@ pub(crate) async fn run(
     }
     let user = login.user.as_str().unwrap_or_default().to_owned();
     let password = login.password.as_bytes().to_vec().into();
-    let reply = auth::password_login(session, out, &user, None, password).await?;
+    let reply = auth::password_login(session, out, "LOGIN command", &user, None, password).await?;
     input.logged_in(session);
     Ok(reply)
 }
