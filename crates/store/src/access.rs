@@ -1,7 +1,8 @@
 //! Who may do what in an account's folders (RFC 4314 §4).
 //!
 //! An owner's call passes without a look at any list. Others are measured by the tree, which the caches have: a read
-//! looks before it reads, a change within its own transaction, so that a right that was taken away is not used after.
+//! looks before it reads, at counters and metadata, which clients are told of without asking, after; a change looks within
+//! its own transaction. So a right that was taken away is not used after.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -624,12 +624,13 @@ impl MailStore for Store {
             if access == Access::Owner {
                 return self.within(ctx, states).await;
             }
+            // The rights as they are after what they allow was read: nothing is told from after they were taken away.
+            let states = self.within(ctx, states).await;
             let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
             let may = |mailbox: &MailboxId| access.check(tree.by_id(*mailbox), Rights::READ);
-            let states = self.within(ctx, states).await?;
             Ok(mailboxes
                 .iter()
-                .zip(states)
+                .zip(states?)
                 .map(|(mailbox, state)| state.filter(|_| may(mailbox).is_ok()))
                 .collect())
         })
@@ -650,11 +651,13 @@ impl MailStore for Store {
             if access == Access::Owner {
                 return self.within(ctx, all).await;
             }
+            // As with counters.
+            let all = self.within(ctx, all).await;
             let tree = self.within(ctx, access::foreign_tree(&self.shared, account, access)).await?;
             let may = |mailbox: MailboxId| {
                 tree.by_id(mailbox).is_some_and(|entry| access::may_read_metadata(access.rights(entry)))
             };
-            let all = self.within(ctx, all).await?;
+            let all = all?;
             let told = mailboxes.iter().zip(&all).map(|(mailbox, metadata)| match mailbox {
                 Some(mailbox) if may(*mailbox) => access::shared_entries(metadata),
                 _ => Metadata::default(),

@@ -10,7 +10,7 @@ use kv_embedded::EmbeddedEngine;
 use model::CpmAddress;
 use store::Store;
 use store_api::{
-    AccountState, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor, ScramVerifier,
+    AccountState, ChangeFeed, Credentials, Ctx, MailStore, NewAccount, QuotaLimits, Requestor, ScramVerifier,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -66,6 +66,15 @@ impl Fixture {
 
     /// Over a store set up so.
     pub async fn over(options: Options, store_options: store::Options) -> Self {
+        Self::hearing(options, store_options, |feed| feed).await
+    }
+
+    /// Over a store set up so, hearing of changes by what is put over its feed.
+    pub async fn hearing(
+        options: Options,
+        store_options: store::Options,
+        over: impl FnOnce(Arc<feed::Feed>) -> Arc<dyn ChangeFeed>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let engine_options = kv_embedded::Options {
             sync: kv_embedded::Sync::TestsOnlyNever,
@@ -75,7 +84,7 @@ impl Fixture {
         let faults = FaultEngine::new(engine, 1, Faults::none());
         let store = Store::open(faults.clone(), store_options).await.expect("a store");
         let feed = feed::Feed::new(faults.clone(), feed::Options::default());
-        let server = Server::new(store.clone(), feed, options);
+        let server = Server::new(store.clone(), over(feed), options);
         let fixture = Self {
             address: listen(&server, Security::Cleartext).await,
             tls_address: listen(&server, Security::Tls).await,

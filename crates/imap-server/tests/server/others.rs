@@ -1,7 +1,14 @@
 //! NOTIFY of other users' mailboxes (RFC 5465 §5, §5.9): what is shared, from when it is to when it is not.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use imap_server::{Limits, Options};
-use store_api::{AccountState, Credentials, MailStore, QuotaLimits};
+use model::{AccountId, CpmAddress};
+use parking_lot::Mutex;
+use store_api::{AccountState, ChangeFeed, Credentials, MailStore, Pulse, QuotaLimits, Subscription};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::client::Client;
 use crate::fixture::{Fixture, PASSWORD, ctx, options, verifier};
@@ -12,6 +19,10 @@ const OTHER: &str = "sip:alice@example.com";
 const LATE: &str = "tel:+15550000009";
 const MESSAGES: &str = "(MessageNew MessageExpunge)";
 const ALL: &str = "(MailboxName MessageNew MessageExpunge)";
+
+fn address(text: &str) -> CpmAddress {
+    CpmAddress::parse(text).expect("an address")
+}
 
 async fn log_in(fixture: &Fixture, address: &str) -> Client {
     let mut client = fixture.connect().await;
@@ -133,8 +144,7 @@ async fn accounts_come_and_go() {
     tells(&mut other, &format!("* STATUS {late} (MESSAGES 1 ")).await;
     new.append("box", "x").await;
     tells(&mut other, &format!("* STATUS {late} (MESSAGES 2 ")).await;
-    let address = model::CpmAddress::parse(LATE).expect("an address");
-    fixture.store.remove_account(&ctx(), &address).await.expect("removed");
+    fixture.store.remove_account(&ctx(), &address(LATE)).await.expect("removed");
     assert_eq!(other.line().await, format!(r#"* LIST (\NonExistent \HasNoChildren) "/" {late}"#));
 }
 
@@ -157,4 +167,98 @@ async fn bounds_are_those_of_all_accounts_together() {
     assert!(other.is_silent().await);
     let all = format!("NOTIFY SET (MAILBOXES INBOX {MESSAGES}) (SUBTREE Other {MESSAGES})");
     other.expect(&all, "NO [NOTIFICATIONOVERFLOW] ").await;
+}
+
+/// A feed of which what is heard of an account can be cut off.
+struct Cut {
+    feed: Arc<feed::Feed>,
+    heard: Mutex<Vec<(AccountId, AbortHandle)>>,
+}
+
+impl Cut {
+    /// Whoever listens to the account finds that the feed has ended. Returns how many that were.
+    fn cut(&self, account: AccountId) -> usize {
+        let mut heard = self.heard.lock();
+        let before = heard.len();
+        for (_, task) in heard.extract_if(.., |(heard, _)| *heard == account) {
+            task.abort();
+        }
+        before - heard.len()
+    }
+}
+
+#[async_trait]
+impl ChangeFeed for Cut {
+    async fn subscribe(&self, account: AccountId) -> model::Result<Subscription> {
+        let mut heard = self.feed.subscribe(account).await?;
+        let (pulses, receiver) = watch::channel(Pulse::default());
+        let task = tokio::spawn(async move {
+            while heard.changed().await {
+                pulses.send_replace(heard.pulse());
+            }
+        });
+        self.heard.lock().push((account, task.abort_handle()));
+        Ok(Subscription::new(receiver))
+    }
+}
+
+/// The feed of one account ends: it is had again, and what came meanwhile is told.
+#[tokio::test]
+async fn a_feed_that_ends_is_had_again() {
+    let mut cut = None;
+    let over = |feed| {
+        let over = Arc::new(Cut { feed, heard: Mutex::default() });
+        cut = Some(over.clone());
+        over as Arc<dyn ChangeFeed>
+    };
+    let fixture = Fixture::hearing(options(), store::Options::default(), over).await;
+    let cut = cut.expect("a feed");
+    let number =
+        async |text| fixture.store.account(&ctx(), &address(text)).await.expect("asked").expect("one").id;
+    let (owners, others) = (number(OWNER).await, number(OTHER).await);
+    let (mut owner, mut other) = two(&fixture, "lr").await;
+    let mut another = log_in(&fixture, OTHER).await;
+    let notify = format!("NOTIFY SET (SUBTREE Other {MESSAGES}) (PERSONAL {MESSAGES})");
+    let theirs = format!("* STATUS {} (MESSAGES ", box_of(OWNER));
+    for idles in [false, true] {
+        other.ok(&notify).await;
+        if idles {
+            other.begin("IDLE").await;
+            tells(&mut other, "+ ").await;
+        }
+        for lost in [owners, others, owners] {
+            assert!(cut.cut(lost) > 0);
+            owner.append("box", "x").await;
+            another.append("INBOX", "x").await;
+            let mut told = [other.line().await, other.line().await];
+            told.sort();
+            assert!(
+                told[0].starts_with("* STATUS INBOX ") && told[1].starts_with(&theirs),
+                "{lost}: {told:?}"
+            );
+        }
+    }
+}
+
+/// Another account of the same subscriber shows all that it has. SELECTA ends what NOTIFY set up, which was about the
+/// account before.
+#[tokio::test]
+async fn the_other_accounts_of_a_subscriber() {
+    let fixture = Fixture::with(Options { siblings: true, ..options() }).await;
+    fixture.store.link_accounts(&ctx(), &[OWNER, OTHER].map(address)).await.expect("linked");
+    let (mut owner, mut other) = two(&fixture, "").await;
+    let mut another = log_in(&fixture, OTHER).await;
+    let notify = format!("NOTIFY SET (SUBTREE Other {MESSAGES}) (PERSONAL {MESSAGES})");
+    other.ok(&notify).await;
+    owner.append("INBOX", "x").await;
+    tells(&mut other, &format!("* STATUS Other/{OWNER}/INBOX (MESSAGES 1 ")).await;
+    other.ok(&format!("SELECTA {OWNER}")).await;
+    owner.append("INBOX", "x").await;
+    another.append("INBOX", "x").await;
+    assert!(other.is_silent().await);
+    other.ok(&notify).await;
+    owner.append("INBOX", "x").await;
+    tells(&mut other, "* STATUS INBOX (MESSAGES 3 ").await;
+    another.append("INBOX", "x").await;
+    tells(&mut other, &format!("* STATUS Other/{OTHER}/INBOX (MESSAGES 2 ")).await;
 }

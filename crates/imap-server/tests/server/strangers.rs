@@ -484,9 +484,11 @@ async fn nobody_hears_of_anothers_mailbox() {
         for notify in [
             format!("NOTIFY SET (MAILBOXES Other/{OWNER}/shared {events})"),
             format!("NOTIFY SET (SUBTREE Other {events})"),
+            format!("NOTIFY SET (SUBSCRIBED {events})"),
             format!("NOTIFY SET (PERSONAL {events}) (SELECTED (MessageNew MessageExpunge FlagChange))"),
         ] {
             let mut listener = Who::Subscriber(rights).log_in(&fixture).await;
+            listener.ok(&format!("SUBSCRIBE Other/{OWNER}/shared")).await;
             listener.ok(&notify).await;
             listeners.push((notify, listener));
         }
