@@ -12,6 +12,7 @@ pub mod client;
 pub mod clients;
 pub mod foundationdb;
 pub mod malformed;
+pub mod nginx;
 pub mod oracle;
 pub mod pattern;
 pub mod process;

@@ -3,12 +3,12 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use conformance::client::patience;
-use conformance::server::{Options, Server, wait_for_port};
+use conformance::nginx::Nginx;
+use conformance::server::{Options, Server};
 use serde_json::{Value, json};
 
 const B_TID: &str = "c29tZSByYW5kb20gMTZieXRl@bsf.example.net";
@@ -26,32 +26,13 @@ const PROTOCOLS: [(&str, &str); 2] = [("0100000007", "tls13"), ("01000100a8", "t
 
 /// A bootstrapping server function as far as this one sees it: JSON by HTTP/2.
 struct Bsf {
-    folder: tempfile::TempDir,
-    nginx: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Bsf {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.nginx.kill();
-        let _ = self.nginx.wait();
-    }
+    nginx: Nginx,
 }
 
 impl Bsf {
     fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).expect("written");
-        std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).expect("written");
-        let port = || TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
-        let address = port();
-        let at = folder.path().display();
-        let mut temporary = String::new();
-        for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-            temporary.push_str(&format!("{what}_temp_path {at}/{what}; "));
-        }
+        let mut nginx = Nginx::new().expect("a folder");
+        let (at, address, secure) = (nginx.folder().display(), nginx.address(), nginx.with_tls());
         // A body is known to those who pass it on alone: one server takes questions and a second has the answers, a file
         // for each B-TID and protocol.
         let mut files = String::new();
@@ -61,63 +42,47 @@ impl Bsf {
             );
             files.push_str(&format!("\"~{asked}\" $b_tid_{file}-{file}; "));
         }
-        let text = format!(
-            "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/errors;
-             events {{ worker_connections 64; }}
-             http {{ {temporary}
-               log_format asked '$server_protocol $request_method $uri $status';
-               map $http_x_asked $file {{ default unexpected; {files} }}
-               map $file $rate {{ default 0; {SLOW}-tls13 10; }}
-               server {{
-                 listen {address} ssl http2; ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem;
-                 access_log {at}/taken asked;
-                 location = /root/nbsp-gba/v1/bootstrapping-info-retrieval {{
-                   proxy_set_header X-Asked $request_body; proxy_method GET;
-                   proxy_pass http://unix:{at}/answers:/answer;
-                 }}
+        let http = format!(
+            "log_format asked '$server_protocol $request_method $uri $status';
+             map $http_x_asked $file {{ default unexpected; {files} }}
+             map $file $rate {{ default 0; {SLOW}-tls13 10; }}
+             server {{
+               listen {address} http2 {secure};
+               access_log {at}/taken asked;
+               location = /root/nbsp-gba/v1/bootstrapping-info-retrieval {{
+                 proxy_set_header X-Asked $request_body; proxy_method GET;
+                 proxy_pass http://unix:{at}/answers:/answer;
                }}
-               server {{
-                 listen unix:{at}/answers; access_log off; default_type application/json;
-                 root {at}/www; limit_rate $rate;
-                 location / {{ try_files /$file.json =404; }}
-               }} }}"
+             }}
+             server {{
+               listen unix:{at}/answers; access_log off; default_type application/json;
+               root {at}/www; limit_rate $rate;
+               location / {{ try_files /$file.json =404; }}
+             }}"
         );
-        std::fs::create_dir(folder.path().join("www")).expect("a folder");
-        std::fs::write(folder.path().join("nginx.conf"), text).expect("written");
-        let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-        let nginx = Command::new(program)
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(folder.path().join("nginx.conf"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx is missing: `cargo xtask deps` installs it (Debian package nginx-light)");
-        let bsf = Self { folder, nginx, address };
-        wait_for_port(address).expect("nginx listens");
-        bsf
+        std::fs::create_dir(nginx.folder().join("www")).expect("a folder");
+        nginx.start(&http).expect("nginx listens");
+        Self { nginx }
     }
 
     /// From now on it answers this for a B-TID used in that version of TLS.
     fn knows(&self, b_tid: &str, version: &str, answer: &str) {
         let random = b_tid.split('@').next().expect("a part by chance");
-        let file = self.folder.path().join(format!("www/{random}-{version}.json"));
+        let file = self.nginx.folder().join(format!("www/{random}-{version}.json"));
         std::fs::write(file, answer).expect("written");
     }
 
     fn forgets(&self, b_tid: &str, version: &str) {
         let random = b_tid.split('@').next().expect("a part by chance");
-        std::fs::remove_file(self.folder.path().join(format!("www/{random}-{version}.json"))).expect("gone");
+        std::fs::remove_file(self.nginx.folder().join(format!("www/{random}-{version}.json"))).expect("gone");
     }
 
     /// Questions so far, a line for each. nginx writes it after its answer: who looks at once may miss the last.
     fn asked(&self) -> Vec<String> {
-        let read = || std::fs::read_to_string(self.folder.path().join("taken")).unwrap_or_default();
-        let mut text = read();
+        let mut text = self.nginx.taken();
         loop {
             std::thread::sleep(Duration::from_millis(300));
-            let later = read();
+            let later = self.nginx.taken();
             if later == text {
                 return text.lines().map(str::to_owned).collect();
             }
@@ -145,8 +110,8 @@ impl Bench {
         let settings = [
             ("MSS_IMAP__PSK_LISTEN", address.to_string()),
             ("MSS_AUTH__PSK__FILE", file.display().to_string()),
-            ("MSS_AUTH__PSK__BSF", format!("https://localhost:{}/root/", bsf.address.port())),
-            ("MSS_AUTH__PSK__BSF_CA_FILE", bsf.folder.path().join("cert.pem").display().to_string()),
+            ("MSS_AUTH__PSK__BSF", format!("https://localhost:{}/root/", bsf.nginx.address().port())),
+            ("MSS_AUTH__PSK__BSF_CA_FILE", bsf.nginx.certificate().display().to_string()),
             ("MSS_AUTH__PSK__NAF", NAF.to_owned()),
             ("MSS_AUTH__PSK__GSID", "7".to_owned()),
             ("MSS_LOG__LEVEL", "info,imap_server=debug,psk=debug".to_owned()),
@@ -277,8 +242,7 @@ fn a_bootstrapping_function_that_does_not_answer_costs_only_its_own() {
     let nobody = bench.phone(&identity("bm9ib2R5@bsf.example.net"), KEY_12, &TLS13);
     assert_eq!(alert(&wrong), alert(&nobody));
 
-    bench.bsf.nginx.kill().expect("killed");
-    bench.bsf.nginx.wait().expect("gone");
+    bench.bsf.nginx.kill();
     let began = Instant::now();
     let gone = bench.phone(&identity("Z29uZQ@bsf.example.net"), KEY_13, &TLS13);
     assert_eq!(alert(&gone), alert(&wrong));

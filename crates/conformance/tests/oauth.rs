@@ -1,16 +1,16 @@
 //! Logins by bearer tokens (RFC 7628): nginx has the keys, OpenSSL signs the tokens, curl and Python's imaplib log in.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use conformance::client::{Client, Stream, patience};
-use conformance::server::{Options, Server, wait_for_port};
+use conformance::nginx::Nginx;
+use conformance::server::{Options, Server};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
@@ -34,18 +34,8 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 /// An authorization server as far as this one sees it: keys, by HTTP, and tokens.
 struct Issuer {
-    folder: tempfile::TempDir,
-    nginx: Child,
-    address: SocketAddr,
+    nginx: Nginx,
     tls: bool,
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.nginx.kill();
-        let _ = self.nginx.wait();
-    }
 }
 
 impl Issuer {
@@ -59,57 +49,31 @@ impl Issuer {
     }
 
     fn begin(tls: bool) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).expect("written");
-        std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).expect("written");
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
-        let at = folder.path().display();
-        let secure = if tls {
-            format!("ssl; ssl_certificate {at}/cert.pem; ssl_certificate_key {at}/key.pem")
-        } else {
-            String::new()
-        };
-        let mut temporary = String::new();
-        for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-            temporary.push_str(&format!("{what}_temp_path {at}/{what}; "));
-        }
-        let text = format!(
-            "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log {at}/errors;
-             events {{ worker_connections 64; }}
-             http {{ {temporary} access_log {at}/taken;
-               server {{ listen {address} {secure}; location / {{ root {at}/www; }} }} }}"
+        let mut nginx = Nginx::new().expect("a folder");
+        let (at, address) = (nginx.folder().display(), nginx.address());
+        let secure = if tls { nginx.with_tls() } else { String::new() };
+        let http = format!(
+            "access_log {at}/taken; server {{ listen {address} {secure}; location / {{ root {at}/www; }} }}"
         );
-        std::fs::create_dir(folder.path().join("www")).expect("a folder");
-        std::fs::write(folder.path().join("nginx.conf"), text).expect("written");
-        let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
-        let nginx = Command::new(program)
-            .arg("-p")
-            .arg(folder.path())
-            .arg("-c")
-            .arg(folder.path().join("nginx.conf"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx is missing: `cargo xtask deps` installs it (Debian package nginx-light)");
-        let issuer = Self { folder, nginx, address, tls };
+        std::fs::create_dir(nginx.folder().join("www")).expect("a folder");
+        nginx.start(&http).expect("nginx listens");
+        let issuer = Self { nginx, tls };
         issuer.publish(&["first"]);
-        wait_for_port(address).expect("nginx listens");
         issuer
     }
 
     fn url(&self) -> String {
         let (scheme, host) = if self.tls { ("https", "localhost") } else { ("http", "127.0.0.1") };
-        format!("{scheme}://{host}:{}/keys.json", self.address.port())
+        format!("{scheme}://{host}:{}/keys.json", self.nginx.address().port())
     }
 
     /// How often the keys were fetched.
     fn fetches(&self) -> usize {
-        std::fs::read_to_string(self.folder.path().join("taken")).unwrap_or_default().lines().count()
+        self.nginx.taken().lines().count()
     }
 
     fn key(&self, id: &str) -> String {
-        let file = self.folder.path().join(id).display().to_string();
+        let file = self.nginx.folder().join(id).display().to_string();
         if !Path::new(&file).exists() {
             openssl(
                 &["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", &file],
@@ -133,7 +97,7 @@ impl Issuer {
         };
         let keys: Vec<Value> = ids.iter().map(key).collect();
         let text = json!({ "keys": keys }).to_string();
-        std::fs::write(self.folder.path().join("www/keys.json"), text).expect("written");
+        std::fs::write(self.nginx.folder().join("www/keys.json"), text).expect("written");
     }
 
     fn token(&self, id: &str, claims: &Value) -> String {
@@ -151,7 +115,7 @@ fn claims(address: &str) -> Value {
 }
 
 fn server(issuer: &Issuer) -> Server {
-    let authority = issuer.folder.path().join("cert.pem").display().to_string();
+    let authority = issuer.nginx.certificate().display().to_string();
     let url = issuer.url();
     let settings = [
         ("MSS_AUTH__OAUTH__JWKS", url.as_str()),
@@ -374,7 +338,6 @@ fn keys_change_while_clients_are_served() {
     assert!(!log_in(&first), "a key that was taken back");
 
     // What is known holds while the keys cannot be had.
-    issuer.nginx.kill().expect("killed");
-    issuer.nginx.wait().expect("gone");
+    issuer.nginx.kill();
     assert!(log_in(&next));
 }
