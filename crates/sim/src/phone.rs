@@ -19,8 +19,8 @@ use crate::world::{Phase, World};
 
 /// Folders every account has.
 pub const FOLDERS: [&str; 3] = ["INBOX", "Default", "RCSMessageStore"];
-/// Folders that come and go.
-pub const FLEETING: [&str; 3] = ["Alpha", "Beta", "Gamma"];
+/// Folders that come and go; the last goes with the one before it.
+pub const FLEETING: [&str; 3] = ["Alpha", "RCSMessageStore/Beta", "RCSMessageStore/Beta/Gamma"];
 /// Keywords in use.
 pub const WORDS: [&str; 2] = ["one", "two"];
 /// Points of return that a client remembers.

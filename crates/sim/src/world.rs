@@ -9,7 +9,9 @@ use imap_server::credentials::derive_scram_with;
 use kv::memory::MemoryEngine;
 use model::{AccountId, CpmAddress, PARTITIONS, Partition};
 use secrecy::SecretSlice;
-use store_api::{Credentials, Ctx, MailStore, Membership, NewAccount, QuotaLimits, Requestor};
+use store_api::{
+    Credentials, Ctx, DeleteRule, MailStore, Membership, NewAccount, QuotaLimits, Requestor, ServiceClass,
+};
 use tokio::sync::watch;
 
 use crate::chaos;
@@ -196,7 +198,7 @@ async fn create(net: &Net, trace: &Trace, user: &str) -> AccountId {
         address,
         credentials,
         limits: QuotaLimits::default(),
-        service: store_api::ServiceClass::default(),
+        service: ServiceClass { delete: DeleteRule::Recursive, ..ServiceClass::default() },
     };
     node.store.create_account(&CTX, new).await.unwrap_or_else(|error| trace.broken(error))
 }
@@ -273,10 +275,17 @@ async fn last_checks(world: &World) {
         }
     }
     match witness.check().await {
-        Ok(findings) if findings.is_empty() => {}
         Ok(findings) => {
-            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            trace.broken(format_args!("the check of the store found: {}", findings.join("; ")));
+            // What a node wrote whose clock was ahead by months is what it is; only that may be found.
+            let ahead = "the note of its messages with \\Deleted is of a time to come";
+            let findings: Vec<String> = findings
+                .iter()
+                .map(ToString::to_string)
+                .filter(|finding| !finding.ends_with(ahead))
+                .collect();
+            if !findings.is_empty() {
+                trace.broken(format_args!("the check of the store found: {}", findings.join("; ")));
+            }
         }
         Err(error) => trace.broken(format_args!("the store cannot be checked: {error}")),
     }

@@ -131,12 +131,12 @@ const _: () = assert!(STAGED_BYTES_MAX >= 8 * model::limits::APPEND_BYTES_MAX);
 // A page of blocks, in the largest form they can have.
 const _: () = assert!(PAGE_BLOCKS_MAX * 8 * 1024 < kv::limits::TRANSACTION_BYTES_MAX);
 const _: () = assert!(STAGE_BYTES >= model::limits::BODY_CHUNK_BYTES);
-/// Octets of a transaction of FoundationDB that a deleted folder takes at most: five keys and two ranges cleared, a key
+/// Octets of a transaction of FoundationDB that a deleted folder takes at most: four keys and two ranges cleared, a key
 /// set, its item in the feed. Each write counts with its conflict range, and a few words for both.
 const DELETED_FOLDER_BYTES: usize = {
     let key = 22 + kv::limits::PREFIX_BYTES_MAX;
     let write = 2 * (2 * key + 1) + 56;
-    8 * write + 40 + model::limits::DEVICE_ID_BYTES_MAX
+    7 * write + 40 + model::limits::DEVICE_ID_BYTES_MAX
 };
 const _: () =
     assert!(model::limits::DELETE_FOLDERS_MAX * DELETED_FOLDER_BYTES < kv::limits::TRANSACTION_BYTES_MAX);

@@ -212,7 +212,7 @@ impl Phone {
             match self.chance.random_range(0..10) {
                 0..6 => (format!("CREATE {name}"), |names, name, _| names.contains(name)),
                 6..8 => (format!("RENAME {name} {other}"), |names, _, other| names.contains(other)),
-                _ => (format!("DELETE {name}"), |names, name, _| !names.contains(name)),
+                _ => (format!("DELETE {name}"), |names, name, _| is_gone(names, name)),
             };
         // Two that meet may be one commit, after which neither is to be seen.
         let alone = self.world.folder_change_begins(self.account);
@@ -227,6 +227,15 @@ impl Phone {
         }
         Ok(())
     }
+}
+
+/// Whether a folder is not there any more, nor any below it where these go along.
+fn is_gone(names: &BTreeSet<String>, name: &str) -> bool {
+    let along = |left: &String| {
+        name.starts_with("RCSMessageStore/")
+            && left.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
+    };
+    !names.contains(name) && !names.iter().any(along)
 }
 
 fn two(arguments: Vec<&str>) -> Option<[&str; 2]> {

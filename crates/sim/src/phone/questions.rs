@@ -91,7 +91,8 @@ impl Phone {
             .answer
             .untagged
             .iter()
-            .filter(|line| line.starts_with("LIST "))
+            // A name without a folder is left where one with others below it was deleted.
+            .filter(|line| line.starts_with("LIST ") && !line.contains("\\Noselect"))
             .filter_map(|line| line.rsplit(' ').next())
             .map(|name| name.trim_matches('"').to_owned())
             .collect();
