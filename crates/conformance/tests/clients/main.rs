@@ -88,7 +88,9 @@ fn held(server: &Server, user: &User, mailbox: &str) -> Vec<(String, Vec<String>
     let (untagged, _) =
         client.expect_ok("UID FETCH 1:* (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)])").expect("FETCH");
     let mut held = BTreeMap::new();
-    for response in untagged.iter().filter(|response| response.kind() == "FETCH") {
+    // What changes meanwhile may be told between them, without the UID: the next look has it.
+    let asked = |response: &&Response| response.kind() == "FETCH" && find(response, "UID").is_some();
+    for response in untagged.iter().filter(asked) {
         let uid: u64 = text(response, "UID").parse().expect("a UID");
         let subject = text(response, "BODY[HEADER.FIELDS (SUBJECT)]");
         let subject = subject.trim().trim_start_matches("Subject: ").to_owned();
@@ -105,9 +107,13 @@ fn held(server: &Server, user: &User, mailbox: &str) -> Vec<(String, Vec<String>
 }
 
 fn item<'a>(response: &'a Response, name: &str) -> &'a Value {
-    let Some(Value::List(items)) = response.values.get(3) else { panic!("no items: {}", response.text()) };
+    find(response, name).unwrap_or_else(|| panic!("no {name}: {}", response.text()))
+}
+
+fn find<'a>(response: &'a Response, name: &str) -> Option<&'a Value> {
+    let Some(Value::List(items)) = response.values.get(3) else { return None };
     let at = items.iter().position(|item| item.keyword().is_some_and(|word| word.replace('"', "") == name));
-    &items[at.unwrap_or_else(|| panic!("no {name}: {}", response.text())) + 1]
+    items.get(at? + 1)
 }
 
 fn text(response: &Response, name: &str) -> String {
