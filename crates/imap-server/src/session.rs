@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use imap_wire::{MailboxArg, MailboxEncoding, Tag};
-use model::{AccountId, CpmAddress, DeviceId, FolderSnapshot, MailboxId, MailboxName, Uid, UidSet};
+use model::{AccountId, CpmAddress, DeviceId, FolderSnapshot, MailboxId, MailboxName, ModSeq, Uid, UidSet};
 use store_api::{Account, Ctx, FolderTree, MailStore, Requestor, User};
 
 use crate::accounts::Addresses;
@@ -265,6 +265,16 @@ impl Session {
         }
         if let Some(view) = &self.view {
             out.untagged(format_args!("OK [HIGHESTMODSEQ {}] mod-sequences are told", view.known_modseq));
+        }
+    }
+
+    /// Up to where the client knows the selected folder, once it is told what it did itself up to `modseq`: no further than
+    /// before where NOTIFY keeps changes of flags from it (RFC 5465 §5.1), of which it would else never hear.
+    pub fn known_with(&self, modseq: ModSeq) -> ModSeq {
+        let tells_flags = self.notify.as_ref().is_none_or(|notify| notify.selected().flags);
+        match &self.view {
+            Some(view) if !tells_flags && view.known_modseq.next() != modseq => view.known_modseq,
+            _ => modseq,
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) async fn run(
         CopyMode::Move => {
             out.untagged(format_args!("OK [{copied}] moved"));
             if session.enabled.condstore {
-                let code = encode::code(&Code::HighestModSeq(outcome.source_modseq.0));
+                let code = encode::code(&Code::HighestModSeq(session.known_with(outcome.source_modseq).0));
                 return Ok(Reply::ok_code(code, "MOVE completed"));
             }
             Ok(Reply::ok("MOVE completed"))

@@ -27,7 +27,7 @@ pub(crate) async fn run(
     let ctx = session.ctx();
     let outcome = patiently(session, out, session.store().expunge(&ctx, account, mailbox, within)).await??;
     if session.enabled.condstore && !outcome.uids.is_empty() {
-        let code = encode::code(&Code::HighestModSeq(outcome.modseq.0));
+        let code = encode::code(&Code::HighestModSeq(session.known_with(outcome.modseq).0));
         return Ok(Reply::ok_code(code, "EXPUNGE completed"));
     }
     Ok(Reply::ok("EXPUNGE completed"))

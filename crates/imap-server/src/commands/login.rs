@@ -19,7 +19,8 @@ pub(crate) async fn run(
     if !session.may_send_password(out) {
         return Err(privacy_required(session, out));
     }
-    let user = login.user.as_str().unwrap_or_default().to_owned();
+    // What is not text is nobody's name; the log shows that something was there.
+    let user = String::from_utf8_lossy(login.user.as_bytes()).into_owned();
     let password = login.password.as_bytes().to_vec().into();
     let reply = auth::password_login(session, out, "LOGIN command", &user, None, password).await?;
     input.logged_in(session);

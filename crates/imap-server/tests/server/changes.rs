@@ -77,6 +77,25 @@ async fn vanished_with_qresync() {
     assert!(said.len() == 2 && said[1].starts_with(&until), "{said:?} {until}");
 }
 
+/// Flags that NOTIFY keeps from a client are not passed over by the MODSEQ that it is told.
+#[tokio::test]
+async fn an_expunge_claims_no_more_than_was_told() {
+    let fixture = Fixture::new().await;
+    let (mut one, mut two) = two(&fixture, 5).await;
+    one.ok("ENABLE QRESYNC").await;
+    let status = two.ok("STATUS INBOX (HIGHESTMODSEQ)").await;
+    let known = status.iter().find_map(|line| line.strip_prefix("* STATUS INBOX (HIGHESTMODSEQ "));
+    let known = known.expect("a number").trim_end_matches(')').to_owned();
+    one.ok("NOTIFY SET (selected (MessageNew MessageExpunge))").await;
+    two.ok("STORE 1 +FLAGS.SILENT (\\Flagged)").await;
+    one.ok("UID STORE 5 +FLAGS.SILENT (\\Deleted)").await;
+    one.expect("EXPUNGE", &format!("OK [HIGHESTMODSEQ {known}]")).await;
+    one.ok("CREATE box").await;
+    one.expect("UID MOVE 4 box", &format!("OK [HIGHESTMODSEQ {known}]")).await;
+    let again = one.ok(&format!("UID FETCH 1:* FLAGS (CHANGEDSINCE {known})")).await;
+    assert!(again.iter().any(|line| line.contains("(UID 1 ") && line.contains("\\Flagged")), "{again:?}");
+}
+
 #[tokio::test]
 async fn flags_are_told_once_and_not_to_who_set_them_silently() {
     let fixture = Fixture::new().await;
