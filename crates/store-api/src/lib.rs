@@ -272,8 +272,8 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> Result<()>;
 
     /// The accounts, with their addresses, that have given `account` a right on a folder by its address; at most
-    /// [`model::limits::SHARERS_MAX`]. The right may be gone by now: [`MailStore::folders`] says. Only for the account
-    /// itself.
+    /// [`model::limits::SHARERS_MAX`]. The right may be gone by now: [`MailStore::folders`] says; and an account that is shut,
+    /// which is among them, shows nothing. Only for the account itself.
     async fn shared_with(&self, ctx: &Ctx, account: AccountId) -> Result<Vec<(CpmAddress, AccountId)>>;
 
     /// A folder, whole, shared with all who read it. One key is read when the cached snapshot is current, else the

@@ -418,7 +418,8 @@ pub(crate) async fn quota(shared: &Shared, account: AccountId) -> Result<Quota, 
     Ok(Quota { usage: ledger.usage, limits: ledger.limits })
 }
 
-/// The accounts that have given this one a right on a folder, as far as their addresses are theirs still.
+/// The accounts that have given this one a right on a folder, as far as their addresses are theirs still. One that is shut is
+/// among them: it shows nothing now, and is to be listened to for when it is open again.
 pub(crate) async fn sharers(
     shared: &Shared,
     account: AccountId,
@@ -443,8 +444,8 @@ pub(crate) async fn sharers(
         for (((address, id), key), raw) in noted.into_iter().zip(&directory).zip(records) {
             let Some(raw) = raw else { continue };
             let record = AccountRecord::decode(&raw).ok_or_else(|| corrupt("account", key))?;
-            // A number that was given again is somebody else's, and one that is closed shares nothing.
-            if record.id == id && record.state == AccountState::Active {
+            // An address that was given again is somebody else's.
+            if record.id == id {
                 sharers.push((address, id));
             }
         }
