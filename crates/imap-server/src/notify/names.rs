@@ -37,12 +37,13 @@ pub(crate) struct Affected {
 }
 
 /// What happened between two trees: names that were created, deleted or renamed, those right above the created and the
-/// deleted, and names whose subscription changed (RFC 5465 §5.4, §5.5).
+/// deleted, and names whose subscription changed (RFC 5465 §5.4, §5.5). In an order in which a client can take them one by
+/// one: those renamed first, since an old name may be another mailbox's by now.
 pub(crate) fn affected(
     old: &FolderTree,
     new: &FolderTree,
     own: &[OwnChange],
-) -> BTreeMap<MailboxName, Affected> {
+) -> Vec<(MailboxName, Affected)> {
     let mut found: BTreeMap<MailboxName, Affected> = BTreeMap::new();
     let mut note = |name: &MailboxName, by| {
         let affected = found.entry(name.clone()).or_default();
@@ -83,7 +84,31 @@ pub(crate) fn affected(
     for change in own {
         forget(&mut found, new, change);
     }
-    found
+    in_order(found)
+}
+
+/// First those renamed, by name; but before one that takes a name that another left, or one below it, that other. Then the
+/// rest, by name.
+fn in_order(found: BTreeMap<MailboxName, Affected>) -> Vec<(MailboxName, Affected)> {
+    let (mut renamed, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        found.into_iter().partition(|(_, affected)| affected.old_name.is_some());
+    let mut left: HashMap<MailboxName, MailboxName> = renamed
+        .iter()
+        .filter_map(|(name, affected)| Some((affected.old_name.clone()?, name.clone())))
+        .collect();
+    let mut ordered = Vec::with_capacity(renamed.len() + rest.len());
+    let mut waiting: Vec<MailboxName> = Vec::new();
+    while let Some(name) = waiting.pop().or_else(|| renamed.keys().next().cloned()) {
+        // Each is waited for once, so that two that changed places do not wait for each other.
+        let first = left.remove(&name).or_else(|| name.ancestors().find_map(|above| left.remove(&above)));
+        if let Some(first) = first {
+            waiting.extend([name, first]);
+        } else if let Some(affected) = renamed.remove(&name) {
+            ordered.push((name, affected));
+        }
+    }
+    ordered.extend(rest);
+    ordered
 }
 
 /// Whether a mailbox got its new name because one above it was renamed.
@@ -186,6 +211,12 @@ mod tests {
         // Renamed with its parent, then renamed itself.
         check(&old, &tree(&["1:INBOX", "2:z", "3:z/d", "4:z/d/c"], &["a"]), &[], "z<a z/d<a/b");
         check(&old, &tree(&["1:INBOX", "2:a-", "3:a/b", "4:a/b/c"], &["a"]), &[], "a");
+        // A name that was left and taken again: the renaming first.
+        check(&old, &tree(&["1:INBOX", "2:z", "3:z/b", "4:z/b/c", "5:a"], &["a"]), &[], "z<a a");
+        let two = tree(&["1:a", "2:b", "3:b/x", "4:c"], &[]);
+        check(&two, &tree(&["1:b", "2:c", "3:c/x", "4:d"], &[]), &[], "d<c c<b b<a");
+        check(&two, &tree(&["1:b/y", "2:c", "3:c/x", "4:d"], &[]), &[], "d<c c<b b/y<a");
+        check(&two, &tree(&["1:b", "2:a", "3:a/x", "4:c"], &[]), &[], "a<b b<a");
         check(&old, &tree(&["1:INBOX", "9:a", "3:a/b", "4:a/b/c"], &["a"]), &[], "a");
         check(&old, &tree(&["1:INBOX", "2:a", "3:a/b", "4:a/b/c"], &["x"]), &[], "a+! x+!");
     }
