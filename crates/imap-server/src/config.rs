@@ -131,7 +131,8 @@ pub struct Limits {
     pub searches_per_account_max: usize,
     /// Orderings (SORT, THREAD) of many messages of all accounts at a time, each of which may hold 64 MiB; more wait.
     pub orderings_max: usize,
-    /// Mailboxes that one session may have watched by NOTIFY, 32 bytes each; beyond, NOTIFICATIONOVERFLOW.
+    /// Mailboxes of its own account that one session may have watched by NOTIFY, 32 bytes each; beyond, NOTIFICATIONOVERFLOW.
+    /// As many of all other users together; beyond, whoever shares most is left out.
     pub notify_folders_max: usize,
     /// Mailboxes that one ESEARCH may search, some 100 bytes each while it runs; beyond, NO `[LIMIT]`. As many as an
     /// account may have, so that only who adds those of other users meets it.

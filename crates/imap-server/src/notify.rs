@@ -8,6 +8,11 @@
 //! Each account is watched by itself: the session's own, and those of other users whose mailboxes the client names
 //! (`Other/…`), subscribed to, or asks for all of that are shared. Who they are is worked out again when one's own account
 //! says that something changed: a user who shares something for the first time makes the store say so there.
+//!
+//! What others share never costs the client what it has itself. Both have bounds of their own: beyond that of one's own,
+//! NOTIFY ends (RFC 5465 §5.8). Beyond that of all others together, whoever takes most of it is left out until NOTIFY SET is
+//! given anew, and the client is told so by an untagged NO (RFC 3501 §7.1.2): NOTIFICATIONOVERFLOW would say that all of
+//! NOTIFY has ended.
 
 pub(crate) mod attend;
 pub(crate) mod away;
@@ -34,11 +39,13 @@ use self::watched::Look;
 use self::wishes::{OfSelected, Wishes};
 use crate::connection::Output;
 use crate::heard::{Heard, News, RETRY};
+use crate::others;
 use crate::reply::{After, Reply};
 use crate::session::Session;
 use crate::view::View;
 
-/// Octets of names of metadata entries, values counted as 8, that a session remembers. Beyond, NOTIFICATIONOVERFLOW.
+/// Octets of names of metadata entries, values counted as 8, that a session remembers of its own account; beyond,
+/// NOTIFICATIONOVERFLOW. As many of all others together; beyond, some of those are left out.
 const METADATA_BYTES_MAX: usize = 1024 * 1024;
 /// Changes of its own that a session remembers between two looks, which follow each command: one is enough, APPEND and
 /// COPY by a pipeline may add some. What is forgotten is told.
@@ -57,6 +64,8 @@ pub(crate) struct Notify {
     own_changes: Vec<OwnChange>,
     /// There are more other users to watch than may be.
     has_too_many_owners: bool,
+    /// Other users who were left out because they share too much.
+    left_out: BTreeSet<CpmAddress>,
     /// What the device's checkpoint is to become.
     unconfirmed: Option<Box<away::Unconfirmed>>,
 }
@@ -107,6 +116,7 @@ impl Notify {
         if new.is_too_much(session) {
             return Err(overflow());
         }
+        new.leave_out(session, out);
         new.tell_of_names(out, last.as_ref());
         for watch in &mut new.watches {
             watch.begin(session, out, &new.wishes, status, last.as_ref()).await?;
@@ -114,6 +124,7 @@ impl Notify {
         if new.is_too_much(session) {
             return Err(overflow());
         }
+        new.leave_out(session, out);
         new.begin(session, last.as_ref()).await?;
         if !new.listens() {
             new.watches = Vec::new();
@@ -220,13 +231,44 @@ impl Notify {
         }
     }
 
-    /// Whether this is more than a session may have watched for it.
+    /// Whether this is more than a session may have watched for it, whatever others share.
     fn is_too_much(&self, session: &Session) -> bool {
-        let watched: usize = self.watches.iter().map(|watch| watch.watched.len()).sum();
-        let octets: usize = self.watches.iter().map(Watch::metadata_bytes).sum();
+        let own = self.watches.first();
         self.has_too_many_owners
-            || watched > session.server.options.limits.notify_folders_max
-            || octets > METADATA_BYTES_MAX
+            || own.is_some_and(|own| own.watched.len() > session.server.options.limits.notify_folders_max)
+            || own.is_some_and(|own| own.metadata_bytes() > METADATA_BYTES_MAX)
+    }
+
+    /// The watch of another user that takes most, if all of them take more than they may.
+    fn beyond(&self, session: &Session) -> Option<usize> {
+        let folders_max = session.server.options.limits.notify_folders_max;
+        let most = |of: fn(&Watch) -> usize, max: usize| {
+            let others = || self.watches.iter().enumerate().skip(1).map(|(at, watch)| (of(watch), at));
+            let all: usize = others().map(|(taken, _)| taken).sum();
+            others().max().filter(|_| all > max).map(|(_, at)| at)
+        };
+        most(|watch| watch.watched.len(), folders_max)
+            .or_else(|| most(Watch::metadata_bytes, METADATA_BYTES_MAX))
+    }
+
+    /// Leaves out other users who share too much, and tells so.
+    fn leave_out(&mut self, session: &Session, out: &mut Output) {
+        let selected = session.view.as_ref().filter(|_| self.wishes.selected.messages);
+        let selected = selected.map(|view| view.account);
+        while let Some(at) = self.beyond(session) {
+            let watch = self.watches.remove(at);
+            let Some(owner) = watch.owner else { continue };
+            let name = format!("{}{}", others::PREFIX, others::encode(&owner));
+            out.untagged(format_args!(
+                "NO {name} has more to watch than can be; nothing more is told of its mailboxes"
+            ));
+            if selected == Some(watch.feed.account()) {
+                let mut only = Watch::new(Some(owner.clone()), watch.feed);
+                only.for_selected = true;
+                self.watches.push(only);
+            }
+            self.left_out.insert(owner);
+        }
     }
 
     /// Tells what is new of mailboxes, their names and their metadata. Returns when to look again, if not only when a
@@ -239,21 +281,19 @@ impl Notify {
         let (everything, before) = (own.look == Look::All, own.tree.clone());
         let mut pass = Pass::default();
         self.tell_each(session, out, &mut pass, 0..1).await?;
-        let mut unwanted = Vec::new();
-        if everything && pass.is_done() {
-            match self.follow(session, &before).await {
-                Ok(owners) => unwanted = owners,
-                Err(reply) => {
-                    self.watches[0].look = Look::All;
-                    pass.failed = Some(reply);
-                }
-            }
+        if everything
+            && pass.is_done()
+            && let Err(reply) = self.follow(session, &before).await
+        {
+            self.watches[0].look = Look::All;
+            pass.failed = Some(reply);
         }
         self.tell_each(session, out, &mut pass, 1..self.watches.len()).await?;
+        // Who is watched no more is told of to the end: that they show nothing, too.
+        self.watches.retain(|watch| !watch.is_unwanted || watch.for_selected || watch.look != Look::Nothing);
         if let Some(reply) = pass.failed {
             return Err(reply);
         }
-        self.watches.retain(|watch| watch.owner.as_ref().is_none_or(|owner| !unwanted.contains(owner)));
         self.own_changes.clear();
         Ok(pass.again)
     }
@@ -279,31 +319,32 @@ impl Notify {
         Ok(())
     }
 
-    /// Watches the other users whose mailboxes are asked for as things are in one's own account now. Returns those that are
-    /// to be watched no more, once they were told of.
+    /// Watches the other users whose mailboxes are asked for as things are in one's own account now. Those that are to be
+    /// watched no more are so once they were told of.
     ///
     /// # Errors
     /// What the store answers.
-    async fn follow(&mut self, session: &Session, before: &FolderTree) -> Result<Vec<CpmAddress>, Reply> {
-        let Some(mine) = self.watches.first().map(|own| own.tree.clone()) else { return Ok(Vec::new()) };
+    async fn follow(&mut self, session: &Session, before: &FolderTree) -> Result<(), Reply> {
+        let Some(mine) = self.watches.first().map(|own| own.tree.clone()) else { return Ok(()) };
         let mut wanted = owners(session, self.wishes.whose(), &mine).await?;
+        wanted.retain(|owner| !self.left_out.contains(owner));
         if wanted.len() > OWNERS_MAX {
             self.has_too_many_owners = true;
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let mut unwanted = Vec::new();
         let selected = session.view.as_ref().filter(|_| self.wishes.selected.messages);
         let selected = selected.map(|view| view.account);
         for watch in &mut self.watches {
             let Some(owner) = &watch.owner else { continue };
             let is_wanted = wanted.remove(owner);
             let is_new = is_wanted && watch.for_selected;
+            let is_left = !is_wanted && !watch.for_selected && !watch.is_unwanted;
+            watch.is_unwanted = !is_wanted;
             watch.for_selected = !is_wanted && selected == Some(watch.account());
-            if is_new || is_wanted && watch.is_of_nobody() || watch.subscribed_other(mine.subscribed()) {
+            let is_other = is_wanted && watch.is_of_nobody() || watch.subscribed_other(mine.subscribed());
+            // Its own feed may not have said yet why it is left.
+            if is_new || is_left || is_other {
                 watch.look = Look::All;
-            }
-            if !is_wanted && !watch.for_selected {
-                unwanted.push(owner.clone());
             }
         }
         let mut added = self.others_of(session, wanted).await?;
@@ -318,7 +359,7 @@ impl Notify {
             watch.look = Look::All;
         }
         self.watches.append(&mut added);
-        Ok(unwanted)
+        Ok(())
     }
 
     /// Watches for these other users. One's own account is watched already, whatever it is called.
@@ -341,7 +382,7 @@ impl Notify {
     async fn follow_selected(&mut self, session: &Session) {
         let view = session.view.as_deref().filter(|_| self.wishes.selected.messages);
         let is_of = |watch: &Watch| view.is_some_and(|view| view.account == watch.account());
-        self.watches.retain(|watch| !watch.for_selected || is_of(watch));
+        self.watches.retain(|watch| !watch.for_selected || is_of(watch) || watch.look != Look::Nothing);
         if let Some(view) = view
             && let Some(owner) = view.owner.as_deref()
             && !self.watches.iter().any(is_of)
@@ -397,6 +438,7 @@ pub(crate) async fn tell(session: &mut Session, out: &mut Output) -> Result<Opti
         return Ok(None);
     };
     let told = Box::pin(notify.tell(session, out)).await;
+    notify.leave_out(session, out);
     let too_much = notify.is_too_much(session);
     if too_much {
         // RFC 5465 §5.8.

@@ -198,14 +198,25 @@ impl Session {
         &self,
         owner: &CpmAddress,
     ) -> Result<Option<(AccountId, Arc<FolderTree>)>, Reply> {
+        let (account, found) = self.seen_of(owner).await?;
+        Ok(found.map(|tree| (account, tree)))
+    }
+
+    /// The account of another user, shut or not, as [`Session::account_of`] has it; and what the client may see of its
+    /// folders, none if that is nothing.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn seen_of(&self, owner: &CpmAddress) -> Result<(AccountId, Option<Arc<FolderTree>>), Reply> {
         let account = self.store().account(&self.ctx(), owner).await?;
-        let account = account.filter(|account| account.state == AccountState::Active);
+        let id = account.as_ref().map_or_else(|| nobody(owner), |account| account.id);
         // One that is not there is asked for, too, under a number that is nobody's.
-        let id = account.map_or_else(|| nobody(owner), |account| account.id);
-        match self.store().folders(&self.ctx(), id).await {
-            Ok(tree) => Ok(Some((id, tree))),
+        let is_open = account.is_some_and(|account| account.state == AccountState::Active);
+        let asked = if is_open { id } else { nobody(owner) };
+        match self.store().folders(&self.ctx(), asked).await {
+            Ok(tree) => Ok((id, Some(tree))),
             Err(error) if matches!(error.kind(), ErrorKind::NoSuchMailbox | ErrorKind::NoSuchAccount) => {
-                Ok(None)
+                Ok((id, None))
             }
             Err(error) => Err(error.into()),
         }

@@ -71,6 +71,8 @@ pub(super) struct Watch {
     pub owner: Option<CpmAddress>,
     /// It is listened to only because the selected folder is one of it.
     pub for_selected: bool,
+    /// Its mailboxes are asked for no more: it ends once the client was told all up to then.
+    pub is_unwanted: bool,
     pub feed: Heard,
     /// The folders as the client was last told, by the names that it knows. Of another user's, those that it may look up,
     /// and what it subscribed to among them.
@@ -93,6 +95,7 @@ impl Watch {
         Self {
             owner,
             for_selected: false,
+            is_unwanted: false,
             feed,
             tree: Arc::default(),
             named: BTreeSet::new(),
@@ -139,22 +142,30 @@ impl Watch {
         self.named = BTreeSet::new();
     }
 
+    /// What the client knows was of another account: it is none of what there is now, though the numbers be the same.
+    fn estrange(&mut self) {
+        let other = |id: MailboxId| MailboxId(!id.0);
+        let folders = self.tree.folders().iter();
+        let folders = folders.map(|entry| FolderEntry { id: other(entry.id), ..entry.clone() }).collect();
+        self.tree = Arc::new(FolderTree::new(0, folders, self.tree.subscribed().clone()));
+        self.named = self.named.iter().copied().map(other).collect();
+        self.watched = Vec::new();
+        self.metadata = BTreeMap::new();
+    }
+
     /// Reads the folders there are.
     async fn read(&mut self, session: &Session, subscribed: &BTreeSet<MailboxName>) -> Result<Fresh, Reply> {
         let Some(owner) = self.owner.clone() else {
             return Ok(Fresh::of_own(session.folders().await?));
         };
-        let mut found = session.other_user(&owner).await?;
-        let account = found.as_ref().map(|(account, _)| *account);
-        if let Some(account) = account.filter(|account| *account != self.account()) {
-            // The address is another account's now, or had none before. Listened to before it is read.
+        let (mut account, mut found) = session.seen_of(&owner).await?;
+        while account != self.account() {
+            // The address is another account's now, had none before, or has none any more. Listened to before it is read.
             self.feed = Heard::listen(session, account).await;
-            found = session.other_user(&owner).await?;
-            self.watched = Vec::new();
-            self.metadata = BTreeMap::new();
-            self.learn_nothing(subscribed);
+            self.estrange();
+            (account, found) = session.seen_of(&owner).await?;
         }
-        let found = found.map(|(_, tree)| tree).unwrap_or_default();
+        let found = found.unwrap_or_default();
         Ok(Fresh::of_other(&owner, &found, part_of(&owner, subscribed)))
     }
 

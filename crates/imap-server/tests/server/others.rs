@@ -50,6 +50,16 @@ async fn tells(client: &mut Client, expected: &str) {
     assert!(line.starts_with(expected), "{line}, expected {expected}");
 }
 
+/// The next line that is not about the name above an owner's mailboxes, which has children or none.
+async fn of_mailboxes(client: &mut Client) -> String {
+    loop {
+        let line = client.line().await;
+        if !line.ends_with(&format!(r#" "/" Other/{OWNER}"#)) {
+            return line;
+        }
+    }
+}
+
 /// Whatever is told up to the STATUS of the client's own INBOX, to which another of its connections appends.
 async fn up_to_now(client: &mut Client, another: &mut Client) -> Vec<String> {
     another.append("INBOX", "x").await;
@@ -149,24 +159,160 @@ async fn accounts_come_and_go() {
 }
 
 #[tokio::test]
-async fn bounds_are_those_of_all_accounts_together() {
-    let defaults = options();
-    let limits = Limits { notify_folders_max: 2, ..defaults.limits.clone() };
-    let fixture = Fixture::with(Options { limits, ..defaults }).await;
-    let (mut owner, mut other) = two(&fixture, "lr").await;
+async fn there_is_a_bound_of_other_users() {
+    let fixture = Fixture::new().await;
+    let (_owner, mut other) = two(&fixture, "lr").await;
     let names = |count: usize| {
         let names: Vec<_> = (0..count).map(|n| format!("Other/tel:+1666{n:07}/a")).collect();
         format!("NOTIFY SET (MAILBOXES ({}) {MESSAGES})", names.join(" "))
     };
     other.expect(&names(273), "NO [NOTIFICATIONOVERFLOW] ").await;
     other.ok(&names(272)).await;
-    other.ok(&format!("NOTIFY SET (MAILBOXES INBOX {MESSAGES}) (SUBTREE Other {MESSAGES})")).await;
-    owner.ok("CREATE box/more").await;
-    tells(&mut other, "* OK [NOTIFICATIONOVERFLOW] ").await;
+}
+
+/// Who shares more than can be watched is left out, and that is said. One's own mailboxes, and those of others who share
+/// less, are told of on.
+#[tokio::test]
+async fn who_shares_too_much_is_left_out() {
+    let defaults = options();
+    let limits = Limits { notify_folders_max: 2, ..defaults.limits.clone() };
+    let fixture = Fixture::with(Options { limits, ..defaults }).await;
+    let (mut owner, mut other) = two(&fixture, "lr").await;
+    let mut another = log_in(&fixture, OTHER).await;
+    fixture.add(LATE, Credentials::Scram(verifier())).await;
+    let mut third = log_in(&fixture, LATE).await;
+    third.ok("CREATE box").await;
+    third.ok(&format!("SETACL box {OTHER} lr")).await;
+    let notify = format!("NOTIFY SET (MAILBOXES INBOX {MESSAGES}) (SUBTREE Other {MESSAGES})");
+    other.ok(&notify).await;
     owner.append("box", "x").await;
-    assert!(other.is_silent().await);
-    let all = format!("NOTIFY SET (MAILBOXES INBOX {MESSAGES}) (SUBTREE Other {MESSAGES})");
-    other.expect(&all, "NO [NOTIFICATIONOVERFLOW] ").await;
+    tells(&mut other, &format!("* STATUS {} (MESSAGES 1 ", box_of(OWNER))).await;
+    owner.ok("CREATE box/more").await;
+    let left_out = format!("* NO Other/{OWNER} ");
+    tells(&mut other, &left_out).await;
+    for told_again in [false, true] {
+        if told_again {
+            // Where it is selected, it is told of as it is.
+            assert!(other.ok(&notify).await.iter().any(|line| line.starts_with(&left_out)));
+            other
+                .ok(&format!(
+                    "NOTIFY SET (SELECTED {MESSAGES}) (SUBTREE Other {MESSAGES}) (MAILBOXES INBOX {MESSAGES})"
+                ))
+                .await;
+            other.ok(&format!("EXAMINE {}", box_of(OWNER))).await;
+        }
+        owner.append("box", "x").await;
+        if told_again {
+            tells(&mut other, "* 3 EXISTS").await;
+            while other.line().await.contains(" FETCH ") {}
+        }
+        // Their account being asked about again brings nothing back.
+        owner.ok("CREATE new").await;
+        owner.ok(&format!("SETACL new {OTHER} lr")).await;
+        owner.ok("DELETE new").await;
+        assert_eq!(up_to_now(&mut other, &mut another).await, [""; 0]);
+        third.append("box", "x").await;
+        tells(&mut other, &format!("* STATUS {} (MESSAGES ", box_of(LATE))).await;
+    }
+}
+
+/// A mailbox that is shared no more is told of as gone, also when the client's own account says first that its owner shares
+/// nothing, and while their mailboxes are left alone after a look.
+#[tokio::test]
+async fn the_last_mailbox_of_an_owner_is_told_of_as_gone() {
+    let fixture = Fixture::new().await;
+    let (mut owner, mut other) = two(&fixture, "lr").await;
+    let mut another = log_in(&fixture, OTHER).await;
+    other.ok(&format!("NOTIFY SET (SUBTREE Other {ALL}) (PERSONAL (MailboxName))")).await;
+    let (theirs, renamed) = (box_of(OWNER), format!("Other/{OWNER}/p2"));
+    for n in 0..3 {
+        owner.ok("RENAME box p2").await;
+        let told = format!(r#"* LIST (\HasNoChildren) "/" {renamed} ("OLDNAME" ({theirs}))"#);
+        assert_eq!(of_mailboxes(&mut other).await, told);
+        owner.ok(&format!("DELETEACL p2 {OTHER}")).await;
+        another.ok(&format!("CREATE t{n}")).await;
+        let mut told = [of_mailboxes(&mut other).await, of_mailboxes(&mut other).await];
+        told.sort();
+        let made = format!(r#"* LIST (\HasNoChildren) "/" t{n}"#);
+        let gone = format!(r#"* LIST (\NonExistent \HasNoChildren) "/" {renamed}"#);
+        assert_eq!(told, [made, gone], "round {n}");
+        owner.ok("RENAME p2 box").await;
+        owner.ok(&format!("SETACL box {OTHER} lr")).await;
+        assert_eq!(of_mailboxes(&mut other).await, format!(r#"* LIST (\HasNoChildren) "/" {theirs}"#));
+    }
+}
+
+/// An account that was removed and made again is listened to again, and what it has is none of what was.
+#[tokio::test]
+async fn an_account_that_is_made_again() {
+    let fixture = Fixture::new().await;
+    let (_, other) = two(&fixture, "lr").await;
+    let mut watchers = [other, log_in(&fixture, OTHER).await];
+    watchers[0].ok(&format!("NOTIFY SET (SUBTREE Other/{OWNER} {ALL})")).await;
+    watchers[1].ok(&format!("NOTIFY SET (SUBTREE Other {ALL})")).await;
+    let gone = |name: &str| format!(r#"* LIST (\NonExistent \HasNoChildren) "/" Other/{OWNER}/{name}"#);
+    let mut before = "box".to_owned();
+    for (round, waits) in [true, false, true].into_iter().enumerate() {
+        fixture.store.remove_account(&ctx(), &address(OWNER)).await.expect("removed");
+        if waits {
+            for watcher in &mut watchers {
+                assert_eq!(of_mailboxes(watcher).await, gone(&before), "round {round}");
+            }
+        }
+        fixture.add(OWNER, Credentials::Scram(verifier())).await;
+        let mut owner = fixture.log_in().await;
+        let new = format!("new{round}");
+        owner.ok(&format!("CREATE {new}")).await;
+        owner.ok(&format!("SETACL {new} {OTHER} lr")).await;
+        for watcher in &mut watchers {
+            if !waits {
+                assert_eq!(of_mailboxes(watcher).await, gone(&before), "round {round}");
+            }
+            let told = format!(r#"* LIST (\HasNoChildren) "/" Other/{OWNER}/{new}"#);
+            assert_eq!(of_mailboxes(watcher).await, told, "round {round}");
+        }
+        owner.append(&new, "x").await;
+        for watcher in &mut watchers {
+            tells(watcher, &format!("* STATUS Other/{OWNER}/{new} (MESSAGES 1 ")).await;
+        }
+        before = new;
+    }
+}
+
+/// Who shares something and was shut when NOTIFY was set is told of once open again.
+#[tokio::test]
+async fn a_sharer_who_is_shut_at_first() {
+    let fixture = Fixture::new().await;
+    let (mut owner, mut other) = two(&fixture, "lr").await;
+    fixture.configure(OWNER, AccountState::Disabled, QuotaLimits::default()).await;
+    assert_eq!(other.ok("LIST \"\" Other/*").await, [""; 0]);
+    other.ok(&format!("NOTIFY SET STATUS (SUBTREE Other {ALL})")).await;
+    fixture.configure(OWNER, AccountState::Active, QuotaLimits::default()).await;
+    assert_eq!(of_mailboxes(&mut other).await, format!(r#"* LIST (\HasNoChildren) "/" {}"#, box_of(OWNER)));
+    owner.append("box", "x").await;
+    tells(&mut other, &format!("* STATUS {} (MESSAGES 1 ", box_of(OWNER))).await;
+}
+
+/// A name that was left and taken again between two looks: the renaming is told first, or who goes by the lines one by one
+/// takes the new mailbox to be gone.
+#[tokio::test]
+async fn a_name_that_is_left_and_taken_again() {
+    let fixture = Fixture::new().await;
+    let (mut owner, mut other) = two(&fixture, "lr").await;
+    other.ok("NOTIFY SET (SUBTREE Other (MailboxName))").await;
+    let theirs = box_of(OWNER);
+    owner.ok("CREATE box/a").await;
+    tells(&mut other, &format!(r#"* LIST (\HasChildren) "/" {theirs}"#)).await;
+    tells(&mut other, &format!(r#"* LIST (\HasNoChildren) "/" {theirs}/a"#)).await;
+    for n in 0..3 {
+        owner.send(format!("x RENAME box/a box/b{n}\r\ny CREATE box/a\r\n")).await;
+        assert!(owner.line().await.starts_with("x OK "));
+        assert!(owner.line().await.starts_with("y OK "));
+        let renamed = format!(r#"* LIST (\HasNoChildren) "/" {theirs}/b{n} ("OLDNAME" ({theirs}/a))"#);
+        assert_eq!(of_mailboxes(&mut other).await, renamed);
+        assert_eq!(of_mailboxes(&mut other).await, format!(r#"* LIST (\HasChildren) "/" {theirs}"#));
+        assert_eq!(of_mailboxes(&mut other).await, format!(r#"* LIST (\HasNoChildren) "/" {theirs}/a"#));
+    }
 }
 
 /// A feed of which what is heard of an account can be cut off.
