@@ -8,13 +8,18 @@
 //! works, whether its active account is open, and, if it went there by SELECTA, whether that is still its subscriber's.
 //! Only an answer takes an account away, no failure to get one: the SIP/IP core being away must not throw out who is in.
 //!
+//! Where the operator lets a subscriber's accounts reach each other's folders, the store takes the session's word for which
+//! accounts those are. So each look asks that, too, where there are others, and what LISTA and SELECTA learn counts at
+//! once: folders of an account that was unlinked are from then on a stranger's.
+//!
 //! A session counts against the limit of the account that is active, not of the one that it logged in to: the limit
 //! bounds what works on one account, and through SELECTA an account would else be worked on by many times as many.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
-use model::{AccountId, CpmAddress};
+use model::{AccountId, CpmAddress, ErrorKind, Rights};
 use registration::{Known, RegistrationSet};
 use store_api::{Account, AccountState, Ctx, Requestor, User};
 use tokio::time::Instant;
@@ -22,6 +27,13 @@ use tokio::time::Instant;
 use crate::connection::Output;
 use crate::reply::Reply;
 use crate::session::{Session, SessionOf};
+
+/// How long a session that works asks nobody for its siblings, after who knows them could not tell: commands wait for an
+/// answer.
+const PAUSE_UNANSWERED: Duration = Duration::from_secs(30);
+
+/// Another account of a subscriber.
+type Sibling = (CpmAddress, AccountId);
 
 /// The addresses of a login.
 #[derive(Debug)]
@@ -34,6 +46,10 @@ pub(crate) struct Addresses {
     pub revoked: Option<Revoked>,
     /// When to look again whether the active account is the session's.
     check_at: Instant,
+    /// The accounts that the active one reaches without SELECTA: those that the store is told of.
+    siblings: Vec<Sibling>,
+    /// Until when nobody is asked for them in passing.
+    quiet_until: Option<Instant>,
 }
 
 /// Why an account is no longer a session's.
@@ -57,35 +73,128 @@ impl Addresses {
         self.revoked.is_none() && self.check_at <= Instant::now()
     }
 
-    /// What a login to `account` reaches, and the accounts that it may reach without SELECTA. Takes no longer than who
-    /// knows the addresses may. A network function names the account that it wants, and logs in often: nobody is asked
-    /// for it before SELECTA.
-    pub async fn of_login(session: &Session, account: &Account, by: SessionOf) -> (Self, Vec<AccountId>) {
-        let check_at = Instant::now() + session.server.options.limits.account_check_interval;
+    /// When [`Addresses::wants_check`] next says so; none if it never does.
+    pub fn next_check(&self) -> Option<Instant> {
+        self.revoked.is_none().then_some(self.check_at)
+    }
+
+    /// The accounts that the active one reaches without SELECTA.
+    pub fn sibling_ids(&self) -> Vec<AccountId> {
+        self.siblings.iter().map(|(_, id)| *id).collect()
+    }
+
+    /// What a login to `account` reaches, with SELECTA and without. Takes no longer than who knows the addresses may. A
+    /// network function names the account that it wants, and logs in often: nobody is asked for it before SELECTA.
+    pub async fn of_login(session: &Session, account: &Account, by: SessionOf) -> Self {
+        let active = account.address.clone();
+        let mut addresses = Self {
+            set: RegistrationSet::alone(active.clone()),
+            active,
+            revoked: None,
+            check_at: Instant::now() + session.server.options.limits.account_check_interval,
+            siblings: Vec::new(),
+            quiet_until: None,
+        };
         if by == SessionOf::NetworkFunction {
-            let active = account.address.clone();
-            let set = RegistrationSet::alone(active.clone());
-            return (Self { set, active, revoked: None, check_at }, Vec::new());
+            return addresses;
         }
         let registrations = &session.server.options.registrations;
         let until = Instant::now() + registrations.budget();
-        let Known { set, .. } = registrations.ask(&account.address, &account.linked).await;
-        let siblings = tokio::time::timeout_at(until, siblings(session, &set, &account.address)).await;
-        let active = account.address.clone();
-        (Self { set, active, revoked: None, check_at }, siblings.unwrap_or_default())
+        let known = registrations.ask(&account.address, &account.linked).await;
+        addresses.learn(known);
+        let siblings = siblings(session, &addresses, &addresses.active);
+        addresses.siblings = tokio::time::timeout_at(until, siblings).await.unwrap_or_default();
+        addresses
+    }
+
+    /// Notes what is known of the set now. An old answer is better than none, and no better than one that was had.
+    fn learn(&mut self, known: Known) {
+        self.quiet_until = (!known.current).then(|| Instant::now() + PAUSE_UNANSWERED);
+        if known.current || !self.set.has_others() {
+            self.set = known.set;
+        }
     }
 }
 
-/// Accounts of the set, but for the active one, that the operator lets it reach. Those that cannot be looked up now are
-/// left out: they are missed by who wants them, and are there after the next login.
-async fn siblings(session: &Session, set: &RegistrationSet, active: &CpmAddress) -> Vec<AccountId> {
-    if !session.server.options.siblings || !set.has_others() {
+/// Accounts of the set, but for `active`, that the operator lets it reach without SELECTA. Of those that cannot be looked
+/// up now, what was known stays.
+async fn siblings(session: &Session, addresses: &Addresses, active: &CpmAddress) -> Vec<Sibling> {
+    if !session.server.options.siblings || !addresses.set.has_others() {
         return Vec::new();
     }
-    let others = set.addresses().iter().filter(|address| *address != active);
-    let found = join_all(others.map(|address| find(session, address))).await;
-    let usable = found.into_iter().filter_map(|found| found.ok().flatten());
-    usable.filter(|account| account.state == AccountState::Active).map(|account| account.id).collect()
+    let others = addresses.set.addresses().iter().filter(|address| *address != active);
+    let found = join_all(others.map(async |address| (address, find(session, address).await))).await;
+    found.into_iter().filter_map(|(address, found)| sibling(addresses, address, &found)).collect()
+}
+
+/// The account of an address of the set that was looked up, if it is there and open.
+fn sibling(
+    addresses: &Addresses,
+    address: &CpmAddress,
+    found: &model::Result<Option<Arc<Account>>>,
+) -> Option<Sibling> {
+    match found {
+        Ok(Some(account)) if account.state == AccountState::Active => Some((address.clone(), account.id)),
+        Ok(_) => None,
+        Err(_) => addresses.siblings.iter().find(|(known, _)| known == address).cloned(),
+    }
+}
+
+/// Notes the accounts that the active one reaches without SELECTA: it counts from now on, for what is selected and for
+/// what NOTIFY watches, too.
+async fn set_siblings(session: &mut Session, siblings: Vec<Sibling>) {
+    let Some(login) = session.login.as_mut().filter(|login| login.addresses.siblings != siblings) else {
+        return;
+    };
+    let before = std::mem::replace(&mut login.addresses.siblings, siblings);
+    let siblings = login.addresses.sibling_ids();
+    login.user = Arc::new(User { siblings, ..(*login.user).clone() });
+    let left =
+        |id: &AccountId| before.iter().any(|(_, known)| known == id) && !login.user.siblings.contains(id);
+    let selected = session.view.as_ref().map(|view| view.folder()).filter(|folder| left(&folder.account));
+    if let Some(folder) = selected {
+        // It may be shared by a list, as with anybody else.
+        let withdrawn = match session.store().folders(&session.ctx(), folder.account).await {
+            Ok(tree) => tree.by_id(folder.mailbox).is_none_or(|entry| !entry.rights.has(Rights::READ)),
+            Err(error) => matches!(error.kind(), ErrorKind::NoSuchMailbox | ErrorKind::NoSuchAccount),
+        };
+        if let Some(view) = &mut session.view {
+            view.withdrawn |= withdrawn;
+        }
+    }
+    if let Some(notify) = &mut session.notify {
+        notify.look_at_all();
+    }
+}
+
+/// As far as it takes no question: what left the set is no sibling any more.
+async fn drop_siblings(session: &mut Session) {
+    let Some(login) = &session.login else { return };
+    let Addresses { set, siblings, .. } = &*login.addresses;
+    let left = siblings.iter().filter(|(address, _)| set.contains(address)).cloned().collect();
+    set_siblings(session, left).await;
+}
+
+/// Looks anew which accounts the active one, which was just read, reaches without SELECTA. Nothing is asked where there
+/// are no others, or the operator lets them reach nothing.
+async fn renew_siblings(session: &mut Session, active: &Account) {
+    if !session.server.options.siblings {
+        return;
+    }
+    let Some(login) = &mut session.login else { return };
+    let (network, addresses) = (login.user.network, &mut *login.addresses);
+    if !addresses.set.has_others() && (network || active.linked.is_empty()) {
+        return;
+    }
+    // Elsewhere who looks has just asked.
+    let is_primary = addresses.active == *addresses.primary();
+    if is_primary && addresses.quiet_until.is_none_or(|until| until <= Instant::now()) {
+        let registrations = &session.server.options.registrations;
+        addresses.learn(registrations.ask(&active.address, &active.linked).await);
+    }
+    let Some(login) = &session.login else { return };
+    let siblings = siblings(session, &login.addresses, &login.addresses.active).await;
+    set_siblings(session, siblings).await;
 }
 
 /// The account of an address, whoever's it is.
@@ -107,15 +216,14 @@ async fn ask_again(session: &mut Session) -> Result<(), Reply> {
         }
         Some(account) => session.server.options.registrations.ask(&primary, &account.linked).await,
     };
-    if let Some(login) = &mut session.login
-        && (known.current || !login.addresses.set.has_others())
-    {
-        login.addresses.set = known.set;
+    if let Some(login) = &mut session.login {
+        login.addresses.learn(known);
         if !login.addresses.set.contains(&login.addresses.active) {
             // Found by the way: the next command must not go on as if it were not.
             login.addresses.check_at = Instant::now();
         }
     }
+    drop_siblings(session).await;
     Ok(())
 }
 
@@ -151,7 +259,7 @@ pub(crate) async fn switch(session: &mut Session, address: CpmAddress) -> Result
         _ => Some(session.take_slot(account.id, SessionOf::Owner)?),
     };
     let siblings = match &session.login {
-        Some(login) => siblings(session, &login.addresses.set, &address).await,
+        Some(login) => siblings(session, &login.addresses, &address).await,
         None => Vec::new(),
     };
     let interval = session.server.options.limits.account_check_interval;
@@ -159,6 +267,8 @@ pub(crate) async fn switch(session: &mut Session, address: CpmAddress) -> Result
     session.notify = None;
     let Some(login) = &mut session.login else { return Err(Reply::bad("log in first")) };
     login.account = account.id;
+    login.addresses.siblings = siblings;
+    let siblings = login.addresses.sibling_ids();
     login.user = Arc::new(User { account: account.id, siblings, ..(*login.user).clone() });
     if let Some(slot) = slot {
         login.slot = slot;
@@ -171,13 +281,10 @@ pub(crate) async fn switch(session: &mut Session, address: CpmAddress) -> Result
     Ok(())
 }
 
-/// The addresses of the accounts that the active one reaches without SELECTA, and perhaps of some that it does not.
+/// The addresses of the accounts that the active one reaches without SELECTA.
 pub(crate) fn siblings_of(session: &Session) -> Vec<CpmAddress> {
-    let Some(login) = session.login.as_ref().filter(|login| !login.user.siblings.is_empty()) else {
-        return Vec::new();
-    };
-    let addresses = &login.addresses;
-    addresses.set.addresses().iter().filter(|address| **address != addresses.active).cloned().collect()
+    let siblings = session.login.iter().flat_map(|login| &login.addresses.siblings);
+    siblings.map(|(address, _)| address.clone()).collect()
 }
 
 /// Looks whether the active account is still the session's, and whether the owner of the selected folder still has one
@@ -222,7 +329,7 @@ async fn is_withdrawn(session: &Session) -> bool {
 }
 
 /// Why the active account is not the session's, if it is not. One read of the store, and what the others of a subscriber
-/// take for an account that SELECTA led to.
+/// take for an account that SELECTA led to. Where there are siblings, one read for each, and they are known anew.
 async fn look(session: &mut Session) -> Result<Option<Revoked>, Reply> {
     let Some(login) = &session.login else { return Ok(None) };
     if login.addresses.active != *login.addresses.primary() {
@@ -237,7 +344,10 @@ async fn look(session: &mut Session) -> Result<Option<Revoked>, Reply> {
         // An address that was given again is of another account.
         Some(account) if account.id != login.account => Some(Revoked::TakenAway),
         Some(account) if account.state == AccountState::Disabled => Some(Revoked::Disabled),
-        Some(_) => None,
+        Some(account) => {
+            renew_siblings(session, &account).await;
+            None
+        }
         None => Some(Revoked::TakenAway),
     })
 }
@@ -288,15 +398,21 @@ pub(crate) async fn list(session: &mut Session) -> Result<Vec<Listed>, Reply> {
     let addresses = &login.addresses;
     let found = join_all(addresses.set.addresses().iter().map(|address| find(session, address))).await;
     let mut listed = Vec::with_capacity(found.len());
+    let mut siblings = Vec::new();
     for (address, found) in addresses.set.addresses().iter().zip(found) {
+        let active = *address == addresses.active;
+        if session.server.options.siblings && !active {
+            siblings.extend(sibling(addresses, address, &found));
+        }
         let account = found.map_err(unavailable)?;
         listed.push(Listed {
             address: address.clone(),
-            active: *address == addresses.active,
+            active,
             primary: address == addresses.primary(),
             unavailable: account.is_none_or(|account| account.state == AccountState::Disabled),
         });
     }
+    set_siblings(session, siblings).await;
     if let Some(login) = &mut session.login
         && listed.iter().any(|account| account.active && account.unavailable)
     {

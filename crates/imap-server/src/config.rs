@@ -139,7 +139,8 @@ pub struct Limits {
     pub multisearch_folders_max: usize,
     /// Between two looks, of a session at work, at whether its active account is open and, after SELECTA, still its
     /// subscriber's: how long one that was disabled or taken away may be used. A look reads one value of the store, after
-    /// SELECTA two. A session in IDLE looks when something happens, and with each keep-alive.
+    /// SELECTA two, and one more for each account that is reached without. A session in IDLE looks when something happens,
+    /// and with each keep-alive.
     pub account_check_interval: Duration,
     /// Lines that are no commands, before login; then `* BYE`.
     pub bad_lines_max: u32,

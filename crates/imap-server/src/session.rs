@@ -346,9 +346,10 @@ impl Session {
     /// NO `[LIMIT]` when the account has too many sessions.
     pub async fn log_in(&mut self, account: &Account, by: SessionOf) -> Result<(), Reply> {
         let slot = self.take_slot(account.id, by)?;
-        let (addresses, siblings) = Addresses::of_login(self, account, by).await;
+        let addresses = Addresses::of_login(self, account, by).await;
         tracing::debug!(connection = self.id, account = %account.id, ?by, "logged in");
         let network = by == SessionOf::NetworkFunction;
+        let siblings = addresses.sibling_ids();
         let user = User { device: self.device.clone(), network, siblings, ..User::owner(account.id) };
         self.login =
             Some(Login { account: account.id, user: Arc::new(user), addresses: Box::new(addresses), slot });

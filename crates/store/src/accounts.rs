@@ -126,7 +126,7 @@ pub(crate) async fn change(
                 trx.set_bytes(key, ledger.encode().into());
             }
             if record.state != state {
-                wake(shared, trx.as_mut(), record.id, ChangeKind::Folders);
+                wake(shared, trx.as_mut(), &[record.id], ChangeKind::Folders);
             }
             Ok(())
         };
@@ -141,13 +141,18 @@ pub(crate) async fn change(
     }
 }
 
-/// Wakes whoever listens to an account: it is shut, open again or gone, so that all of its folders may be.
-fn wake(shared: &Shared, trx: &mut dyn Transaction, id: AccountId, kind: ChangeKind) {
+/// Wakes whoever listens to one of the accounts: it is shut, open again, gone, or linked with others than before, so that
+/// all of its folders may be. Once in a transaction: the parts of a commit are counted here.
+fn wake(shared: &Shared, trx: &mut dyn Transaction, ids: &[AccountId], kind: ChangeKind) {
     let keys = &shared.keys;
-    let item = FeedItem::new(None, model::ModSeq(0), kind, 0);
-    let entry = FeedEntry { account: id, at_millis: shared.environment().now_millis(), items: vec![item] };
-    trx.set_versionstamped_key(&keys.feed_log_prefix(id.partition()), &[0, 0], &entry.encode());
-    trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
+    for (part, id) in (0u16..).zip(ids) {
+        let item = FeedItem::new(None, model::ModSeq(0), kind, 0);
+        let entry =
+            FeedEntry { account: *id, at_millis: shared.environment().now_millis(), items: vec![item] };
+        let prefix = keys.feed_log_prefix(id.partition());
+        trx.set_versionstamped_key(&prefix, &part.to_be_bytes(), &entry.encode());
+        trx.set_versionstamped_value(&keys.feed_head(id.partition()), &[]);
+    }
 }
 
 /// Replaces the credentials of an account.
@@ -205,10 +210,16 @@ pub(crate) async fn link(shared: &Shared, addresses: &[CpmAddress]) -> Result<()
                 set.insert(address, record);
             }
             let all: Vec<_> = set.keys().cloned().collect();
+            let mut changed = Vec::new();
             for (address, mut record) in set {
-                record.linked = all.iter().filter(|other| **other != address).cloned().collect();
+                let linked: Vec<_> = all.iter().filter(|other| **other != address).cloned().collect();
+                if linked != record.linked {
+                    changed.push(record.id);
+                }
+                record.linked = linked;
                 trx.set_bytes(shared.keys.directory(&address), record.encode().into());
             }
+            wake(shared, trx.as_mut(), &changed, ChangeKind::Folders);
             Ok(())
         };
         let failure = match attempt.await {
@@ -231,8 +242,13 @@ pub(crate) async fn unlink(shared: &Shared, address: &CpmAddress) -> Result<(), 
         let attempt = async {
             let found = read_record(&shared.keys, trx.as_mut(), address).await?;
             let mut record = found.ok_or_else(no_such_account)?;
-            forget_link(&shared.keys, trx.as_mut(), address, &std::mem::take(&mut record.linked)).await?;
+            let linked = std::mem::take(&mut record.linked);
+            let mut changed = forget_link(&shared.keys, trx.as_mut(), address, &linked).await?;
+            if !linked.is_empty() {
+                changed.push(record.id);
+            }
             trx.set_bytes(shared.keys.directory(address), record.encode().into());
+            wake(shared, trx.as_mut(), &changed, ChangeKind::Folders);
             Ok(())
         };
         let failure = match attempt.await {
@@ -246,20 +262,22 @@ pub(crate) async fn unlink(shared: &Shared, address: &CpmAddress) -> Result<(), 
     }
 }
 
-/// Takes `address` out of the records of those that it is linked with.
+/// Takes `address` out of the records of those that it is linked with. Returns who they are.
 async fn forget_link(
     keys: &Keyspace,
     trx: &mut dyn Transaction,
     address: &CpmAddress,
     linked: &[CpmAddress],
-) -> Result<(), Failure> {
+) -> Result<Vec<AccountId>, Failure> {
+    let mut changed = Vec::with_capacity(linked.len());
     for other in linked {
         // One that is not there cannot name it either.
         let Some(mut record) = read_record(keys, trx, other).await? else { continue };
         record.linked.retain(|known| known != address);
         trx.set_bytes(keys.directory(other), record.encode().into());
+        changed.push(record.id);
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Takes back what tells others that the account shares folders with them: as many notes as its lists have room for.
@@ -382,7 +400,7 @@ pub(crate) async fn remove(shared: &Shared, address: &CpmAddress) -> Result<(), 
             let others = keys.pending_of_account(id);
             trx.clear_range(&others.begin, &others.end);
             trx.set_bytes(keys.pending(id, PendingKind::Account, 0), Pending::Marked.encode().into());
-            wake(shared, trx.as_mut(), id, ChangeKind::Removed);
+            wake(shared, trx.as_mut(), &[id], ChangeKind::Removed);
             Ok(())
         };
         let failure = match attempt.await {

@@ -51,17 +51,23 @@ async fn watch(
     mut beat: Instant,
     pause: Duration,
 ) -> Result<Reply, Reply> {
+    // What was heard since the accounts were last looked at may be that one was shut. None was heard of when the last look
+    // was before the feed was listened to.
+    let mut to_check = true;
     loop {
         if session.login.as_ref().is_some_and(|login| login.addresses.wants_check()) {
             Box::pin(accounts::check(session, out)).await;
+            to_check = false;
         }
+        let check_at =
+            session.login.as_ref().filter(|_| to_check).and_then(|login| login.addresses.next_check());
         // Boxed, so that what it needs is given back while the client waits.
         let told = Box::pin(sync(session, out, Removals::Tell)).await?;
         session.fresh = None;
         // What could not be read is read again soon: no other change need come.
         let again = (told != Told::All).then(|| Instant::now() + RETRY);
         let later = if session.notify.is_some() { notify::tell(session, out).await? } else { None };
-        let again = again.into_iter().chain(later).min();
+        let again = again.into_iter().chain(later).chain(check_at).min();
         if out.pending() > 0 {
             beat = Instant::now() + pause;
             out.flush().await?;
@@ -72,13 +78,14 @@ async fn watch(
                 step = input.next(out) => return ended(out, step),
                 () = woken(session.notify.as_deref_mut(), feed.as_mut()) => {
                     if hears(session, feed).await {
+                        to_check = true;
                         break true;
                     }
                 }
-                () = tokio::time::sleep_until(again.unwrap_or(beat)) => break again.is_some(),
+                () = tokio::time::sleep_until(again.map_or(beat, |again| again.min(beat))) => break false,
             }
         };
-        if !woken {
+        if !woken && Instant::now() >= beat {
             out.untagged(format_args!("OK still here"));
         }
     }

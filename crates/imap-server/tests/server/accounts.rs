@@ -295,6 +295,177 @@ async fn a_disabled_account_ends_who_is_in_a_folder_of_it() {
     elsewhere.expect(&format!("SELECT \"Other/{ALICE}/INBOX\""), "NO [NONEXISTENT]").await;
 }
 
+/// The same under the interval of a server that was not told otherwise, and with a client that was looked at just before:
+/// nothing else happens in the owner's folder, and no keep-alive comes for minutes.
+#[tokio::test]
+async fn who_waits_is_out_soon_after_an_account_was_disabled() {
+    let limits = Limits { account_check_interval: Duration::from_secs(2), ..options().limits };
+    let fixture = linked(Options { limits, ..options() }).await;
+    let mut owner = fixture.connect().await;
+    owner.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    owner.ok(&format!("SETACL INBOX {ONE} lrsw")).await;
+    // Logged in a moment before, so that no look is due yet when the account is shut.
+    let (mut idle, mut notify) = (fixture.log_in().await, fixture.log_in().await);
+    let mut own = fixture.connect().await;
+    own.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    for guest in [&mut idle, &mut notify] {
+        guest.ok(&format!("SELECT \"Other/{ALICE}/INBOX\"")).await;
+    }
+    own.ok("ENABLE QRESYNC").await;
+    own.ok("SELECT INBOX").await;
+    notify.ok("NOTIFY SET (SELECTED (MessageNew MessageExpunge))").await;
+    for waits in [&mut idle, &mut own] {
+        waits.send("i IDLE\r\n").await;
+        assert_eq!(waits.line().await, "+ idling");
+    }
+    fixture.configure(ALICE, AccountState::Disabled, QuotaLimits::default()).await;
+    assert!(idle.line().await.starts_with("* BYE "));
+    assert!(own.line().await.starts_with("* OK [CLOSED]"));
+    assert!(notify.line().await.starts_with("* BYE "));
+}
+
+/// A server on which `ONE` and `ALICE` reach each other's folders, with a message in INBOX of `ALICE`, at which a session is.
+async fn siblings(options: Options) -> (Fixture, Client) {
+    let fixture = linked(Options { siblings: true, ..options }).await;
+    let mut alice = fixture.connect().await;
+    alice.ok(&format!("LOGIN {ALICE} \"{PASSWORD}\"")).await;
+    alice.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    (fixture, alice)
+}
+
+fn inbox_of_alice() -> String {
+    format!("\"Other/{ALICE}/INBOX\"")
+}
+
+async fn unlink(fixture: &Fixture) {
+    fixture.store.unlink_account(&ctx(), &address(ALICE)).await.expect("unlinked");
+}
+
+/// What a session reaches by being the same subscriber's ends with that, wherever the session is.
+#[tokio::test]
+async fn an_account_unlinked_is_a_strangers() {
+    let (fixture, mut alice) = siblings(always_looking()).await;
+    alice.ok("CREATE shared").await;
+    alice.ok(&format!("SETACL shared {ONE} lr")).await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        let mut session = fixture.log_in().await;
+        session.ok(&format!("SELECT {}", inbox_of_alice())).await;
+        sessions.push(session);
+    }
+    let [mut idle, mut fetch, mut elsewhere, mut shared, mut away] =
+        <[Client; 5]>::try_from(sessions).ok().expect("five");
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    elsewhere.ok("SELECT INBOX").await;
+    shared.ok(&format!("SELECT \"Other/{ALICE}/shared\"")).await;
+    away.ok(&format!("SELECTA {ALICE}")).await;
+    unlink(&fixture).await;
+    // Woken by the change itself: no keep-alive comes for minutes.
+    assert!(idle.line().await.starts_with("* BYE "));
+    let (lines, end) = fetch.run("FETCH 1 BODY[]").await;
+    assert!(lines.len() == 1 && lines[0].starts_with("* BYE "), "{lines:?}");
+    assert!(end.starts_with("NO [NOPERM]"), "{end}");
+    for command in ["SELECT", "EXAMINE"] {
+        elsewhere.expect(&format!("{command} {}", inbox_of_alice()), "NO [NONEXISTENT]").await;
+    }
+    elsewhere.expect(&format!("STATUS {} (MESSAGES)", inbox_of_alice()), "NO [NONEXISTENT]").await;
+    // What is shared as with anybody else is still there.
+    shared.ok("NOOP").await;
+    let (lines, _) = shared.run("LIST \"\" Other/*").await;
+    assert!(lines.iter().any(|line| line.contains("/shared")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("/INBOX")), "{lines:?}");
+    away.expect("NOOP", "NO [AUTHORIZATIONFAILED]").await;
+    // Linked again, it is reached by those who are there.
+    link(&fixture, &[ONE, ALICE]).await;
+    elsewhere.ok(&format!("SELECT {}", inbox_of_alice())).await;
+}
+
+/// A session that waits by NOTIFY hears of no message of an account that was unlinked, and of those of one that was linked.
+#[tokio::test]
+async fn notify_follows_who_is_linked() {
+    let limits = Limits { account_check_interval: Duration::from_millis(300), ..options().limits };
+    let (fixture, mut alice) = siblings(Options { limits, ..options() }).await;
+    let mut one = fixture.log_in().await;
+    one.ok("NOTIFY SET (SUBTREE Other (MailboxName MessageNew MessageExpunge))").await;
+    alice.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    let line = one.line().await;
+    assert!(line.starts_with(&format!("* STATUS Other/{ALICE}/INBOX (MESSAGES 2 ")), "{line}");
+    unlink(&fixture).await;
+    let mut gone = vec![one.line().await];
+    while !one.is_silent().await {
+        gone.push(one.line().await);
+    }
+    assert!(gone.iter().all(|line| line.starts_with("* LIST (\\NonExistent")), "{gone:?}");
+    assert!(gone.iter().any(|line| line.ends_with("/INBOX")), "{gone:?}");
+    alice.append("INBOX", "Subject: x\r\n\r\nbody\r\n").await;
+    assert!(one.is_silent().await);
+    link(&fixture, &[ONE, ALICE]).await;
+    let mut line = one.line().await;
+    while line.starts_with("* LIST (") {
+        line = one.line().await;
+    }
+    assert!(line.starts_with("* STATUS Other/") && line.contains("/INBOX (MESSAGES 3 "), "{line}");
+}
+
+/// What LISTA and SELECTA learn counts at once, long before the next look.
+#[tokio::test]
+async fn who_was_told_that_an_account_is_unlinked_reaches_it_no_more() {
+    let limits = Limits { account_check_interval: Duration::from_secs(3_600), ..options().limits };
+    let (fixture, _alice) = siblings(Options { limits, ..options() }).await;
+    let (mut lists, mut selects, mut there) =
+        (fixture.log_in().await, fixture.log_in().await, fixture.log_in().await);
+    there.ok(&format!("SELECT {}", inbox_of_alice())).await;
+    unlink(&fixture).await;
+    lists.ok("LISTA").await;
+    selects.expect(&format!("SELECTA {ALICE}"), "NO [NONEXISTENT]").await;
+    for client in [&mut lists, &mut selects] {
+        client.expect(&format!("SELECT {}", inbox_of_alice()), "NO [NONEXISTENT]").await;
+    }
+    let (lines, _) = there.run("LISTA").await;
+    assert!(lines.last().is_some_and(|line| line.starts_with("* BYE ")), "{lines:?}");
+    link(&fixture, &[ONE, ALICE]).await;
+    lists.ok("LISTA").await;
+    lists.ok(&format!("SELECT {}", inbox_of_alice())).await;
+}
+
+/// Who knows the addresses being away takes no folder away, and neither does a store that cannot tell.
+#[tokio::test]
+async fn no_answer_takes_no_sibling_away() {
+    let (core, registrations) = core(Mood::Answers);
+    let (fixture, _alice) = siblings(Options { registrations, ..always_looking() }).await;
+    let (mut there, mut later) = (fixture.log_in().await, fixture.log_in().await);
+    there.ok(&format!("SELECT {}", inbox_of_alice())).await;
+    fixture.faults.set_faults(Faults { read_unavailable: 1.0, ..Faults::none() });
+    there.run("NOOP").await;
+    fixture.faults.set_faults(Faults::none());
+    there.ok("FETCH 1 FLAGS").await;
+    core.others.lock().clear();
+    *core.mood.lock() = Mood::Fails;
+    for _ in 0..2 {
+        there.ok("FETCH 1 FLAGS").await;
+        later.ok(&format!("STATUS {} (MESSAGES)", inbox_of_alice())).await;
+    }
+    // An answer does take away, also one that comes by the way.
+    *core.mood.lock() = Mood::Answers;
+    later.ok("LISTA").await;
+    later.expect(&format!("STATUS {} (MESSAGES)", inbox_of_alice()), "NO [NONEXISTENT]").await;
+}
+
+/// Nobody is asked in passing where the operator lets accounts reach nothing, or where there are none.
+#[tokio::test]
+async fn who_has_no_siblings_is_asked_for_once() {
+    for (siblings, others) in [(false, vec![address(ALICE)]), (true, Vec::new())] {
+        let (core, registrations) = core(Mood::Answers);
+        *core.others.lock() = others;
+        let fixture = Fixture::with(Options { registrations, siblings, ..always_looking() }).await;
+        let mut client = fixture.log_in().await;
+        client.ok("SELECT INBOX").await;
+        client.ok("NOOP").await;
+        assert_eq!(*core.asked.lock(), [address(ONE)]);
+    }
+}
+
 /// Who was told that the active account is not among the accounts does not go on working in it.
 #[tokio::test]
 async fn what_lista_tells_holds_for_the_next_command() {

@@ -100,6 +100,7 @@ enum Action {
         addresses: Vec<CpmAddress>,
     },
     /// Take an account out of those of its subscriber. Sessions that went to it from another account end there.
+    /// What the accounts did in each other's folders by `imap.siblings` ends, too.
     Unlink {
         /// CPM address: tel:+DIGITS, +DIGITS or sip:USER@HOST.
         #[arg(value_parser = CpmAddress::parse)]
