@@ -187,13 +187,10 @@ impl Exchange {
     /// Takes the client's message; none before its first one, where the server speaks first.
     pub fn step(&mut self, message: Option<&[u8]>) -> Progress {
         let mut challenge = Vec::new();
-        let state = match self.session.step(message, &mut challenge) {
-            Ok(state) => state,
-            Err(_) => {
-                // Why is not told: the library's words may quote a password.
-                tracing::debug!(mechanism = self.mechanism.name(), "a SASL message was refused");
-                return Progress::Malformed;
-            }
+        let Ok(state) = self.session.step(message, &mut challenge) else {
+            // Why is not told: the library's words may quote a password.
+            tracing::debug!(mechanism = self.mechanism.name(), "a SASL message was refused");
+            return Progress::Malformed;
         };
         if state.is_running() {
             self.challenges += 1;
