@@ -3,17 +3,16 @@
 use kv::count::CountingEngine;
 use kv::fault::{FaultEngine, Faults};
 use kv::memory::MemoryEngine;
-use kv::{RangeRequest, ReadMode, TransactionOptions};
 use model::limits::DELETE_FOLDERS_MAX;
 use model::{AclAction, AclChange, EntryName, ErrorKind, Flags, Identifier, Rights};
 use store::Options;
-use store::keyspace::Keyspace;
-use store::records::{ChangeKind, FeedEntry, FeedItem};
+use store::records::ChangeKind;
 use store_api::{
     Credentials, Ctx, DeleteRule, FolderRule, MailStore, NewAccount, ObjectRule, QuotaLimits, Requestor,
     ServiceClass, User,
 };
 
+use crate::devices::fed;
 use crate::harness::{Harness, address, kind, message, name, operator};
 
 async fn serve(h: &Harness, delete: DeleteRule) {
@@ -30,15 +29,6 @@ async fn at_or_below(h: &Harness, top: &str) -> Vec<String> {
     let tree = h.store.folders(&h.ctx(), h.account).await.unwrap();
     let found = tree.folders().iter().filter(|entry| entry.name.as_str().starts_with(top));
     found.map(|entry| format!("{}{}", entry.name, if entry.noselect { "-" } else { "" })).collect()
-}
-
-/// All that the feed has of the account.
-async fn told(h: &Harness) -> Vec<FeedItem> {
-    let range = Keyspace::new(&[]).feed_log_after(h.account.partition(), None);
-    let mut trx = h.engine.begin(TransactionOptions::default());
-    let page = trx.get_range(&RangeRequest::new(range.begin, range.end), ReadMode::Snapshot).await.unwrap();
-    assert!(!page.more);
-    page.pairs.iter().flat_map(|pair| FeedEntry::decode(&pair.value).unwrap().items).collect()
 }
 
 #[tokio::test]
@@ -66,7 +56,7 @@ async fn a_conversation_goes_with_its_sessions() {
     assert_eq!(at_or_below(&h, "Default/talk/").await, left);
 
     serve(&h, DeleteRule::Recursive).await;
-    let told_before = told(&h).await.len();
+    let told_before = fed(&h).await.len();
     let gone = [h.id("Default/talk").await, h.id("Default/talk/first/deep").await, second];
     let other = h.sibling().await;
     let version = other.folders(&h.ctx(), h.account).await.unwrap().version;
@@ -79,7 +69,7 @@ async fn a_conversation_goes_with_its_sessions() {
     assert_eq!(names, ["Default/talk/second"], "subscriptions are names");
     let mut expected: Vec<_> = gone.iter().map(|mailbox| Some(*mailbox)).chain([None]).collect();
     expected.sort_unstable();
-    let items = told(&h).await.split_off(told_before);
+    let items = fed(&h).await.split_off(told_before);
     assert!(items.iter().all(|item| item.kind == ChangeKind::Folders));
     let mut heard: Vec<_> = items.iter().map(|item| item.mailbox).collect();
     heard.sort_unstable();
